@@ -1,0 +1,1 @@
+"""Tabular benchmarks: measured architectures and configurations, to be queried."""

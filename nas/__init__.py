@@ -1,0 +1,76 @@
+"""Campaigns of neural architecture search: strategies, training, engines, and the store that remembers.
+
+Names that need more than the standard library are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas import search
+    from nas.campaign import run
+    from nas.result import Result, load
+    from nas.types import (
+        Ended,
+        Event,
+        Fidelity,
+        Finished,
+        InvalidInput,
+        Measured,
+        Measurement,
+        Objective,
+        Proposal,
+        Proposed,
+        Trial,
+    )
+
+_PLACES = {
+    "run": "nas.campaign",
+    "load": "nas.result",
+    "Result": "nas.result",
+    **dict.fromkeys(
+        (
+            "Ended",
+            "Event",
+            "Fidelity",
+            "Finished",
+            "InvalidInput",
+            "Measured",
+            "Measurement",
+            "Objective",
+            "Proposal",
+            "Proposed",
+            "Trial",
+        ),
+        "nas.types",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "search":
+        return importlib.import_module("nas.search")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+__all__ = [
+    "Ended",
+    "Event",
+    "Fidelity",
+    "Finished",
+    "InvalidInput",
+    "Measured",
+    "Measurement",
+    "Objective",
+    "Proposal",
+    "Proposed",
+    "Result",
+    "Trial",
+    "load",
+    "run",
+    "search",
+]

@@ -1,0 +1,220 @@
+"""The types that every layer shares: what is asked for, what was measured, and the events between.
+
+Plain data and protocols; this module imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from spaces.genome import Genome
+
+Status = Literal["done", "failed", "stopped", "dropped"]
+
+
+class InvalidInput(ValueError):
+    """What the user gave cannot be used; the message names the place, the value and what is allowed."""
+
+
+class Finished(Exception):
+    """A strategy has nothing left to propose, whatever results may still come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric to be made small or large.
+
+    With a `bound`, the metric is a constraint instead: at most (for "min") or at least (for "max") the bound.
+    """
+
+    metric: str
+    direction: Literal["min", "max"] = "min"
+    bound: float | None = None
+
+    def loss(self, metrics: Mapping[str, float]) -> float:
+        """The metric turned so that lower is better; infinite where it is missing or not a number."""
+        value = metrics.get(self.metric, math.nan)
+        if math.isnan(value):
+            return math.inf
+        return value if self.direction == "min" else -value
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """By how much a constraint is broken, 0.0 where it holds or where there is none."""
+        if self.bound is None:
+            return 0.0
+        limit = self.bound if self.direction == "min" else -self.bound
+        return max(0.0, self.loss(metrics) - limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """What one trial spends: a number of optimiser steps, of training tokens, or of epochs."""
+
+    amount: int
+    unit: Literal["steps", "tokens", "epochs"] = "steps"
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A genome that a strategy wants measured.
+
+    `id` is the ordinal of the proposal in its campaign, from 0, and names the trial that comes of it.
+    `parents` are ids of earlier trials; `resume_from` is the trial whose checkpoint training starts from.
+    """
+
+    id: int
+    genome: Genome
+    fidelity: Fidelity
+    seed: int
+    parents: tuple[int, ...] = ()
+    origin: str = ""
+    resume_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Metrics of a trial after `step` units of its fidelity, while it runs."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The outcome of one proposal: exactly one row in the store.
+
+    `cost` holds what the genome costs (parameters, flops_per_token, ...), known before training; `started`
+    is in seconds since the epoch, `duration` in seconds.
+    """
+
+    proposal: Proposal
+    status: Status
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[Measurement, ...] = ()
+    cost: Mapping[str, float] = field(default_factory=dict)
+    started: float = 0.0
+    duration: float = 0.0
+    worker: str | None = None
+    error: str | None = None
+
+    @property
+    def id(self) -> int:
+        return self.proposal.id
+
+    @classmethod
+    def done(cls, proposal: Proposal, metrics: Mapping[str, float]) -> Trial:
+        """A finished trial with these metrics, for asking and telling by hand."""
+        return cls(proposal, "done", dict(metrics))
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A proposal was made and is about to run."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A running trial reported; `proceed` is the decision whether it goes on."""
+
+    trial_id: int
+    measurement: Measurement
+    proceed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A trial reached its final status."""
+
+    trial: Trial
+
+
+Event = Proposed | Measured | Ended
+
+
+class Strategy(Protocol):
+    """Proposes genomes from the events so far, and from nothing else.
+
+    A strategy is a function of the ordered list of events: `ask` does not change it, so that a campaign is
+    replayed by telling the logged events. Proposal number k draws from `numpy.random.default_rng([seed, k])`.
+    """
+
+    def ask(self, n: int) -> list[Proposal]:
+        """At most n proposals, numbered on from those told; fewer: wait for results.
+
+        Raises:
+            Finished: none will come, whatever is told.
+        """
+
+    def tell(self, event: Event) -> None:
+        """Takes the next event of the log; its own proposals come back here as `Proposed`."""
+
+    def proceed(self, trial_id: int, measurement: Measurement) -> bool:
+        """Whether a running trial should go on. Pure: the decision becomes part of an event."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an evaluator may use while it measures one proposal.
+
+    `report(step, metrics)` tells the campaign how far training is, and raises `TrialStopped` when the trial
+    should end; `deadline` is a `time.monotonic()` value, and `check_deadline` raises `TooSlow` past it.
+    `splits` are the parts of the data to measure on: a campaign asks for "test" once, when it concludes.
+    """
+
+    trial_id: int
+    folder: Path | None
+    device: str
+    deadline: float
+    report: Callable[[int, Mapping[str, float]], None]
+    check_deadline: Callable[[], None]
+    splits: tuple[str, ...] = ("valid",)
+
+
+class TrialStopped(Exception):
+    """The strategy decided that this trial ends here; what it measured so far counts."""
+
+
+class TooSlow(Exception):
+    """The trial used up its seconds."""
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite."""
+
+
+class Evaluator(Protocol):
+    """Measures a proposal; lives on a worker, is pickled to it once, and keeps its data there."""
+
+    def evaluate(self, proposal: Proposal, context: Context) -> Mapping[str, float]:
+        """The metrics of the proposal. Whatever it raises makes a failed trial with that reason."""
+
+
+class Engine(Protocol):
+    """Runs proposals on workers."""
+
+    workers: int
+
+    def submit(self, proposal: Proposal, splits: tuple[str, ...] = ("valid",)) -> None:
+        """Starts a proposal, or queues it for the next free worker, to be measured on these splits."""
+
+    def poll(self, timeout: float) -> Sequence[Trial]:
+        """The trials that ended since the last call; waits at most `timeout` seconds for the first."""
+
+    def close(self) -> None:
+        """Ends every running trial and gives the workers back."""
+
+
+OnReport = Callable[[int, Measurement], bool]
+"""What an engine calls with each report of a running trial; False asks it to stop the trial."""
+
+JSON = dict[str, Any]

@@ -1,0 +1,1 @@
+"""Performance predictors: models that rank genomes before they are trained."""
