@@ -1,0 +1,98 @@
+"""From a genome to a torch module.
+
+The tree of a genome becomes a tree of blocks; what stands around it follows from the input and output: for
+tokens an embedding, a final norm and a head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from spaces.blocks.attention import Attention
+from spaces.blocks.base import Block
+from spaces.blocks.conv import GatedConv
+from spaces.blocks.mamba import Mamba2
+from spaces.blocks.memory import ProductKeyMemory
+from spaces.blocks.mlp import MLP, SwiGLU
+from spaces.blocks.moe import MoE
+from spaces.blocks.topology import Parallel, Residual, Stack
+from spaces.derivation import Node
+from spaces.errors import InvalidGrammar, suggest
+from spaces.io import IO
+
+Build = Callable[..., nn.Module]
+
+
+def _mixer(block: type[Block]) -> Build:
+    return lambda at, children, **choices: block(at.width, **choices)
+
+
+BUILDERS: Mapping[str, Build] = {
+    "attention": _mixer(Attention),
+    "mamba2": _mixer(Mamba2),
+    "gated_conv": _mixer(GatedConv),
+    "swiglu": _mixer(SwiGLU),
+    "mlp": _mixer(MLP),
+    "moe": _mixer(MoE),
+    "product_key_memory": _mixer(ProductKeyMemory),
+    "residual": lambda at, children: Residual(at.width, children[0]),
+    "parallel": lambda at, children: Parallel(at.width, children),
+    "stack": lambda at, children: Stack(children),
+}
+"""How each production that is known by name is built: (attributes, children, **choices) to a module."""
+
+
+class LanguageModel(nn.Module):
+    """An embedding, a body of blocks, a final norm and a head of its own weights.
+
+    B: batch, L: length, D: width, V: vocabulary.
+    """
+
+    def __init__(self, io: IO, body: Block) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(io.vocab, io.width)
+        self.body = body
+        self.norm = nn.RMSNorm(io.width)
+        self.head = nn.Linear(io.width, io.vocab, bias=False)
+        nn.init.normal_(self.embedding.weight, std=1.0)
+        nn.init.normal_(self.head.weight, std=1 / math.sqrt(io.width))
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        """Logits for the token after each, [B, L, V], from token ids [B, L]."""
+        x_BLD, _ = self.body(self.embedding(tokens_BL))
+        return self.head(self.norm(x_BLD))
+
+    def init_state(self, batch: int) -> Any:
+        """The decode state before the first token."""
+        return self.body.init_state(batch)
+
+    def step(self, tokens_BL: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Logits [B, L, V] for tokens that continue a sequence, and the state after them; any L >= 1."""
+        x_BLD, state = self.body(self.embedding(tokens_BL), state)
+        return self.head(self.norm(x_BLD)), state
+
+
+def build_node(node: Node) -> nn.Module:
+    """The module of a subtree; repeated children are built anew each time, with weights of their own."""
+    production, at = node.production, node.table.at
+    builder = production.build or BUILDERS.get(production.name)
+    if builder is None:
+        raise InvalidGrammar(
+            f"no module is known for production {production.name!r}: declare it with "
+            f"build=function(at, children, **choices), or use a known name{suggest(production.name, BUILDERS)}"
+        )
+    options = {key: value for key, value in node.options().items() if key != "repeat"}
+    children = [build_node(child) for _ in range(node.repeat) for group in node.children for child in group]
+    return builder(at, children, **options)
+
+
+def build_model(root: Node, io: IO) -> LanguageModel:
+    """The model of a genome, initialised from torch's global random state."""
+    body = build_node(root)
+    if not isinstance(body, Block):
+        raise InvalidGrammar(f"the root of a genome must build a Block, but {type(body).__name__} is none")
+    return LanguageModel(io, body)

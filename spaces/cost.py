@@ -1,0 +1,42 @@
+"""What a genome costs, computed from the tree without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spaces.blocks.costs import COSTS, Cost, frame
+from spaces.derivation import Attributes, Node
+from spaces.errors import InvalidGrammar, suggest
+from spaces.grammar import Production
+from spaces.io import IO
+
+
+def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any], context: int) -> Cost:
+    """The cost of a production without its children, over sequences of `context` tokens.
+
+    Raises:
+        InvalidGrammar: no cost is known for it.
+    """
+    function = production.cost or COSTS.get(production.name)
+    if function is None:
+        raise InvalidGrammar(
+            f"production {production.name!r} has no known cost: declare it with cost=function(at, context, **choices), "
+            f"or use a known name{suggest(production.name, COSTS)}"
+        )
+    return function(at, context, **{key: value for key, value in choices.items() if key != "repeat"})
+
+
+def tree_cost(node: Node, context: int) -> Cost:
+    """The cost of a subtree: its own, and that of its children as often as they are repeated."""
+    choices = dict(zip(node.production.choices, node.values, strict=False))
+    below = Cost(0, 0, 0, 0)
+    for group in node.children:
+        for child in group:
+            below = below + tree_cost(child, context)
+    return own_cost(node.production, node.table.at, choices, context) + below.times(node.repeat)
+
+
+def model_cost(root: Node, io: IO, context: int) -> Cost:
+    """The cost of the whole model: the tree between the embedding and the head that its input and output ask for."""
+    return frame(io.width, io.vocab) + tree_cost(root, context)

@@ -1,0 +1,287 @@
+"""Derivation trees, and the tables that say in which ways a production can stand in them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from spaces.grammar import Children, Production, spell
+
+Vector = tuple[float, float, float, float, float]
+"""Resources: nodes of the tree, and of the model that it builds, repeats unrolled: operators, parameters, FLOPs
+per token, decode-state bytes. All are whole numbers below 2^53, so that sums and differences are exact."""
+
+RESOURCES = ("nodes", "operators", "parameters", "flops_per_token", "state_bytes")
+UNLIMITED = 2.0**52
+MOST_FLOORS = 16
+NOTHING: Vector = (0, 0, 0, 0, 0)
+NEVER: Vector = (float("inf"),) * 5
+
+
+class Attributes:
+    """What a node inherits, read as `at.width`; interned by the engine, so compared by identity."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_values":
+            raise AttributeError(name)
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(
+                f"no inherited attribute {name!r}; there are: {', '.join(self._values)}"
+            ) from None
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self._values)
+
+
+class Node:
+    """One node of a derivation tree, with the size and cost of the subtree below it. Never changed once made.
+
+    `values` are the choices and numbers in the order of the production's choices, then reals; `children` hold
+    one tuple of nodes for each field of children. `cost` is that of the whole subtree.
+    """
+
+    __slots__ = ("_canonical", "children", "cost", "index", "table", "values")
+
+    _canonical: tuple[str, ...] | None
+
+    def __init__(
+        self, table: Table, index: int, reals: tuple[float, ...], children: tuple[tuple[Node, ...], ...]
+    ) -> None:
+        self.table = table
+        self.index = index
+        self.values: tuple[Any, ...] = table.assignments[index] + reals
+        self.children = children
+        self._canonical = None
+        own = table.own[index]
+        if not children:
+            self.cost: Vector = own
+            return
+        nodes, operators, parameters, flops, state = 1.0, 0.0, 0.0, 0.0, 0.0
+        for group in children:
+            for node in group:
+                n, o, p, f, s = node.cost
+                nodes += n
+                operators += o
+                parameters += p
+                flops += f
+                state += s
+        _, o, p, f, s = own
+        repeat = table.repeat[index]
+        self.cost = (
+            nodes,
+            o + repeat * operators,
+            p + repeat * parameters,
+            f + repeat * flops,
+            s + repeat * state,
+        )
+
+    @property
+    def production(self) -> Production:
+        return self.table.production
+
+    @property
+    def reals(self) -> tuple[float, ...]:
+        return self.values[len(self.production.choices) :]
+
+    @property
+    def repeat(self) -> int:
+        """How many times the children are built, one after the other."""
+        return self.table.repeat[self.index]
+
+    def options(self) -> dict[str, Any]:
+        """The choices and numbers by name."""
+        return dict(zip(self.table.names, self.values, strict=True))
+
+    @property
+    def text(self) -> str:
+        parts: list[str] = []
+        values, children = iter(self.values), iter(self.children)
+        spelled = {name: spell(value) for name, value in zip(self.table.names, values, strict=True)}
+        for key, part in self.production.fields.items():
+            if isinstance(part, Children):
+                nodes = ", ".join(node.text for node in next(children))
+                parts.append(f"{key}=[{nodes}]" if part.listed else f"{key}={nodes}")
+            else:
+                parts.append(f"{key}={spelled[key]}")
+        return f"{self.production.name}({', '.join(parts)})"
+
+    @property
+    def canonical(self) -> tuple[str, ...]:
+        """The canonical graph below this node, as a sequence of operators.
+
+        Nested sequences and repeats are spliced, identities vanish, commuting branches are sorted.
+        """
+        if self._canonical is None:
+            form = self.production.form
+            if form == "sequence":
+                parts = tuple([op for group in self.children for node in group for op in node.canonical])
+                self._canonical = parts * self.repeat
+            elif form == "residual":
+                branches = [" ".join(node.canonical) for group in self.children for node in group]
+                self._canonical = (f"+({','.join(sorted(branches))})",) * self.repeat
+            elif form == "identity":
+                self._canonical = ()
+            else:
+                label = self.table.label(self.index)
+                reals = self.reals
+                if reals:
+                    label += f"({','.join(map(repr, reals))})"
+                for group in self.children:
+                    label += f"[{','.join(' '.join(node.canonical) for node in group)}]"
+                self._canonical = (label,)
+        return self._canonical
+
+    @property
+    def digest(self) -> str:
+        return blake2b(" ".join(self.canonical).encode(), digest_size=16).hexdigest()
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, parents first, left to right."""
+        yield self
+        for group in self.children:
+            for node in group:
+                yield from node.walk()
+
+
+class Table:
+    """Every way that one production can stand under one set of attributes."""
+
+    __slots__ = (
+        "_labels",
+        "_leaf",
+        "_matrix",
+        "alternatives",
+        "assignments",
+        "at",
+        "ceiling",
+        "child_at",
+        "floors",
+        "index",
+        "leaves",
+        "names",
+        "needs",
+        "own",
+        "production",
+        "repeat",
+    )
+
+    def __init__(self, production: Production, at: Attributes) -> None:
+        self.production = production
+        self.at = at
+        self.names = (*production.choices, *production.reals)
+        self.assignments: list[tuple[Any, ...]] = []
+        self.index: dict[tuple[str, ...], int] = {}
+        self.own: list[Vector] = []
+        self.repeat: list[int] = []
+        self.child_at: list[Attributes] = []
+        self.needs: list[list[Vector]] = []
+        self.floors: list[Vector] = []
+        self.ceiling: Vector = NEVER
+        self.alternatives: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        self.leaves = not production.children and not production.reals
+        self._leaf: dict[int, Node] = {}
+        self._labels: dict[int, str] = {}
+        self._matrix: np.ndarray | None = None
+
+    def label(self, index: int) -> str:
+        """The production with its choices, without children: what an operator is called in the graph."""
+        label = self._labels.get(index)
+        if label is None:
+            chosen = ",".join(map(spell, self.assignments[index]))
+            label = self._labels[index] = (
+                f"{self.production.name}:{chosen}" if chosen else self.production.name
+            )
+        return label
+
+    def leaf(self, index: int) -> Node:
+        """The node of an assignment that has neither children nor numbers; there is one, shared by all trees."""
+        node = self._leaf.get(index)
+        if node is None:
+            node = self._leaf[index] = Node(self, index, (), ())
+        return node
+
+    def settle(self, needs: list[list[Vector]]) -> bool:
+        """Takes what each assignment needs at the least; whether the floors changed."""
+        self.needs = needs
+        floors = lowest([need for needed in needs for need in needed])
+        changed = floors != self.floors
+        self.floors = floors
+        every = [need for needed in needs for need in needed]
+        open_ended = not every or any(not needed for needed in needs)
+        self.ceiling = NEVER if open_ended else tuple(map(max, zip(*every, strict=True)))
+        self._matrix = None
+        return changed
+
+    def fits(self, budget: Vector) -> bool:
+        """Whether some assignment fits."""
+        return within(self.ceiling, budget) or any(within(floor, budget) for floor in self.floors)
+
+    def fitting(self, budget: Vector) -> range | list[int]:
+        """The indices of the assignments that fit."""
+        if within(self.ceiling, budget):
+            return range(len(self.assignments))
+        if not self.production.children and len(self.needs) > 16:
+            if self._matrix is None:
+                self._matrix = np.array([needed[0] for needed in self.needs])
+            fits: list[int] = np.flatnonzero((self._matrix <= np.array(budget)).all(axis=1)).tolist()
+            return fits
+        return [i for i, needed in enumerate(self.needs) if any(within(need, budget) for need in needed)]
+
+
+class Options:
+    """The tables of one nonterminal under one set of attributes, to draw from where there is room for any."""
+
+    __slots__ = ("ceiling", "cumulative", "tables", "total")
+
+    def __init__(self, tables: list[Table]) -> None:
+        self.tables = tables
+        self.cumulative = list(itertools.accumulate(table.production.weight for table in tables))
+        self.total = self.cumulative[-1] if tables else 0.0
+        ceilings = [table.ceiling for table in tables]
+        self.ceiling: Vector = tuple(map(max, zip(*ceilings, strict=True))) if tables else NEVER
+
+
+def within(need: Vector, budget: Vector) -> bool:
+    """Whether a need fits in a budget, in every resource."""
+    return (
+        need[0] <= budget[0]
+        and need[1] <= budget[1]
+        and need[2] <= budget[2]
+        and need[3] <= budget[3]
+        and need[4] <= budget[4]
+    )
+
+
+def lowest(vectors: list[Vector]) -> list[Vector]:
+    """The Pareto-minimal vectors, a few of them: all that a floor must know about what is reachable."""
+    least: list[Vector] = []
+    for vector in sorted(set(vectors)):
+        if not any(within(other, vector) for other in least):
+            least.append(vector)
+    if len(least) <= MOST_FLOORS:
+        return least
+    extremes = [min(least, key=lambda v, k=k: (v[k], v)) for k in range(5)]  # type: ignore[misc]
+    step = len(least) / (MOST_FLOORS - 5)
+    return sorted({*extremes, *(least[int(i * step)] for i in range(MOST_FLOORS - 5))})
+
+
+def plus(a: Vector, b: Vector, times: float = 1) -> Vector:
+    """a + times b."""
+    return (
+        a[0] + times * b[0],
+        a[1] + times * b[1],
+        a[2] + times * b[2],
+        a[3] + times * b[3],
+        a[4] + times * b[4],
+    )

@@ -1,0 +1,303 @@
+"""Grammars: what can be built, declared as functions.
+
+    tiny = Grammar("tiny", start="model")
+
+    @tiny.production("model")
+    def stack(layers=many("layer", 1, 4), repeat=choice(1, 2, 4, ordered=True)): ...
+
+    @tiny.production("layer")
+    def residual(body=child("mixer")): ...
+
+    @tiny.production("mixer", where=lambda at, heads: at.width % heads == 0)
+    def attention(heads=choice(1, 2, 4, 8), kv_heads=choice(1), position=choice("rope"), window=choice(None)): ...
+
+A production is a function: its name, its choices, its children. Its module, its cost and its form in the
+canonical graph are those known by its name, or what the declaration brings along. A choice called `repeat`
+builds the children that many times, one after the other, each time with weights of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from spaces.errors import InvalidGrammar, suggest
+
+Form = Literal["operator", "sequence", "residual", "identity"]
+"""The part that a production plays in the canonical graph: an operator of its own; its children one after the
+other; x + the sum of its children (which commute); nothing at all."""
+
+FORMS: Mapping[str, Form] = {"stack": "sequence", "residual": "residual", "parallel": "residual"}
+"""Forms known by name; every other production is an operator unless its declaration says otherwise."""
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+def spell(value: Any) -> str:
+    """A choice as it stands in the text of a genome."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value if _NAME.fullmatch(value) else json.dumps(value)
+    return repr(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some values; `ordered` ones have neighbours, which mutation prefers."""
+
+    values: tuple[Any, ...]
+    ordered: bool
+    index: Mapping[str, int] = field(init=False)
+    """The place of each value by its spelling."""
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise InvalidGrammar("a choice needs at least one value")
+        for value in self.values:
+            if not (value is None or isinstance(value, (bool, int, float, str))):
+                raise InvalidGrammar(
+                    f"a choice offers {value!r}, but only None, bool, int, float and str are allowed"
+                )
+        index = {spell(value): place for place, value in enumerate(self.values)}
+        if len(index) < len(self.values):
+            raise InvalidGrammar(
+                f"a choice offers the same value twice: {', '.join(map(spell, self.values))}"
+            )
+        object.__setattr__(self, "index", index)
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """A number between two bounds, drawn evenly on a linear or a logarithmic scale."""
+
+    low: float
+    high: float
+    log: bool
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise InvalidGrammar(
+                f"real({self.low}, {self.high}{', log=True' if self.log else ''}) needs low < high"
+                + (" and low > 0" if self.log else "")
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """A child, or a list of them, derived from a nonterminal."""
+
+    nonterminal: str
+    low: int
+    high: int
+    listed: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high or self.high < 1:
+            raise InvalidGrammar(
+                f"many({self.nonterminal!r}, {self.low}, {self.high}) needs 0 <= low <= high, high >= 1"
+            )
+
+
+# The four are declared as Any so that they can stand as defaults of parameters of any type.
+def choice(*values: Any, ordered: bool = False) -> Any:
+    """One of `values`: None, bools, numbers or strings."""
+    return Choice(values, ordered)
+
+
+def real(low: float, high: float, log: bool = False) -> Any:
+    """A number from low to high."""
+    return Real(float(low), float(high), log)
+
+
+def child(nonterminal: str) -> Any:
+    """Exactly one child."""
+    return Children(nonterminal, 1, 1, listed=False)
+
+
+def many(nonterminal: Any, low: int, high: int) -> Any:
+    """A list of `low` to `high` children; `nonterminal` is a name, or `child(name)`."""
+    name = nonterminal.nonterminal if isinstance(nonterminal, Children) else nonterminal
+    return Children(name, low, high, listed=True)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Production:
+    """One production of a grammar, as declared."""
+
+    name: str
+    nonterminals: tuple[str, ...]
+    fields: Mapping[str, Choice | Real | Children]
+    weight: float
+    form: Form
+    where: Callable[..., bool] | None
+    attributes: Callable[..., Mapping[str, Any]] | None
+    build: Callable[..., Any] | None
+    cost: Callable[..., Any] | None
+    choices: Mapping[str, Choice]
+    reals: Mapping[str, Real]
+    children: Mapping[str, Children]
+
+    def holds(self, at: Any, values: Mapping[str, Any]) -> bool:
+        """Whether the guard allows these choices under these attributes."""
+        return self.where is None or bool(_call(self.where, at, values))
+
+    def inherited(self, at: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The attributes of the children that differ from those of the node."""
+        return {} if self.attributes is None else _call(self.attributes, at, values)
+
+
+@functools.cache
+def _asked(rule: Callable[..., Any]) -> tuple[str, ...]:
+    """The choices that a guard or an attribute rule asks for: its parameters after `at`."""
+    return tuple(inspect.signature(rule).parameters)[1:]
+
+
+def _call(rule: Callable[..., Any], at: Any, values: Mapping[str, Any]) -> Any:
+    return rule(at, **{name: values[name] for name in _asked(rule)})
+
+
+class Grammar:
+    """Productions over nonterminals, from a start symbol.
+
+    `attributes` are inherited by the root beside those of the input and output (`width`, `causal`); guards
+    (`where`) and derived attributes (`attributes` of a production) read them as `at.NAME`.
+    """
+
+    def __init__(self, name: str, start: str, attributes: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.start = start
+        self.attributes = dict(attributes or {})
+        self.productions: dict[str, Production] = {}
+        self.named: dict[str, Callable[..., str]] = {}
+
+    def production(
+        self,
+        *nonterminals: str,
+        weight: float = 1.0,
+        where: Callable[..., bool] | None = None,
+        attributes: Callable[..., Mapping[str, Any]] | None = None,
+        form: Form | None = None,
+        build: Callable[..., Any] | None = None,
+        cost: Callable[..., Any] | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declares a function as a production of one or several nonterminals.
+
+        Args:
+            weight: relative to the other productions of the nonterminal that fit.
+            where: a guard over the inherited attributes and any of the choices, by name.
+            attributes: which attributes the children inherit changed, from the same arguments.
+            form: the part in the canonical graph, see `Form`.
+            build: `build(at, children, **choices)` gives the torch module; else the block of that name is used.
+            cost: `cost(at, context, **choices)` gives its `Cost` without the children; else that of the name.
+
+        Raises:
+            InvalidGrammar: a name is taken, or a field, a guard or a weight is not usable.
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            name = function.__name__
+            place = f"grammar {self.name!r}, production {name!r}"
+            if not nonterminals:
+                raise InvalidGrammar(f"{place}: name the nonterminal that it derives")
+            if name in self.productions:
+                raise InvalidGrammar(f"{place} is declared twice")
+            if not weight > 0:
+                raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be above 0")
+            fields: dict[str, Choice | Real | Children] = {}
+            for key, parameter in inspect.signature(function).parameters.items():
+                if not isinstance(parameter.default, (Choice, Real, Children)):
+                    raise InvalidGrammar(
+                        f"{place}: field {key!r} is {parameter.default!r}, but must be a choice, real, child or many"
+                    )
+                fields[key] = parameter.default
+            choices = {k: f for k, f in fields.items() if isinstance(f, Choice)}
+            for what, rule in (("where", where), ("attributes", attributes)):
+                for key in _asked(rule) if rule else ():
+                    if key not in choices:
+                        raise InvalidGrammar(
+                            f"{place}: {what} asks for choice {key!r}{suggest(key, choices)}"
+                        )
+            if "repeat" in fields:
+                counts = choices["repeat"].values if "repeat" in choices else ()
+                if not counts or not all(type(count) is int and count >= 1 for count in counts):
+                    raise InvalidGrammar(f"{place}: 'repeat' must be a choice among integers of at least 1")
+            self.productions[name] = Production(
+                name,
+                nonterminals,
+                fields,
+                float(weight),
+                form or FORMS.get(name, "operator"),
+                where,
+                attributes,
+                build,
+                cost,
+                choices,
+                {k: f for k, f in fields.items() if isinstance(f, Real)},
+                {k: f for k, f in fields.items() if isinstance(f, Children)},
+            )
+            return function
+
+        return declare
+
+    def architecture(self, name: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
+        """Declares a known model: a function of a repeat count that returns its text as a genome."""
+
+        def declare(function: Callable[..., str]) -> Callable[..., str]:
+            if name in self.named:
+                raise InvalidGrammar(f"grammar {self.name!r}: architecture {name!r} is declared twice")
+            self.named[name] = function
+            return function
+
+        return declare
+
+    def of(self, nonterminal: str) -> list[Production]:
+        """The productions of a nonterminal, in the order of their declaration."""
+        return [p for p in self.productions.values() if nonterminal in p.nonterminals]
+
+    def validate(self) -> None:
+        """Finds what can be found without attributes.
+
+        Raises:
+            InvalidGrammar: a nonterminal without productions, one that cannot be reached from the start, or
+                one whose derivations never end.
+        """
+        place = f"grammar {self.name!r}"
+        known = {n for p in self.productions.values() for n in p.nonterminals}
+        if self.start not in known:
+            raise InvalidGrammar(
+                f"{place}: no production derives the start symbol {self.start!r}{suggest(self.start, known)}"
+            )
+        for production in self.productions.values():
+            for key, part in production.children.items():
+                if part.nonterminal not in known:
+                    raise InvalidGrammar(
+                        f"{place}, production {production.name!r}: field {key!r} derives {part.nonterminal!r}, "
+                        f"which has no production{suggest(part.nonterminal, known)}"
+                    )
+        reached, front = {self.start}, [self.start]
+        while front:
+            for production in self.of(front.pop()):
+                new = {part.nonterminal for part in production.children.values()} - reached
+                reached |= new
+                front.extend(new)
+        for name in sorted(known - reached):
+            raise InvalidGrammar(f"{place}: nonterminal {name!r} cannot be reached from {self.start!r}")
+        ending: set[str] = set()
+        while True:
+            more = {
+                n
+                for p in self.productions.values()
+                if all(part.low == 0 or part.nonterminal in ending for part in p.children.values())
+                for n in p.nonterminals
+            }
+            if more <= ending:
+                break
+            ending |= more
+        for name in sorted(known - ending):
+            raise InvalidGrammar(f"{place}: derivations of nonterminal {name!r} never end")

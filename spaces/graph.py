@@ -1,0 +1,112 @@
+"""The canonical graph of a genome: arrays for hot paths, Weisfeiler-Lehman labels, a networkx view for people.
+
+Nodes are operators in topological order, from "input" to "output"; edges carry features. Nested sequences and
+repeats are spliced, identities vanish, and commuting branches stand in the order of their canonical form, so
+that genomes with one digest have one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spaces.derivation import Node
+
+if TYPE_CHECKING:
+    import networkx
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Operators and the edges between them.
+
+    Attributes:
+        operators: the name of the operator of each node.
+        options: its choices, for each node.
+        sources, targets: the nodes that each edge joins, [edges] int32.
+    """
+
+    operators: tuple[str, ...]
+    options: tuple[Mapping[str, Any], ...]
+    sources: np.ndarray
+    targets: np.ndarray
+
+
+def graph(root: Node) -> Graph:
+    """The canonical graph of a derivation tree."""
+    operators: list[str] = ["input"]
+    options: list[Mapping[str, Any]] = [{}]
+    edges: list[tuple[int, int]] = []
+
+    def add(operator: str, chosen: Mapping[str, Any], inputs: list[int]) -> int:
+        operators.append(operator)
+        options.append(chosen)
+        place = len(operators) - 1
+        edges.extend((source, place) for source in inputs)
+        return place
+
+    def follow(node: Node, before: int) -> int:
+        form = node.production.form
+        below = [child for group in node.children for child in group]
+        if form == "identity":
+            return before
+        if form == "operator":
+            ends = [follow(child, before) for child in below]
+            return add(node.production.name, node.options(), ends or [before])
+        for _ in range(node.repeat):
+            if form == "residual":
+                branches = sorted(below, key=lambda child: " ".join(child.canonical))
+                before = add("add", {}, [before, *[follow(child, before) for child in branches]])
+            else:
+                for child in below:
+                    before = follow(child, before)
+        return before
+
+    add("output", {}, [follow(root, 0)])
+    sources, targets = np.array(edges, dtype=np.int32).reshape(-1, 2).T
+    return Graph(tuple(operators), tuple(options), sources, targets)
+
+
+def weisfeiler_lehman(graph: Graph, rounds: int = 3) -> np.ndarray:
+    """Labels of every node after each round of refinement, [rounds + 1, nodes] uint64.
+
+    Round 0 hashes the operator and its choices; each further round hashes a node's label with the sorted labels
+    that lead into it and out of it. Equal labels mean, up to hash collisions, equal neighbourhoods of that
+    radius, in this graph or another (Shervashidze et al. 2011, Weisfeiler-Lehman Graph Kernels).
+    """
+    before: list[list[int]] = [[] for _ in graph.operators]
+    after: list[list[int]] = [[] for _ in graph.operators]
+    for source, target in zip(graph.sources.tolist(), graph.targets.tolist(), strict=True):
+        before[target].append(source)
+        after[source].append(target)
+    label = [
+        _hash(operator, sorted(chosen.items()))
+        for operator, chosen in zip(graph.operators, graph.options, strict=True)
+    ]
+    history = [label]
+    for _ in range(rounds):
+        label = [
+            _hash(label[i], sorted(label[j] for j in before[i]), sorted(label[j] for j in after[i]))
+            for i in range(len(label))
+        ]
+        history.append(label)
+    return np.array(history, dtype=np.uint64)
+
+
+def _hash(*parts: object) -> int:
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
+
+
+def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
+    """The graph with `operator` and the choices as node attributes; parallel edges are kept."""
+    import networkx
+
+    view = networkx.MultiDiGraph()
+    for place, (operator, chosen) in enumerate(zip(graph.operators, graph.options, strict=True)):
+        view.add_node(place, operator=operator, **chosen)
+    view.add_edges_from(zip(graph.sources.tolist(), graph.targets.tolist(), strict=True))
+    return view

@@ -1,0 +1,264 @@
+"""Mutations and crossover of derivation trees: each change is made where it fits, never tried and thrown away.
+
+A mutation lists the places where it can be made, in random order, and makes it at the first that has room.
+It returns None where there is no such place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spaces.derivation import Attributes, Node, Table, Vector, within
+from spaces.engine import Engine
+from spaces.grammar import Real
+
+Group = tuple[Node, ...]
+
+
+@dataclass(slots=True)
+class Site:
+    """A node and where it stands: its parent's site, the field and the place in it, how often it is built."""
+
+    node: Node
+    nonterminal: str
+    parent: Site | None
+    field: int
+    place: int
+    times: int
+
+    @property
+    def at(self) -> Attributes:
+        return self.node.table.at
+
+
+def sites(engine: Engine, root: Node) -> list[Site]:
+    """Every node of a tree with its place, parents first."""
+    found = [Site(root, engine.grammar.start, None, 0, 0, 1)]
+    for site in found:
+        node = site.node
+        if node.children:
+            times = site.times * node.repeat
+            for k, (part, group) in enumerate(
+                zip(node.production.children.values(), node.children, strict=True)
+            ):
+                for i, below in enumerate(group):
+                    found.append(Site(below, part.nonterminal, site, k, i, times))
+    return found
+
+
+def replaced(site: Site, node: Node) -> Node:
+    """The root of the tree with another node at a site; all that is not above the site is shared."""
+    while site.parent is not None:
+        parent = site.parent.node
+        group = parent.children[site.field]
+        group = (*group[: site.place], node, *group[site.place + 1 :])
+        node = with_group(parent, site.field, group)
+        site = site.parent
+    return node
+
+
+def with_group(node: Node, field: int, group: Group) -> Node:
+    children = (*node.children[:field], group, *node.children[field + 1 :])
+    return Node(node.table, node.index, node.reals, children)
+
+
+def room(engine: Engine, root: Node, site: Site) -> Vector:
+    """What a node at the site may take in place of the one there."""
+    here, limit, used, times = site.node.cost, engine.limit, root.cost, site.times
+    return (
+        limit[0] - used[0] + here[0],
+        (limit[1] - used[1]) // times + here[1],
+        (limit[2] - used[2]) // times + here[2],
+        (limit[3] - used[3]) // times + here[3],
+        (limit[4] - used[4]) // times + here[4],
+    )
+
+
+def _shuffled(items: list[Any], rng: np.random.Generator) -> Iterator[Any]:
+    """The items in random order, drawn one at a time: mostly the first is taken."""
+    items = list(items)
+    while items:
+        i = int(rng.random() * len(items))
+        items[i], items[-1] = items[-1], items[i]
+        yield items.pop()
+
+
+def resample(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
+    """Draws a subtree anew, from the nonterminal that it was derived from."""
+    site = next(_shuffled(sites(engine, root), rng))
+    return replaced(site, engine.draw(site.nonterminal, site.at, room(engine, root, site), rng))
+
+
+def change(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
+    """Changes one choice or number: an ordered choice to a neighbour, a number nearby.
+
+    Where the guard allows no other value of a choice beside the others, those that must follow do. Children
+    whose attributes change with the choice are drawn anew.
+    """
+    places = [(site, k) for site in sites(engine, root) for k in range(len(site.node.values))]
+    for site, k in _shuffled(places, rng):
+        node, table = site.node, site.node.table
+        number = len(table.production.choices)
+        if k >= number:
+            rule = list(table.production.reals.values())[k - number]
+            reals = list(node.reals)
+            reals[k - number] = nearby(rule, reals[k - number], rng)
+            return replaced(site, Node(table, node.index, tuple(reals), node.children))
+        budget = room(engine, root, site)
+        for indices in _shuffled([list(step) for step in alternatives(table, node.index, k)], rng):
+            for index in _shuffled(indices, rng):
+                if table.child_at[index] is table.child_at[node.index]:
+                    new = Node(table, index, node.reals, node.children)
+                    if within(new.cost, budget):
+                        return replaced(site, new)
+                elif index in table.fitting(budget):
+                    return replaced(site, engine.fill(table, index, budget, rng))
+    return None
+
+
+def alternatives(table: Table, index: int, k: int) -> list[tuple[int, ...]]:
+    """For each value to which choice k may move, the assignments that have it and differ least elsewhere."""
+    cached = table.alternatives.get((index, k))
+    if cached is not None:
+        return cached
+    here = table.assignments[index]
+    option = list(table.production.choices.values())[k]
+    order = {value: place for place, value in enumerate(option.values)}
+    best: dict[Any, tuple[int, list[int]]] = {}
+    for other, values in enumerate(table.assignments):
+        if values[k] == here[k]:
+            continue
+        distance = sum(map(lambda a, b: a != b, values, here))
+        known = best.get(values[k])
+        if known is None or distance < known[0]:
+            best[values[k]] = (distance, [other])
+        elif distance == known[0]:
+            known[1].append(other)
+    found = {value: tuple(indices) for value, (_, indices) in best.items()}
+    if option.ordered:
+        place = order[here[k]]
+        below = [value for value in found if order[value] < place]
+        above = [value for value in found if order[value] > place]
+        nearest = ([max(below, key=order.__getitem__)] if below else []) + (
+            [min(above, key=order.__getitem__)] if above else []
+        )
+        found = {value: found[value] for value in nearest}
+    result = table.alternatives[index, k] = list(found.values())
+    return result
+
+
+def nearby(rule: Real, value: float, rng: np.random.Generator) -> float:
+    """A normal step of a fifth of the range (on the scale of the rule), reflected at the bounds."""
+    low, high = (math.log(rule.low), math.log(rule.high)) if rule.log else (rule.low, rule.high)
+    here = (math.log(value) if rule.log else value) + 0.2 * (high - low) * rng.standard_normal()
+    span = high - low
+    here = (here - low) % (2 * span)
+    here = low + (here if here <= span else 2 * span - here)
+    here = math.exp(here) if rule.log else here
+    return min(max(here, rule.low), rule.high)
+
+
+def _lists(engine: Engine, root: Node) -> Iterator[tuple[Site, int, Group]]:
+    """Every list of children in the tree: the site of its node, the field, and the children."""
+    for site in sites(engine, root):
+        for k, part in enumerate(site.node.production.children.values()):
+            if part.listed:
+                yield site, k, site.node.children[k]
+
+
+def insert(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
+    """Draws a new child into a list that has room."""
+    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+        node = site.node
+        part = list(node.production.children.values())[k]
+        if len(group) == part.high:
+            continue
+        at = node.table.child_at[node.index]
+        budget = _room_below(engine, root, site)
+        if engine.fits(part.nonterminal, at, budget):
+            i = int(rng.random() * (len(group) + 1))
+            new = engine.draw(part.nonterminal, at, budget, rng)
+            return replaced(site, with_group(node, k, (*group[:i], new, *group[i:])))
+    return None
+
+
+def delete(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
+    """Takes a child out of a list that may be shorter."""
+    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+        part = list(site.node.production.children.values())[k]
+        if len(group) > part.low:
+            i = int(rng.random() * len(group))
+            return replaced(site, with_group(site.node, k, (*group[:i], *group[i + 1 :])))
+    return None
+
+
+def duplicate(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
+    """Repeats a child of a list next to itself, where the list and the limits have room."""
+    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+        part = list(site.node.production.children.values())[k]
+        if len(group) == part.high:
+            continue
+        budget = _room_below(engine, root, site)
+        for i in _shuffled(list(range(len(group))), rng):
+            twin = group[i]
+            if within(twin.cost, budget):
+                return replaced(site, with_group(site.node, k, (*group[:i], twin, *group[i:])))
+    return None
+
+
+def swap(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
+    """Exchanges two unequal children of a list whose order matters."""
+    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+        if len(group) < 2 or site.node.production.form == "residual":
+            continue
+        pairs = [
+            (i, j) for i in range(len(group)) for j in range(i) if group[i].canonical != group[j].canonical
+        ]
+        for i, j in _shuffled(pairs, rng):
+            changed = list(group)
+            changed[i], changed[j] = changed[j], changed[i]
+            return replaced(site, with_group(site.node, k, tuple(changed)))
+    return None
+
+
+def _room_below(engine: Engine, root: Node, site: Site) -> Vector:
+    """What one more child of the node may take."""
+    limit, used, times = engine.limit, root.cost, site.times * site.node.repeat
+    return (
+        limit[0] - used[0],
+        (limit[1] - used[1]) // times,
+        (limit[2] - used[2]) // times,
+        (limit[3] - used[3]) // times,
+        (limit[4] - used[4]) // times,
+    )
+
+
+MUTATIONS: Mapping[str, Callable[[Engine, Node, np.random.Generator], Node | None]] = {
+    "resample": resample,
+    "change": change,
+    "insert": insert,
+    "delete": delete,
+    "duplicate": duplicate,
+    "swap": swap,
+}
+
+
+def crossover(engine: Engine, a: Node, b: Node, rng: np.random.Generator) -> Node | None:
+    """The first tree with a subtree of the second in it, of the same nonterminal under the same attributes.
+
+    None where they have nothing to exchange that fits and changes the first.
+    """
+    donors: dict[tuple[str, Attributes], list[Node]] = {}
+    for site in sites(engine, b)[1:]:
+        donors.setdefault((site.nonterminal, site.at), []).append(site.node)
+    for site in _shuffled(sites(engine, a)[1:], rng):
+        budget = room(engine, a, site)
+        for node in _shuffled(donors.get((site.nonterminal, site.at), []), rng):
+            if within(node.cost, budget) and node.canonical != site.node.canonical:
+                return replaced(site, node)
+    return None

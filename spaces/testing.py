@@ -1,0 +1,159 @@
+"""The conformance suite of spaces: what every space must do, ours or a user's.
+
+@pytest.mark.parametrize("check", space_checks, ids=lambda check: check.__name__)
+def test_mine(check):
+    check(my_space)
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+
+from spaces.errors import InvalidGenome
+from spaces.genome import Genome
+from spaces.space import Space
+
+DRAWS = 1000
+
+
+def draws(space: Space, number: int, seed: int = 0) -> list[Genome]:
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(number)]
+
+
+def check_draws_are_valid(space: Space) -> None:
+    """Every draw passes the check, whatever size is asked for."""
+    for genome in draws(space, DRAWS):
+        space.check(genome)
+    rng = np.random.default_rng(1)
+    size = min(genome.text.count("(") for genome in draws(space, 50))
+    for _ in range(50):
+        genome = space.sample(rng, size=size + 4)
+        space.check(genome)
+        assert genome.text.count("(") <= size + 4, f"more than {size + 4} nodes: {genome}"
+
+
+def check_text_round_trip(space: Space) -> None:
+    """Text parses back to an equal genome with the same digest, also in another spelling of the spaces."""
+    for genome in draws(space, 300):
+        parsed = space.parse(genome.text)
+        assert parsed == genome
+        assert hash(parsed) == hash(genome)
+        assert parsed.digest == genome.digest
+        assert space.parse(genome.text.replace(" ", "").replace("(", " ( ")) == genome
+
+
+def check_pickle(space: Space) -> None:
+    """Genomes pickle as little more than their text, and come back equal; spaces come back working."""
+    import cloudpickle
+
+    for genome in draws(space, 100):
+        data = pickle.dumps(genome)
+        assert len(data) <= len(genome.text.encode()) + 150
+        copy = pickle.loads(data)
+        assert copy == genome
+        assert copy.digest == genome.digest
+        space.check(copy)
+    again = cloudpickle.loads(cloudpickle.dumps(space))
+    assert draws(again, 20) == draws(space, 20)
+
+
+def check_mutations(space: Space) -> None:
+    """A mutation is valid and never equal to its parent; each named one gives valid genomes or None."""
+    rng = np.random.default_rng(2)
+    made: dict[str, int] = dict.fromkeys(space.mutations, 0)
+    for genome in draws(space, 500):
+        mutant = space.mutate(genome, rng)
+        space.check(mutant)
+        assert mutant.digest != genome.digest, f"an equal network: {genome} and {mutant}"
+        name = list(space.mutations)[int(rng.integers(len(space.mutations)))]
+        changed = space.mutations[name](genome, rng)
+        if changed is not None:
+            space.check(changed)
+            made[name] += 1
+    assert any(made.values()), "no named mutation could be made"
+
+
+def check_crossover(space: Space) -> None:
+    """Crossover is closed, and what it gives differs from the first parent."""
+    rng = np.random.default_rng(3)
+    genomes = draws(space, 300)
+    for a, b in itertools.pairwise(genomes):
+        crossed = space.crossover(a, b, rng)
+        if crossed is not None:
+            space.check(crossed)
+            assert crossed.digest != a.digest
+
+
+def check_same_seed_same_draws(space: Space) -> None:
+    """Draws and digests depend on the seed alone, in another process too."""
+    import cloudpickle
+
+    code = (
+        "import sys, pickle, cloudpickle, numpy as np\n"
+        "space = cloudpickle.load(sys.stdin.buffer)\n"
+        "rng = np.random.default_rng(4)\n"
+        "genomes = [space.sample(rng) for _ in range(20)]\n"
+        "genomes += [space.mutate(g, rng) for g in genomes]\n"
+        "sys.stdout.buffer.write(pickle.dumps([(g.text, g.digest) for g in genomes]))\n"
+    )
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=cloudpickle.dumps(space),
+        capture_output=True,
+        env=environment,
+        check=True,
+    )
+    rng = np.random.default_rng(4)
+    genomes = [space.sample(rng) for _ in range(20)]
+    genomes += [space.mutate(genome, rng) for genome in genomes]
+    assert pickle.loads(done.stdout) == [(genome.text, genome.digest) for genome in genomes]
+
+
+def check_refuses_other_texts(space: Space) -> None:
+    """Text that is no genome is refused."""
+    for text in ("", "nonsense", "nonsense()", "(", draws(space, 1)[0].text + ")"):
+        try:
+            genome = space.parse(text)
+        except InvalidGenome:
+            continue
+        raise AssertionError(f"{text!r} was taken for {genome}")
+
+
+def check_builds_and_trains(space: Space) -> None:
+    """Small draws build, run forward and backward, and have finite gradients and the cost they declare."""
+    import torch
+
+    genomes = sorted(draws(space, 100, seed=5), key=lambda genome: space.cost(genome).parameters)[10:60:10]
+    for genome in genomes:
+        torch.manual_seed(0)
+        model = space.build(genome)
+        assert sum(p.numel() for p in model.parameters()) == space.cost(genome).parameters
+        tokens = torch.randint(space.io.vocab, (2, 33))
+        logits = model(tokens[:, :-1])
+        assert logits.shape == (2, 32, space.io.vocab)
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                grad = parameter.grad
+                assert torch.isfinite(grad.to_dense() if grad.is_sparse else grad).all(), (
+                    f"{name} of {genome}"
+                )
+
+
+space_checks = (
+    check_draws_are_valid,
+    check_text_round_trip,
+    check_pickle,
+    check_mutations,
+    check_crossover,
+    check_same_seed_same_draws,
+    check_refuses_other_texts,
+    check_builds_and_trains,
+)

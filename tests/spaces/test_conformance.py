@@ -1,0 +1,56 @@
+import pytest
+
+import spaces
+import spaces.cost
+from spaces import Grammar, child, choice, many, real
+from spaces.testing import space_checks
+
+tiny = Grammar("tiny", start="model")
+
+
+@tiny.production("model")
+def stack(layers=many("layer", 1, 4), repeat=choice(1, 2, 4, ordered=True)): ...
+
+
+@tiny.production("layer")
+def residual(body=child("mixer")): ...
+
+
+@tiny.production("mixer", weight=2, where=lambda at, heads: at.width % heads == 0)
+def attention(
+    heads=choice(1, 2, 4, 8), kv_heads=choice(1), position=choice("rope", "none"), window=choice(None, 16)
+): ...
+
+
+def _scaled(at, children, scale):
+    import torch
+
+    from spaces.blocks.topology import Stack
+
+    class Scaled(Stack):
+        def forward(self, x_BLD, state=None):
+            y_BLD, state = super().forward(x_BLD, state)
+            return y_BLD * torch.tensor(scale), state
+
+    return Scaled(children)
+
+
+@tiny.production(
+    "mixer", form="operator", build=_scaled, cost=lambda at, context: spaces.cost.Cost(0, 0, 0, 0)
+)
+def scaled(body=child("mixer"), scale=real(0.1, 10.0, log=True)): ...
+
+
+SPACES = {
+    "hybrid": spaces.load("hybrid"),
+    "hybrid, limited": spaces.load(
+        "hybrid", spaces.tokens(256, 48), parameters=300_000, state_bytes=65_536, context=512, nodes=24
+    ),
+    "tiny": spaces.GrammarSpace(tiny, spaces.tokens(32, 16)),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("check", space_checks, ids=lambda check: check.__name__)
+def test_conformance(check, name):
+    check(SPACES[name])
