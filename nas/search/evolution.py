@@ -1,0 +1,92 @@
+"""Regularised evolution (Real et al. 2019, Regularized Evolution for Image Classifier Architecture Search).
+
+The population is the last trials to finish: the oldest die, however good they are. A parent is the best of a
+random tournament, and its child is one mutation away. A child is proposed whenever a worker is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from nas.search.history import TRIES, HistoryStrategy
+from nas.search.random_search import draw
+from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial
+from spaces import NoNeighbour, Space
+
+
+class RegularisedEvolution(HistoryStrategy):
+    """Ageing evolution with tournaments; a network is proposed once.
+
+    Args:
+        population: how many trials live at a time; so many are proposed before the first child.
+        tournament: how many of them compete to be a parent.
+        crossover: the share of children that cross two parents instead of mutating one.
+        named: architectures of the space by name that stand first in the first population, the rest of which
+            is random.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        fidelity: Fidelity,
+        population: Annotated[int, Ge(2)] = 20,
+        tournament: Annotated[int, Ge(1)] = 5,
+        crossover: Annotated[float, Ge(0), Le(1)] = 0.0,
+        named: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(space, objectives, seed, fidelity)
+        if tournament > population:
+            raise InvalidInput(
+                f"strategy.tournament = {tournament}, but a population of {population} cannot hold more"
+            )
+        if len(named) > population:
+            raise InvalidInput(
+                f"strategy.named has {len(named)} architectures, more than the population of {population}"
+            )
+        self.population = population
+        self.tournament = tournament
+        self.crossover = crossover
+        self.named = tuple((name, space.architecture(name)) for name in named)
+
+    @property
+    def living(self) -> list[Trial]:
+        """The trials that can be parents."""
+        return [trial for trial in self.ended if trial.status == "done"][-self.population :]
+
+    def propose(self, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
+        if k < len(self.named):
+            name, genome = self.named[k]
+            if genome.digest not in taken:
+                return self.proposal(k, genome, name)
+        living = self.living
+        if k < self.population or not living:
+            return draw(self, k, rng, taken)
+        for _ in range(TRIES):
+            child = self._child(k, living, rng)
+            if child is not None and child.genome.digest not in taken:
+                return child
+        return draw(self, k, rng, taken)
+
+    def _child(self, k: int, living: list[Trial], rng: np.random.Generator) -> Proposal | None:
+        parent = self._parent(living, rng)
+        if self.crossover and rng.random() < self.crossover:
+            other = self._parent(living, rng)
+            genome = self.space.crossover(parent.proposal.genome, other.proposal.genome, rng)
+            if genome is None:
+                return None
+            return self.proposal(k, genome, f"crossover of {parent.id} and {other.id}", (parent.id, other.id))
+        try:
+            genome = self.space.mutate(parent.proposal.genome, rng)
+        except NoNeighbour:
+            return None
+        return self.proposal(k, genome, f"mutation of {parent.id}", (parent.id,))
+
+    def _parent(self, living: list[Trial], rng: np.random.Generator) -> Trial:
+        number = min(self.tournament, len(living))
+        return min((living[i] for i in rng.choice(len(living), number, replace=False)), key=self.rank)

@@ -1,0 +1,102 @@
+"""What strategies share: the events told so far, and how good their trials are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nas.types import (
+    Ended,
+    Event,
+    Fidelity,
+    Finished,
+    InvalidInput,
+    Measured,
+    Measurement,
+    Objective,
+    Proposal,
+    Proposed,
+    Trial,
+)
+from spaces import Genome, Space
+
+TRIES = 100
+"""How often a genome is drawn again because its network was proposed before."""
+
+
+class HistoryStrategy:
+    """A strategy whose whole state is the list of events that it was told.
+
+    Subclasses give `propose`. Proposal k draws from `default_rng([seed, k])`; every trial trains on the seed of
+    the campaign, so that trials meet the same data in the same order and differ by their genomes.
+    """
+
+    def __init__(self, space: Space, objectives: Sequence[Objective], seed: int, fidelity: Fidelity) -> None:
+        aims = [objective for objective in objectives if objective.bound is None]
+        if len(aims) != 1:
+            raise InvalidInput(
+                f"strategy {type(self).__name__} follows exactly one objective without a bound, but objectives has "
+                f"{len(aims)}: {', '.join(aim.metric for aim in aims) or 'none'}; give all others a bound"
+            )
+        self.space = space
+        self.objective = aims[0]
+        self.constraints = tuple(objective for objective in objectives if objective.bound is not None)
+        self.seed = seed
+        self.fidelity = fidelity
+        self.proposals: list[Proposal] = []
+        self.ended: list[Trial] = []
+        self._digests: set[str] = set()
+
+    def ask(self, n: int) -> list[Proposal]:
+        """At most n proposals whose networks are new, numbered on from those told; the strategy is unchanged."""
+        asked: list[Proposal] = []
+        digests = set(self._digests)
+        for k in range(len(self.proposals), len(self.proposals) + n):
+            try:
+                proposal = self.propose(k, np.random.default_rng([self.seed, k]), digests)
+            except Finished:
+                if asked:
+                    break
+                raise
+            digests.add(proposal.genome.digest)
+            asked.append(proposal)
+        return asked
+
+    def propose(self, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
+        """Proposal number k, of a network whose digest is not taken."""
+        raise NotImplementedError
+
+    def tell(self, event: Event) -> None:
+        """Takes the next event of the log.
+
+        Raises:
+            InvalidInput: a proposal out of order.
+        """
+        if isinstance(event, Proposed):
+            if event.proposal.id != len(self.proposals):
+                raise InvalidInput(
+                    f"told proposal {event.proposal.id}, but the next is {len(self.proposals)}"
+                )
+            self.proposals.append(event.proposal)
+            self._digests.add(event.proposal.genome.digest)
+        elif isinstance(event, Ended):
+            self.ended.append(event.trial)
+        else:
+            assert isinstance(event, Measured)
+
+    def proceed(self, trial_id: int, measurement: Measurement) -> bool:
+        """Always: these strategies let every trial run to its end."""
+        return True
+
+    def rank(self, trial: Trial) -> tuple[float, float]:
+        """Lower is better: first by how far constraints are broken, then by the objective."""
+        merits = {**trial.cost, **trial.metrics}
+        return (
+            math.fsum(constraint.violation(merits) for constraint in self.constraints),
+            self.objective.loss(merits),
+        )
+
+    def proposal(self, k: int, genome: Genome, origin: str, parents: tuple[int, ...] = ()) -> Proposal:
+        return Proposal(k, genome, self.fidelity, self.seed, parents, origin)

@@ -1,0 +1,151 @@
+"""The conformance suite of strategies: what every strategy must do, ours or a user's.
+
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_mine(check):
+    check(lambda space, objectives, seed: MyStrategy(space, objectives, seed), space)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nas.types import (
+    Ended,
+    Event,
+    Finished,
+    Measured,
+    Measurement,
+    Objective,
+    Proposal,
+    Proposed,
+    Strategy,
+    Trial,
+)
+from spaces import Space
+
+Make = Callable[[Space, Sequence[Objective], int], Strategy]
+OBJECTIVES = (Objective("loss", "min"),)
+
+
+def outcome(proposal: Proposal, failing: float = 0.0) -> Trial:
+    """A made-up result that depends on nothing but the network: the loss is a hash of its digest."""
+    number = int(proposal.genome.digest[:8], 16) / 2**32
+    if number < failing:
+        return Trial(proposal, "failed", error="made to fail")
+    return Trial(proposal, "done", {"loss": number})
+
+
+def run(
+    strategy: Strategy, trials: int, workers: int, rng: np.random.Generator, failing: float = 0.0
+) -> list[Event]:
+    """Events of a campaign whose trials end in random order among `workers` that run."""
+    events: list[Event] = []
+    running: list[Proposal] = []
+
+    def log(event: Event) -> None:
+        events.append(event)
+        strategy.tell(event)
+
+    made = 0
+    while made < trials or running:
+        if made < trials and len(running) < workers:
+            try:
+                asked = strategy.ask(min(workers - len(running), trials - made))
+            except Finished:
+                asked, trials = [], made
+            for proposal in asked:
+                log(Proposed(proposal))
+                running.append(proposal)
+                made += 1
+            if asked:
+                continue
+        if not running:
+            break
+        proposal = running.pop(int(rng.integers(len(running))))
+        measurement = Measurement(1, {"loss": 1.0})
+        log(Measured(proposal.id, measurement, strategy.proceed(proposal.id, measurement)))
+        log(Ended(outcome(proposal, failing)))
+    return events
+
+
+def check_ask_is_pure(make: Make, space: Space) -> None:
+    """Asking twice gives the same, whatever number was asked for before."""
+    strategy = make(space, OBJECTIVES, 0)
+    for event in run(make(space, OBJECTIVES, 0), 12, 2, np.random.default_rng(0)):
+        strategy.tell(event)
+    first = strategy.ask(3)
+    assert strategy.ask(3) == first
+    assert strategy.ask(1) == first[:1]
+
+
+def check_proposals(make: Make, space: Space) -> None:
+    """Proposals are numbered in order, valid, of new networks, and name parents that exist."""
+    proposals = [
+        event.proposal
+        for event in run(make(space, OBJECTIVES, 1), 60, 4, np.random.default_rng(1))
+        if isinstance(event, Proposed)
+    ]
+    assert [proposal.id for proposal in proposals] == list(range(len(proposals)))
+    assert len({(p.genome.digest, p.fidelity, p.seed) for p in proposals}) == len(proposals), (
+        "a network was repeated"
+    )
+    for proposal in proposals:
+        space.check(proposal.genome)
+        assert proposal.origin
+        assert all(0 <= parent < proposal.id for parent in proposal.parents)
+
+
+def check_replay(make: Make, space: Space) -> None:
+    """A strategy that is told the log proposes what the uninterrupted one went on to propose.
+
+    Each campaign is cut at every event where a proposal follows, in order and out of order.
+    """
+    for workers in (1, 3):
+        events = run(make(space, OBJECTIVES, 2), 40, workers, np.random.default_rng(workers), failing=0.2)
+        replayed = make(space, OBJECTIVES, 2)
+        pending: list[Proposal] = []
+        for event in events:
+            if isinstance(event, Proposed):
+                if not pending:
+                    pending = replayed.ask(1)
+                assert pending.pop(0) == event.proposal, "the replayed strategy went another way"
+            else:
+                pending = []
+            replayed.tell(event)
+
+
+def check_failures(make: Make, space: Space) -> None:
+    """Failed trials, and nothing but failed trials, do not end a strategy."""
+    for failing in (0.5, 1.0):
+        events = run(make(space, OBJECTIVES, 3), 40, 2, np.random.default_rng(3), failing)
+        assert sum(isinstance(event, Ended) for event in events) == 40
+
+
+def check_missing_metric(make: Make, space: Space) -> None:
+    """A finished trial without the metric, or with NaN, ranks behind all others and breaks nothing."""
+    strategy = make(space, OBJECTIVES, 4)
+    for metrics in ({}, {"loss": math.nan}, {"loss": 1.0}):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Proposed(proposal))
+        strategy.tell(Ended(Trial.done(proposal, metrics)))
+    assert strategy.ask(1)
+
+
+def check_seeds(make: Make, space: Space) -> None:
+    """The seed decides the proposals: another seed, others."""
+    first, same, other = (make(space, OBJECTIVES, seed).ask(8) for seed in (5, 5, 6))
+    assert first == same
+    assert [p.genome for p in first] != [p.genome for p in other]
+
+
+strategy_checks = (
+    check_ask_is_pure,
+    check_proposals,
+    check_replay,
+    check_failures,
+    check_missing_metric,
+    check_seeds,
+)

@@ -1,0 +1,114 @@
+import dataclasses
+
+import pytest
+
+import nas.search
+import spaces
+from nas.search.testing import strategy_checks
+from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+
+SPACE = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
+STRATEGIES = {
+    "random": {},
+    "evolution": {"population": 8, "tournament": 3},
+    "evolution-crossed": {"population": 8, "tournament": 3, "crossover": 0.5},
+    "evolution-named": {"population": 8, "tournament": 3, "named": ["transformer++", "mamba-2"]},
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance(check, name):
+    def make(space, objectives, seed):
+        return nas.search.load(
+            name.partition("-")[0], space=space, objectives=objectives, seed=seed, **STRATEGIES[name]
+        )
+
+    check(make, SPACE)
+
+
+def strategy(name="evolution", objectives=(Objective("loss"),), **options):
+    return nas.search.load(name, space=SPACE, objectives=objectives, **options)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"name": "evolutoin"}, "unknown strategy 'evolutoin', did you mean 'evolution'?"),
+        ({"populaton": 3}, "unknown key 'strategy.populaton', did you mean 'strategy.population'?"),
+        ({"population": 1}, "'strategy.population' must be an integer >= 2, got 1"),
+        ({"population": 4, "tournament": 5}, "strategy.tournament = 5, but a population of 4"),
+        ({"objectives": (Objective("a"), Objective("b"))}, "exactly one objective without a bound"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(InvalidInput) as error:
+        strategy(**options)
+    assert message in str(error.value)
+
+
+def tell_done(evolution, loss, genome=None):
+    """The next proposal of a strategy, or one of another genome in its place, done with a loss."""
+    (proposal,) = evolution.ask(1)
+    proposal = proposal if genome is None else dataclasses.replace(proposal, genome=genome)
+    evolution.tell(Proposed(proposal))
+    evolution.tell(Ended(Trial.done(proposal, {"loss": loss})))
+    return proposal
+
+
+def test_the_oldest_die_however_good_they_are():
+    evolution = strategy(population=3, tournament=3)
+    best = tell_done(evolution, 0.0)
+    for loss in (3.0, 2.0):
+        tell_done(evolution, loss)
+    assert evolution.ask(1)[0].parents == (best.id,)
+    tell_done(evolution, 4.0)  # the fourth trial pushes the first, the best, out of the population
+    assert evolution.ask(1)[0].parents == (2,)
+
+
+def test_a_child_is_one_mutation_of_the_best_of_its_tournament():
+    evolution = strategy(population=4, tournament=4)
+    for loss in (3.0, 1.0, 2.0, 5.0):
+        tell_done(evolution, loss)
+    (child,) = evolution.ask(1)
+    assert child.parents == (1,)
+    assert child.origin == "mutation of 1"
+
+
+def test_failed_trials_are_no_parents():
+    evolution = strategy(population=2, tournament=2)
+    tell_done(evolution, 1.0)
+    (proposal,) = evolution.ask(1)
+    evolution.tell(Proposed(proposal))
+    evolution.tell(Ended(Trial(proposal, "failed", {"loss": 0.0}, error="diverged")))
+    assert evolution.ask(1)[0].parents == (0,)
+
+
+def test_constraints_come_first():
+    objectives = (Objective("loss"), Objective("parameters", bound=100.0))
+    evolution = strategy(objectives=objectives, population=2, tournament=2)
+    for loss, parameters in ((1.0, 200.0), (2.0, 50.0)):
+        (proposal,) = evolution.ask(1)
+        evolution.tell(Proposed(proposal))
+        evolution.tell(Ended(Trial.done(proposal, {"loss": loss, "parameters": parameters})))
+    assert evolution.ask(1)[0].parents == (1,)
+
+
+def test_named_architectures_stand_first():
+    evolution = strategy(population=3, tournament=2, named=["mamba-2", "transformer++"])
+    origins = [proposal.origin for proposal in evolution.ask(3)]
+    assert origins == ["mamba-2", "transformer++", "random"]
+
+
+def test_random_search_ends_where_the_space_does():
+    grammar = spaces.Grammar("four", start="model")
+
+    @grammar.production("model")
+    def swiglu(mult=spaces.choice(1, 2, 3, 4)): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(16, 8))
+    search = nas.search.load("random", space=space, objectives=[Objective("loss")])
+    for _ in range(4):
+        tell_done(search, 1.0)
+    with pytest.raises(Finished):
+        search.ask(1)
