@@ -22,7 +22,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -174,7 +174,7 @@ class Grammar:
         self.start = start
         self.attributes = dict(attributes or {})
         self.productions: dict[str, Production] = {}
-        self.named: dict[str, Callable[..., str]] = {}
+        self.named: dict[str, Callable[[int], Iterator[str]]] = {}
 
     def production(
         self,
@@ -245,10 +245,12 @@ class Grammar:
 
         return declare
 
-    def architecture(self, name: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
-        """Declares a known model: a function of a repeat count that returns its text as a genome."""
+    def architecture(
+        self, name: str
+    ) -> Callable[[Callable[[int], Iterator[str]]], Callable[[int], Iterator[str]]]:
+        """Declares a known model: a function that yields its texts for a width, from the largest version down."""
 
-        def declare(function: Callable[..., str]) -> Callable[..., str]:
+        def declare(function: Callable[[int], Iterator[str]]) -> Callable[[int], Iterator[str]]:
             if name in self.named:
                 raise InvalidGrammar(f"grammar {self.name!r}: architecture {name!r} is declared twice")
             self.named[name] = function

@@ -307,22 +307,22 @@ class GrammarSpace:
         return self.tree(self.parse(genome.text))
 
     def architecture(self, name: str) -> Genome:
-        """A known model by name, as deep as the limits allow (each has a depth that it does not exceed).
+        """A known model by name, in its largest version that the limits allow.
 
         Raises:
-            InvalidSpace: the name is unknown, or the model does not fit at any depth.
+            InvalidSpace: the name is unknown, or no version fits.
         """
-        function = self.grammar.named.get(name)
-        if function is None:
+        versions = self.grammar.named.get(name)
+        if versions is None:
             raise InvalidSpace(f"space {self.name!r} has no architecture {name!r}{suggest(name, self.named)}")
-        reason = ""
-        for depth in (12, 8, 6, 4, 3, 2, 1):
+        reason = "it has no version"
+        for text in versions(self.io.width):
             try:
-                return self.parse(function(self.io.width, depth))
+                return self.parse(text)
             except InvalidGenome as error:
                 reason = str(error)
         raise InvalidSpace(
-            f"space {self.name!r}: architecture {name!r} does not fit, even at its least depth: {reason}"
+            f"space {self.name!r}: architecture {name!r} does not fit, even in its smallest version: {reason}"
         )
 
     def cost(self, genome: Genome, context: int | None = None) -> Cost:

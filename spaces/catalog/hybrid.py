@@ -10,6 +10,9 @@ with a product-key memory in place of one feed-forward layer (Lample et al. 2019
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from spaces.grammar import Grammar, child, choice, many
 
 hybrid = Grammar("hybrid", start="model", attributes={"nested": 0})
@@ -83,8 +86,11 @@ def product_key_memory(
 ): ...
 
 
+DEPTHS = (12, 8, 6, 4, 3, 2, 1)
+
+
 def _attention(width: int) -> str:
-    """Attention with heads of 32 features and, from four heads on, a quarter as many key-value heads."""
+    """Heads of 32 features where the width allows, and a quarter as many key-value heads."""
     heads = next(h for h in (32, 16, 8, 4, 2, 1) if width % h == 0 and width // h >= min(32, width))
     return (
         f"residual(body=attention(heads={heads}, kv_heads={max(1, heads // 4)}, position=rope, window=none))"
@@ -104,41 +110,37 @@ _FEED_FORWARD = "residual(body=swiglu(mult=3))"
 
 
 @hybrid.architecture("transformer++")
-def _transformer(width: int, depth: int) -> str:
-    return _pattern([_attention(width), _FEED_FORWARD], depth)
+def _transformer(width: int) -> Iterator[str]:
+    for depth in DEPTHS:
+        yield _pattern([_attention(width), _FEED_FORWARD], depth)
 
 
 @hybrid.architecture("mamba-2")
-def _mamba2(width: int, depth: int) -> str:
-    return _pattern([_mamba(width)], depth)
+def _mamba2(width: int) -> Iterator[str]:
+    for depth in DEPTHS:
+        yield _pattern([_mamba(width)], depth)
 
 
 @hybrid.architecture("jamba-like")
-def _jamba(width: int, depth: int) -> str:
-    """Eight layers a period: the fifth mixes by attention, every second one has experts."""
-    experts = "residual(body=moe(experts=16, top_k=2, mult=1))"
-    before = _pattern([_mamba(width), _FEED_FORWARD, _mamba(width), experts], 2)
-    after = [
-        _attention(width),
-        _FEED_FORWARD,
-        _mamba(width),
-        experts,
-        _pattern([_mamba(width), _FEED_FORWARD, _mamba(width), experts], 1),
-    ]
-    return _pattern([before, *after], depth)
+def _jamba(width: int) -> Iterator[str]:
+    """Eight mixers a period, the fifth of them attention; every second feed-forward has experts."""
+    for depth, experts in itertools.product(DEPTHS, (16, 8, 4)):
+        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1))"
+        pair = [_mamba(width), _FEED_FORWARD, _mamba(width), sparse]
+        middle = [_attention(width), _FEED_FORWARD, _mamba(width), sparse]
+        yield _pattern([_pattern(pair, 2), *middle, _pattern(pair, 1)], depth)
 
 
 @hybrid.architecture("blackmamba-like")
-def _blackmamba(width: int, depth: int) -> str:
-    return _pattern([_mamba(width), "residual(body=moe(experts=8, top_k=1, mult=2))"], depth)
+def _blackmamba(width: int) -> Iterator[str]:
+    for depth, experts in itertools.product(DEPTHS, (8, 4)):
+        yield _pattern([_mamba(width), f"residual(body=moe(experts={experts}, top_k=1, mult=2))"], depth)
 
 
 @hybrid.architecture("product-key-memory transformer")
-def _memory_transformer(width: int, depth: int) -> str:
-    """The feed-forward of the last layer but one (or of the only one) is a memory of 128² slots."""
+def _memory_transformer(width: int) -> Iterator[str]:
+    """The feed-forward before the last layer, or the only one, is a memory."""
     layer = [_attention(width), _FEED_FORWARD]
-    memory = [_attention(width), "residual(body=product_key_memory(keys=128, heads=4, top_k=16))"]
-    if depth == 1:
-        return _pattern(memory, 1)
-    ahead = [_pattern(layer, depth - 2)] if depth - 2 in (1, 2, 4, 6, 10) else []
-    return _pattern([*ahead, *memory, *layer], 1)
+    for below, keys in itertools.product((*DEPTHS, 0), (128, 64, 32)):
+        memory = [_attention(width), f"residual(body=product_key_memory(keys={keys}, heads=4, top_k=16))"]
+        yield _pattern([_pattern(layer, below), *memory, *layer] if below else memory, 1)

@@ -1,0 +1,362 @@
+import collections
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import spaces
+from spaces import Grammar, InvalidGrammar, InvalidSpace, NoNeighbour, child, choice, many, real
+from spaces.blocks.costs import Cost
+from spaces.operators import alternatives, nearby
+
+FREE = {"cost": lambda at, context, **choices: Cost(0, 0, 0, 0)}
+
+
+def declare(change):
+    grammar = Grammar("g", start="model")
+    change(grammar)
+    grammar.validate()
+
+
+def twice(grammar):
+    for _ in range(2):
+
+        @grammar.production("model")
+        def stack(repeat=choice(1)): ...
+
+
+def plain_default(grammar):
+    @grammar.production("model")
+    def stack(repeat=1): ...
+
+
+def guard_of_unknown(grammar):
+    @grammar.production("model", where=lambda at, head: True)
+    def attention(heads=choice(1)): ...
+
+
+def undefined(grammar):
+    @grammar.production("model")
+    def stack(layers=many("layers", 1, 2)): ...
+
+    @grammar.production("layer")
+    def mlp(): ...
+
+
+def unreachable(grammar):
+    @grammar.production("model")
+    def stack(): ...
+
+    @grammar.production("layer")
+    def mlp(): ...
+
+
+def endless(grammar):
+    @grammar.production("model")
+    def residual(body=child("model")): ...
+
+
+def no_start(grammar):
+    @grammar.production("mode")
+    def stack(): ...
+
+
+def bad_repeat(grammar):
+    @grammar.production("model")
+    def stack(repeat=choice(0, 1)): ...
+
+
+def bad_weight(grammar):
+    @grammar.production("model", weight=0)
+    def stack(): ...
+
+
+def bad_choice(grammar):
+    @grammar.production("model")
+    def stack(what=choice(1, "x", (2,))): ...
+
+
+def double_choice(grammar):
+    @grammar.production("model")
+    def stack(what=choice("none", None)): ...
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (twice, "grammar 'g', production 'stack' is declared twice"),
+        (plain_default, "production 'stack': field 'repeat' is 1, but must be a choice, real, child or many"),
+        (guard_of_unknown, "where asks for choice 'head', did you mean 'heads'?"),
+        (undefined, "field 'layers' derives 'layers', which has no production, did you mean 'layer'?"),
+        (unreachable, "nonterminal 'layer' cannot be reached from 'model'"),
+        (endless, "derivations of nonterminal 'model' never end"),
+        (no_start, "no production derives the start symbol 'model', did you mean 'mode'?"),
+        (bad_repeat, "'repeat' must be a choice among integers of at least 1"),
+        (bad_weight, "weight is 0, but must be above 0"),
+        (bad_choice, "a choice offers (2,), but only None, bool, int, float and str are allowed"),
+        (double_choice, "a choice offers the same value twice: none, none"),
+    ],
+)
+def test_errors_of_a_declaration(change, message):
+    with pytest.raises(InvalidGrammar) as error:
+        declare(change)
+    assert message in str(error.value)
+
+
+def test_an_unknown_block_is_named():
+    grammar = Grammar("g", start="model")
+
+    @grammar.production("model")
+    def swigloo(): ...
+
+    with pytest.raises(InvalidGrammar, match="production 'swigloo' has no known cost.*did you mean 'swiglu'"):
+        spaces.GrammarSpace(grammar, spaces.tokens())
+
+
+def test_choices_that_combine_in_too_many_ways_are_refused():
+    grammar = Grammar("g", start="model")
+
+    @grammar.production("model", **FREE)
+    def wide(a=choice(*range(300)), b=choice(*range(300))): ...
+
+    with pytest.raises(InvalidGrammar, match="combine in 90,000 ways"):
+        spaces.GrammarSpace(grammar, spaces.tokens())
+
+
+@pytest.mark.parametrize(
+    "limits, message",
+    [
+        ({"parameters": 1000}, "no genome fits parameters <="),
+        ({"parameters": 0}, "parameters = 0, but it must be an integer of at least 1"),
+        ({"context": "long"}, "context = 'long', but it must be an integer"),
+        ({"paramters": 5}, "has no limit 'paramters', did you mean 'parameters'?"),
+    ],
+)
+def test_errors_of_limits(limits, message):
+    with pytest.raises(InvalidSpace) as error:
+        spaces.load("hybrid", **limits)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("hybird", "unknown space 'hybird', did you mean 'hybrid'?"),
+        ("no_such_module:space", "cannot import module 'no_such_module'"),
+        ("spaces.catalog.hybrid:hybird", "has no 'hybird', did you mean 'hybrid'?"),
+        ("spaces:SPACES", "is a dict, but must be a Grammar"),
+    ],
+)
+def test_errors_of_names(name, message):
+    with pytest.raises(InvalidSpace) as error:
+        spaces.load(name)
+    assert message in str(error.value)
+
+
+def test_a_production_that_no_width_allows_is_told():
+    assert spaces.load("hybrid", spaces.tokens(256, 7)).unavailable == ("attention", "mamba2")
+    assert spaces.load("hybrid", spaces.tokens(256, 64)).unavailable == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([16, 24, 64, 96]),
+    st.integers(20_000, 300_000),
+    st.integers(500, 100_000),
+    st.integers(4, 40),
+    st.integers(0, 1000),
+)
+def test_limits_hold_for_draws_mutants_and_crossings(width, parameters, state_bytes, nodes, seed):
+    limits = {"parameters": parameters, "state_bytes": state_bytes, "flops_per_token": 2 * parameters}
+    try:
+        space = spaces.load("hybrid", spaces.tokens(64, width), nodes=nodes, context=128, **limits)
+    except InvalidSpace:
+        return
+    rng = np.random.default_rng(seed)
+    genomes = [space.sample(rng) for _ in range(10)]
+    for mutation in space.mutations.values():
+        genomes += [new for genome in genomes[:10] if (new := mutation(genome, rng)) is not None]
+    genomes += [
+        new for a in genomes[:10] for b in genomes[:3] if (new := space.crossover(a, b, rng)) is not None
+    ]
+    for genome in genomes:
+        space.check(genome)
+        cost = space.cost(genome)
+        assert cost.parameters <= parameters
+        assert cost.state_bytes <= state_bytes
+        assert cost.flops_per_token <= 2 * parameters
+        assert genome.text.count("(") <= nodes
+
+
+def test_guards_and_attributes_reach_the_children():
+    grammar = Grammar("groups", start="model")
+
+    @grammar.production("model", attributes=lambda at, groups: {"width": at.width // groups}, **FREE)
+    def split(groups=choice(1, 2, 4), body=child("mixer")): ...
+
+    @grammar.production("mixer", where=lambda at, size: size <= at.width, **FREE)
+    def leaf(size=choice(4, 8, 16)): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(16, 16))
+    seen = {space.sample(np.random.default_rng(i)).text for i in range(300)}
+    assert seen == {
+        f"split(groups={groups}, body=leaf(size={size}))"
+        for groups in (1, 2, 4)
+        for size in (4, 8, 16)
+        if size <= 16 // groups
+    }
+    genome = space.parse("split(groups=1, body=leaf(size=16))")
+    rng = np.random.default_rng(0)
+    changed = {space.mutations["change"](genome, rng).text for _ in range(100)}
+    assert {text[:14] for text in changed} == {"split(groups=1", "split(groups=2", "split(groups=4"}
+    for text in changed:
+        space.parse(text)
+
+
+def test_weights_and_evenness_of_draws():
+    grammar = Grammar("weights", start="model")
+
+    @grammar.production("model", weight=3, **FREE)
+    def often(n=choice(1, 2)): ...
+
+    @grammar.production("model", weight=1, **FREE)
+    def seldom(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    rng = np.random.default_rng(0)
+    counts = collections.Counter(space.sample(rng).text for _ in range(8000))
+    expected = {"often(n=1)": 3000, "often(n=2)": 3000, "seldom()": 2000}
+    assert (
+        sum((counts[text] - n) ** 2 / n for text, n in expected.items()) < 13.8
+    )  # chi-square, 2 degrees, p = .001
+
+
+def test_no_place_of_a_list_is_favoured_under_a_tight_limit():
+    """The mean cost of the first layer of four equals that of the last, within four standard errors."""
+    space = spaces.load("hybrid", spaces.tokens(64, 64), parameters=120_000, context=128)
+    rng = np.random.default_rng(0)
+    difference = []
+    for _ in range(4000):
+        layers = space.tree(space.sample(rng)).children[0]
+        if len(layers) >= 4:
+            difference.append(layers[0].cost[2] - layers[-1].cost[2])
+    assert len(difference) > 500
+    assert abs(np.mean(difference)) < 4 * np.std(difference) / math.sqrt(len(difference))
+
+
+def test_numbers_stay_within_their_bounds_and_near():
+    grammar = Grammar("numbers", start="model")
+
+    @grammar.production("model", **FREE)
+    def scale(by=real(0.1, 10.0, log=True), shift=real(-1, 1)): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    rng = np.random.default_rng(0)
+    drawn = [space.tree(space.sample(rng)).reals for _ in range(2000)]
+    logs = np.log10([by for by, _ in drawn])
+    assert abs(logs.mean()) < 0.06
+    assert logs.min() < -0.95
+    assert logs.max() > 0.95
+    rule = grammar.productions["scale"].reals["by"]
+    steps = [nearby(rule, 9.0, rng) for _ in range(2000)]
+    assert 0.1 <= min(steps) <= max(steps) <= 10.0
+    assert np.std(np.log(steps)) < 0.3 * math.log(100)
+
+
+def test_ordered_choices_move_to_their_neighbours():
+    space = spaces.load("hybrid")
+    tree = space.tree(space.parse("stack(layers=[residual(body=swiglu(mult=2))], repeat=4)"))
+    body = tree.children[0][0].children[0][0]
+    mults = {body.table.assignments[i] for group in alternatives(body.table, body.index, 0) for i in group}
+    assert mults == {(1,), (3,)}
+
+
+def test_a_choice_that_is_tied_by_a_guard_moves_the_others_along():
+    space = spaces.load("hybrid", spaces.tokens(256, 64))
+    genome = space.parse(
+        "stack(layers=[residual(body=attention(heads=4, kv_heads=4, position=none, window=none))], repeat=1)"
+    )
+    rng = np.random.default_rng(0)
+    texts = [space.mutations["change"](genome, rng).text for _ in range(300)]
+    assert any("heads=2, kv_heads=2" in text or "heads=2, kv_heads=1" in text for text in texts)
+
+
+def test_each_mutation_does_what_it_says():
+    space = spaces.load("hybrid")
+    rng = np.random.default_rng(0)
+    layers = ["residual(body=swiglu(mult=2))", "residual(body=gated_conv(kernel=3))"]
+    genome = space.parse(f"stack(layers=[{', '.join(layers)}], repeat=1)")
+    swapped = f"stack(layers=[{', '.join(reversed(layers))}], repeat=1)"
+    assert {space.mutations["swap"](genome, rng).text for _ in range(10)} == {swapped}
+    assert {space.mutations["delete"](genome, rng).text for _ in range(30)} == {
+        f"stack(layers=[{layer}], repeat=1)" for layer in layers
+    }
+    assert {space.mutations["duplicate"](genome, rng).text for _ in range(30)} == {
+        f"stack(layers=[{', '.join(three)}], repeat=1)"
+        for three in ([layers[0], *layers], [*layers, layers[1]])
+    }
+    inserted = space.tree(space.mutations["insert"](genome, rng))
+    assert len(inserted.children[0]) == 3
+
+
+def test_a_space_of_one_genome_has_no_neighbours():
+    grammar = Grammar("one", start="model")
+
+    @grammar.production("model", **FREE)
+    def only(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    with pytest.raises(NoNeighbour, match=r"no mutation of space 'one' changes only\(\)"):
+        space.mutate(space.parse("only()"), np.random.default_rng(0))
+    assert space.redrawn["resample"] > 0
+
+
+def test_crossover_brings_in_a_subtree_of_the_other():
+    space = spaces.load("hybrid")
+    a = space.parse("stack(layers=[residual(body=swiglu(mult=2))], repeat=1)")
+    b = space.parse("stack(layers=[residual(body=gated_conv(kernel=3))], repeat=6)")
+    crossed = space.crossover(a, b, np.random.default_rng(0))
+    assert crossed.text == "stack(layers=[residual(body=gated_conv(kernel=3))], repeat=1)"
+    assert space.crossover(a, a, np.random.default_rng(0)) is None
+
+
+def test_a_root_that_is_also_a_layer_crosses_in():
+    space = spaces.load("hybrid")
+    b = space.parse(
+        "stack(layers=[stack(layers=[residual(body=mlp(mult=1, activation=gelu))], repeat=2)], repeat=1)"
+    )
+    a = space.parse("stack(layers=[residual(body=swiglu(mult=2))], repeat=1)")
+    texts = {space.crossover(a, b, np.random.default_rng(i)).text for i in range(40)}
+    assert b.text in texts  # the whole pattern in place of the one layer
+
+
+@pytest.mark.parametrize("name", spaces.load("hybrid").named)
+@pytest.mark.parametrize("width, parameters", [(32, 400_000), (64, 1_000_000), (128, None), (768, None)])
+def test_known_models_are_genomes(name, width, parameters):
+    space = spaces.load("hybrid", spaces.tokens(256, width), parameters=parameters)
+    genome = space.architecture(name)
+    space.check(genome)
+    assert parameters is None or space.cost(genome).parameters <= parameters
+
+
+def test_a_known_model_that_cannot_fit_says_why():
+    space = spaces.load("hybrid", spaces.tokens(256, 64), parameters=50_000)
+    with pytest.raises(InvalidSpace, match=r"'jamba-like' does not fit.*more than the limit of 50,000"):
+        space.architecture("jamba-like")
+    with pytest.raises(InvalidSpace, match=r"no architecture 'mamba2', did you mean 'mamba-2'"):
+        space.architecture("mamba2")
+
+
+def test_drawing_and_costing_import_no_torch_and_no_networkx():
+    code = (
+        "import sys, numpy, spaces\n"
+        "space = spaces.load('hybrid')\n"
+        "genome = space.mutate(space.sample(numpy.random.default_rng(0)), numpy.random.default_rng(1))\n"
+        "space.cost(genome), genome.digest, space.graph(genome), space.size, space.architecture('mamba-2')\n"
+        "print([name for name in ('torch', 'networkx', 'ray', 'rich') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
