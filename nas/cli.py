@@ -1,0 +1,262 @@
+"""The command line: each command calls the library and prints what it gives."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done; failed while running; the input was wrong; stopped by a signal, to be gone on with."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code."""
+    options = parser().parse_args(arguments)
+    from nas.types import InvalidInput
+    from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace
+
+    try:
+        return options.command(options)
+    except (InvalidInput, InvalidGenome, InvalidGrammar, InvalidSpace) as error:
+        print(f"nas: {error}", file=sys.stderr)
+        return WRONG
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="nas", description="Neural architecture search from a grammar to trained, ranked models."
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="run a campaign file, or go on with it where it stopped")
+    run.add_argument("file", metavar="FILE", help="the campaign file (TOML)")
+    run.add_argument("--dir", metavar="RUN", help="the run folder (default: runs/NAME)")
+    run.add_argument("--workers", type=int, metavar="N", help="how many workers (default: as the file says)")
+    run.add_argument(
+        "--address", help="join the Ray cluster at this address ('auto': the one this machine is in)"
+    )
+    run.add_argument(
+        "--engine", choices=("ray", "serial"), help="where trials run (default: as the file says)"
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="check the file, print what would run, start nothing"
+    )
+    run.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", help="where a campaign stands")
+    status.add_argument("run", metavar="RUN", help="the run folder")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(command=_status)
+
+    runs = commands.add_parser("list", help="the campaigns in a folder")
+    runs.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="default: runs")
+    runs.add_argument("--json", action="store_true")
+    runs.set_defaults(command=_list)
+
+    space = commands.add_parser("space", help="look at search spaces").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    listed = space.add_parser("list", help="the spaces known by name")
+    listed.add_argument("--json", action="store_true")
+    listed.set_defaults(command=_space_list)
+
+    sample = space.add_parser("sample", help="draw genomes from a space")
+    _add_space(sample)
+    sample.add_argument("--count", type=int, default=1, metavar="N", help="default: 1")
+    sample.add_argument("--seed", type=int, default=0, help="default: 0")
+    sample.add_argument("--size", type=int, metavar="NODES", help="the most nodes of a genome")
+    sample.set_defaults(command=_space_sample)
+
+    check = space.add_parser("check", help="check a genome, or the name of a known model, and tell its cost")
+    _add_space(check)
+    check.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
+    check.set_defaults(command=_space_check)
+    return top
+
+
+def _add_space(command: argparse.ArgumentParser) -> None:
+    command.add_argument("space", metavar="SPACE", help="a name, or package.module:attribute")
+    command.add_argument(
+        "--width", type=int, default=128, help="features of the residual stream (default: 128)"
+    )
+    command.add_argument("--vocab", type=int, default=256, help="size of the vocabulary (default: 256)")
+    for limit in ("context", "parameters", "flops-per-token", "state-bytes"):
+        command.add_argument(f"--{limit}", type=int, metavar="N", help="of the space, see its documentation")
+    command.add_argument("--json", action="store_true")
+
+
+def _run(options: argparse.Namespace) -> int:
+    import nas.campaign as campaign
+    from nas.report.tables import console, print_result
+
+    out = console(stderr=options.json)
+    config = campaign.configure(options.file, workers=options.workers, engine=options.engine)
+    if options.dry_run:
+        return _dry_run(campaign.plan(config), options.json)
+    from nas.report.live import Progress
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster that takes the machine back says so
+    progress = Progress(config, out)
+    try:
+        with progress:
+            result = campaign.run(config, dir=options.dir, address=options.address, observe=progress)
+    except KeyboardInterrupt:
+        out.print(f"Stopped. {len(progress.ended)} trials have ended and are kept; the same command goes on.")
+        return INTERRUPTED
+    except (RuntimeError, OSError) as error:
+        print(f"nas: {error}", file=sys.stderr)
+        return FAILED
+    if options.json:
+        _print_json(_outcome(result))
+    else:
+        print_result(result, out)
+    return DONE if result.done else FAILED
+
+
+def _outcome(result: Any) -> dict[str, Any]:
+    from nas.report.data import ranking, status
+
+    return {**status(result), "ranking": ranking(result)}
+
+
+def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
+    from nas.report.data import duration, size
+
+    if as_json:
+        _print_json(plan)
+        return DONE
+    print(json.dumps(plan["config"], indent=2))
+    print()
+    print(f"space     {plan['space']}")
+    trial = plan["trial"]
+    print(
+        f"trial     about {duration(trial['seconds'])} ({duration(trial['slowest'])} the slowest of {trial['drawn']})"
+    )
+    print(
+        f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
+    )
+    print(f"campaign  about {duration(plan['seconds'])} on {plan['workers']} workers")
+    return DONE
+
+
+def _status(options: argparse.Namespace) -> int:
+    from nas.report.data import status
+    from nas.report.tables import console, print_status
+    from nas.result import load
+
+    facts = status(load(options.run))
+    if options.json:
+        _print_json(facts)
+    else:
+        print_status(facts, console())
+    return DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from nas.report.data import runs
+    from nas.report.tables import console, runs_table
+    from nas.types import InvalidInput
+
+    if not Path(options.folder).is_dir() and options.folder != "runs":
+        raise InvalidInput(f"{options.folder}: no such folder")
+    rows = runs(options.folder)
+    if options.json:
+        _print_json(rows)
+    elif rows:
+        console().print(runs_table(rows))
+    else:
+        print(f"No campaigns in {options.folder}; start one with: nas run FILE")
+    return DONE
+
+
+def _space_list(options: argparse.Namespace) -> int:
+    import spaces
+
+    rows = [{"name": name, **_describe(name)} for name in spaces.SPACES]
+    if options.json:
+        _print_json(rows)
+        return DONE
+    for row in rows:
+        print(f"{row['name']}  {row['about']}")
+        print(f"  productions: {', '.join(row['productions'])}")
+        print(f"  known models: {', '.join(row['architectures'])}")
+    return DONE
+
+
+def _describe(name: str) -> dict[str, Any]:
+    import importlib
+
+    import spaces
+
+    module, _, attribute = spaces.SPACES[name].partition(":")
+    grammar = getattr(importlib.import_module(module), attribute)
+    about = (importlib.import_module(module).__doc__ or "").strip().splitlines()[0]
+    return {"about": about, "productions": list(grammar.productions), "architectures": list(grammar.named)}
+
+
+def _load_space(options: argparse.Namespace) -> Any:
+    from pathlib import Path
+
+    import spaces
+    from nas.config import importable
+
+    importable(Path.cwd())
+    names = ("context", "parameters", "flops_per_token", "state_bytes")
+    limits = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return spaces.load(options.space, spaces.tokens(options.vocab, options.width), **limits)
+
+
+def _genome_row(space: Any, genome: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"text": genome.text, "digest": genome.digest, **asdict(space.cost(genome))}
+
+
+def _space_sample(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    space = _load_space(options)
+    rng = np.random.default_rng(options.seed)
+    rows = [_genome_row(space, space.sample(rng, size=options.size)) for _ in range(options.count)]
+    if options.json:
+        _print_json(rows)
+    else:
+        for row in rows:
+            print(row["text"])
+    return DONE
+
+
+def _space_check(options: argparse.Namespace) -> int:
+    from nas.report.data import short, size
+
+    space = _load_space(options)
+    named = options.genome in space.named
+    genome = space.architecture(options.genome) if named else space.parse(options.genome)
+    row = _genome_row(space, genome)
+    if options.json:
+        _print_json(row)
+        return DONE
+    print(f"valid: {row['text']}")
+    print(f"digest           {row['digest']}")
+    print(f"parameters       {short(row['parameters'])}, {short(row['active_parameters'])} active a token")
+    print(f"FLOPs per token  {short(row['flops_per_token'])} at a context of {space.context}")
+    print(f"decode state     {size(row['state_bytes'])} at a context of {space.context}")
+    return DONE
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The numbers of a report, as plain rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nas.result import Result, load, merits
+from nas.store import RunDir
+from nas.types import JSON, InvalidInput, Trial
+
+COSTS = ("parameters", "flops_per_token", "state_bytes")
+
+
+def ranking(result: Result, top: int | None = None) -> list[JSON]:
+    """The done trials, best first: the objectives, the cost, where they came from, and their text."""
+    metrics = dict.fromkeys([*(objective.metric for objective in result.config.objectives), *COSTS])
+    rows: list[JSON] = []
+    for place, trial in enumerate(result.ranking()[:top], start=1):
+        values = merits(trial)
+        row: JSON = {"rank": place, "trial": trial.id, **{key: values.get(key) for key in metrics}}
+        rows.append({**row, "origin": trial.proposal.origin, "genome": trial.proposal.genome.text})
+    return rows
+
+
+def status(result: Result) -> JSON:
+    """Where a campaign stands."""
+    driver = RunDir(result.path).driver if result.path is not None else None
+    statuses = [trial.status for trial in result.trials]
+    best = result.ranking()[:1]
+    aim = result.aims[0]
+    gain = result.gain()
+    concluded = result.conclusion
+    return {
+        "name": result.config.name,
+        "path": str(result.path),
+        "state": state(result, driver),
+        "driver": driver,
+        "trials": result.config.budget.trials,
+        "ended": len(statuses),
+        **{name: statuses.count(name) for name in ("done", "failed", "stopped", "dropped")},
+        "running": len(result.running) if driver else 0,
+        "metric": aim.metric,
+        "direction": aim.direction,
+        "best": merits(best[0]).get(aim.metric) if best else None,
+        "best_trial": best[0].id if best else None,
+        "best_genome": best[0].proposal.genome.text if best else None,
+        "confirmed": [dict(metrics) for metrics in concluded.metrics] if concluded else [],
+        "gain": asdict(gain) if gain else None,
+        "failures": failures(result),
+    }
+
+
+def state(result: Result, driver: int | None) -> str:
+    """One word for a campaign: running, finished or stopped."""
+    if driver is not None:
+        return "running"
+    over = len(result.trials) >= result.config.budget.trials
+    confirmed = result.conclusion is not None or not result.config.budget.confirm or not result.done
+    return "finished" if result.conclusion is not None or (over and confirmed) else "stopped"
+
+
+def failures(result: Result) -> dict[str, int]:
+    """How often trials failed, by reason."""
+    reasons: dict[str, int] = {}
+    for trial in result.trials:
+        if trial.status == "failed":
+            reason = reason_of(trial)
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return reasons
+
+
+def reason_of(trial: Trial) -> str:
+    """Why a trial failed, in a line."""
+    return (trial.error or "unknown").splitlines()[0][:160]
+
+
+def runs(folder: str | Path) -> list[JSON]:
+    """The status of every run folder below a folder, the latest first; damaged ones with their error."""
+    found: list[tuple[float, JSON]] = []
+    for config in Path(folder).glob("*/config.json"):
+        path = config.parent
+        try:
+            row = status(load(path))
+        except InvalidInput as error:
+            row = {"name": path.name, "path": str(path), "state": "damaged", "error": str(error)}
+        log = path / "events.jsonl"
+        found.append((log.stat().st_mtime if log.exists() else config.stat().st_mtime, row))
+    return [row for _, row in sorted(found, key=lambda item: -item[0])]
+
+
+def short(number: float | None) -> str:
+    """A count with three digits and k, M or G."""
+    if number is None:
+        return "-"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def size(number: float | None) -> str:
+    """Bytes with three digits and a binary unit."""
+    if number is None:
+        return "-"
+    for limit, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(number) >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def number(value: Any) -> str:
+    """A metric as it is printed."""
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

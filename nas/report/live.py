@@ -1,0 +1,149 @@
+"""Progress of a campaign while it runs: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas.config import Config
+from nas.report.data import duration, number, reason_of, short
+from nas.result import merits
+from nas.store import Amended, Concluded, Opened
+from nas.store.records import Record
+from nas.types import Ended, Measured, Proposal, Proposed, Trial
+
+LATEST = 5
+
+
+class Progress:
+    """Follows the records of a campaign; a context manager, and the `observe` of `nas.campaign.run`."""
+
+    def __init__(self, config: Config, out: Console) -> None:
+        self.config = config
+        self.out = out
+        self.aim = next(objective for objective in config.objectives if objective.bound is None)
+        self.running: dict[int, tuple[Proposal, float]] = {}
+        self.steps: dict[int, int] = {}
+        self.ended: list[Trial] = []
+        self.here = 0
+        self.best: Trial | None = None
+        self.workers = 0
+        self.started = time.monotonic()
+        self.confirming = False
+        self.live = (
+            Live(get_renderable=self.view, console=out, refresh_per_second=4) if out.is_terminal else None
+        )
+
+    def __enter__(self) -> Progress:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def __call__(self, record: Record, replayed: bool) -> None:
+        if isinstance(record, Proposed):
+            self.running[record.proposal.id] = (record.proposal, time.monotonic())
+        elif isinstance(record, Measured):
+            self.steps[record.trial_id] = record.measurement.step
+        elif isinstance(record, Ended):
+            self._ended(record.trial, replayed)
+        elif isinstance(record, Opened) and not replayed:
+            self.workers = record.workers
+            self.started = time.monotonic()
+            if self.ended:
+                self.say(
+                    f"Going on: {len(self.ended)} of {self.config.budget.trials} trials have ended before."
+                )
+            self.say(f"{record.workers} worker{'s' if record.workers > 1 else ''} on {record.engine}.")
+        elif isinstance(record, Amended) and not replayed:
+            self.say(f"{record.key} is now {record.new}, was {record.old}.")
+        elif isinstance(record, Concluded):
+            self.confirming = False
+
+    def _ended(self, trial: Trial, replayed: bool) -> None:
+        self.running.pop(trial.id, None)
+        self.steps.pop(trial.id, None)
+        self.ended.append(trial)
+        if trial.status == "done" and (self.best is None or self._loss(trial) < self._loss(self.best)):
+            self.best = trial
+        if replayed:
+            return
+        self.here += 1
+        if self.live is None:
+            self.say(f"[{len(self.ended)}/{self.config.budget.trials}] {self.line(trial)}{self.tail()}")
+        if (
+            len(self.ended) == self.config.budget.trials
+            and self.config.budget.confirm
+            and self.best is not None
+        ):
+            self.confirming = True
+            self.say(f"Training the best again on {self.config.budget.confirm} fresh seeds.")
+
+    def say(self, line: str) -> None:
+        self.out.print(line, soft_wrap=True)
+
+    def _loss(self, trial: Trial) -> float:
+        return self.aim.loss(merits(trial))
+
+    def line(self, trial: Trial) -> str:
+        """One ended trial in a line."""
+        if trial.status == "failed":
+            return f"trial {trial.id} failed: {reason_of(trial)} ({trial.proposal.origin})"
+        value = number(merits(trial).get(self.aim.metric))
+        cost = short(trial.cost.get("parameters"))
+        return (
+            f"trial {trial.id} {trial.status}: {self.aim.metric} {value}, {cost} parameters, "
+            f"{trial.duration:.1f} s ({trial.proposal.origin})"
+        )
+
+    def tail(self) -> str:
+        best = "" if self.best is None else f"; best {number(merits(self.best).get(self.aim.metric))}"
+        left = self.left()
+        return best + ("" if left is None else f"; {duration(left)} left")
+
+    def left(self) -> float | None:
+        """Seconds until the last trial ends, at the rate of this run; None before its first."""
+        if not self.here:
+            return None
+        rate = self.here / (time.monotonic() - self.started)
+        return max(0.0, self.config.budget.trials - len(self.ended)) / rate
+
+    def view(self) -> RenderableType:
+        """The live view: a bar, the counts, the best, what runs, and what ended last."""
+        total = self.config.budget.trials
+        failed = sum(trial.status == "failed" for trial in self.ended)
+        done = len(self.ended) - failed
+        elapsed = time.monotonic() - self.started
+        head = Table.grid(padding=(0, 1))
+        facts = f"{len(self.ended)}/{total}  {done} done, {len(self.running)} running, {failed} failed"
+        head.add_row(Text(self.config.name, "bold"), ProgressBar(total, len(self.ended), width=30), facts)
+        parts = [f"{self.here / elapsed * 60:.1f} trials/min" if self.here else "starting"]
+        left = self.left()
+        if self.confirming:
+            parts.append("training the best again on fresh seeds")
+        elif left is not None:
+            parts.append(f"{duration(left)} left")
+        if self.best is not None:
+            value = number(merits(self.best).get(self.aim.metric))
+            parts.insert(
+                0, f"best {self.aim.metric} {value} (trial {self.best.id}, {self.best.proposal.origin})"
+            )
+        lines: list[RenderableType] = [head, Text("; ".join(parts))]
+        for proposal, since in self.running.values():
+            steps = self.steps.get(proposal.id, 0)
+            shown = f"  {proposal.id} {proposal.origin}: step {steps} of {proposal.fidelity}"
+            lines.append(Text(f"{shown}, {time.monotonic() - since:.0f} s", "cyan"))
+        for trial in self.ended[: -LATEST - 1 : -1]:
+            lines.append(Text(f"  {self.line(trial)}", "red" if trial.status == "failed" else "dim"))
+        return Group(*lines)
