@@ -135,16 +135,23 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
         return DONE
     print(json.dumps(plan["config"], indent=2))
     print()
-    print(f"space     {plan['space']}")
-    trial = plan["trial"]
-    print(
-        f"trial     about {duration(trial['seconds'])} ({duration(trial['slowest'])} the slowest of {trial['drawn']})"
-    )
+    space, trial = plan["space"], plan["trial"]
+    print(f"space     {space['name']}: {_count(space['genomes'])} genomes, before the limits on cost")
+    if space["unavailable"]:
+        print(f"          not at this width: {', '.join(space['unavailable'])}")
+    slowest = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws"
+    print(f"trial     about {duration(trial['seconds'])} ({slowest})")
     print(
         f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
     )
     print(f"campaign  about {duration(plan['seconds'])} on {plan['workers']} workers")
     return DONE
+
+
+def _count(number: int | None) -> str:
+    if number is None:
+        return "infinitely many"
+    return f"{number:,}" if number < 10**6 else f"10^{len(str(number)) - 1}"
 
 
 def _status(options: argparse.Namespace) -> int:

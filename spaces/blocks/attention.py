@@ -1,0 +1,169 @@
+"""Causal attention with grouped keys and values, rotary or linear-bias positions, and sliding windows.
+
+Letters in tensor names: B batch, L length of the queries, S length of the keys, D width, H query heads,
+G key-value heads, K head dim, W window.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spaces.blocks.base import Block, State, linear
+
+ROPE_BASE = 10_000.0
+
+
+class AttentionState(NamedTuple):
+    """Keys and values that later tokens may still see, [B, G, S, K] each, and how many tokens went by."""
+
+    k_BGSK: Tensor
+    v_BGSK: Tensor
+    offset: int
+
+
+class Attention(Block):
+    """Softmax attention; with fewer key-value than query heads, grouped-query attention (arXiv 2305.13245).
+
+    heads: query heads, each of width // heads dimensions. kv_heads: key-value heads, each shared by
+    heads // kv_heads query heads. position: "rope" rotates queries and keys (arXiv 2104.09864), "alibi"
+    penalises distance (arXiv 2108.12409), "none" adds nothing. window: a token sees itself and the window - 1
+    before it; None: all before it.
+
+    Raises ValueError if the heads do not divide the width, the key-value heads do not divide the heads,
+    the head dim is odd under "rope", the window is below 1 or the position is unknown.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        kv_heads: int,
+        position: Literal["rope", "alibi", "none"],
+        window: int | None,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        if heads % kv_heads:
+            raise ValueError(f"heads {heads} is not a multiple of kv_heads {kv_heads}")
+        if position not in ("rope", "alibi", "none"):
+            raise ValueError(f"unknown position {position!r}: use 'rope', 'alibi' or 'none'")
+        if position == "rope" and width // heads % 2:
+            raise ValueError(
+                f"rope rotates pairs of dimensions and needs an even head dim; "
+                f"width {width} / heads {heads} is {width // heads}"
+            )
+        if window is not None and window < 1:
+            raise ValueError(f"window {window} is below 1: a token sees at least itself")
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, width // heads
+        self.position, self.window = position, window
+        self.qkv = linear(width, (heads + 2 * kv_heads) * self.head_dim)
+        self.out = linear(width, width)
+
+    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        cache = None if state is None else AttentionState(*state)
+        start = 0 if cache is None else cache.offset
+        qkv_BLHK = self.qkv(x_BLD).unflatten(-1, (-1, self.head_dim))
+        qk_BLHK, v_BLGK = qkv_BLHK.split((self.heads + self.kv_heads, self.kv_heads), dim=2)
+        if self.position == "rope":
+            qk_BLHK = rotate(qk_BLHK, start)
+        q_BLHK, k_BLGK = qk_BLHK.split((self.heads, self.kv_heads), dim=2)
+        q_BHLK, k_BGSK, v_BGSK = (heads.transpose(1, 2) for heads in (q_BLHK, k_BLGK, v_BLGK))
+        if cache is not None:
+            k_BGSK = torch.cat([cache.k_BGSK, k_BGSK], dim=2)
+            v_BGSK = torch.cat([cache.v_BGSK, v_BGSK], dim=2)
+        y_BHLK = self._attend(q_BHLK, k_BGSK, v_BGSK)
+        y_BLD = self.out(y_BHLK.transpose(1, 2).flatten(2))
+        if cache is None:
+            return y_BLD, None
+        # The next token sees window - 1 before it; what it cannot see need not be kept.
+        drop = 0 if self.window is None else max(0, k_BGSK.shape[2] - self.window + 1)
+        kept = AttentionState(k_BGSK[:, :, drop:], v_BGSK[:, :, drop:], start + x_BLD.shape[1])
+        return y_BLD, kept
+
+    def init_state(self, batch: int) -> AttentionState:
+        empty_BGSK = self.out.weight.new_zeros(batch, self.kv_heads, 0, self.head_dim)
+        return AttentionState(empty_BGSK, empty_BGSK, 0)
+
+    def _attend(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
+        """Attention of the L last of S positions over all S that the window leaves visible."""
+        length, window = q_BHLK.shape[2], self.window
+        if window is not None and length >= 2 * window:
+            return self._attend_in_blocks(q_BHLK, k_BGSK, v_BGSK, window)
+        starts_at_nothing = length == k_BGSK.shape[2]
+        whole = window is None or length <= window
+        if starts_at_nothing and whole and self.position != "alibi":
+            return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
+        bias_HLS = self._bias(length, q_BHLK, k_BGSK)
+        return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=bias_HLS, enable_gqa=True)
+
+    def _attend_in_blocks(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, window: int) -> Tensor:
+        """The same for L much longer than the window, in O(L * window).
+
+        Queries in blocks of `window` see no further back than the previous block, so every block but the
+        first (which sees the cache) attends to two blocks of keys under one common bias.
+        """
+        batch, _, length, _ = q_BHLK.shape
+        past = k_BGSK.shape[2] - length
+        ends = past + window
+        first_BHWK = self._attend(q_BHLK[:, :, :window], k_BGSK[:, :, :ends], v_BGSK[:, :, :ends])
+        tail = -length % window
+
+        def blocks(x_BHLK: Tensor) -> Tensor:
+            return F.pad(x_BHLK, (0, 0, 0, tail)).unflatten(2, (-1, window))
+
+        def pairs(x_BGSK: Tensor) -> Tensor:
+            own = blocks(x_BGSK[:, :, past:])
+            both = torch.cat([own[:, :, :-1], own[:, :, 1:]], dim=3)
+            return both.transpose(1, 2).flatten(0, 1)
+
+        q_blocks = blocks(q_BHLK)[:, :, 1:].transpose(1, 2).flatten(0, 1)
+        y_blocks = self._attend(q_blocks, pairs(k_BGSK), pairs(v_BGSK))
+        rest_BHLK = y_blocks.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
+        return torch.cat([first_BHWK, rest_BHLK[:, :, : length - window]], dim=2)
+
+    def _bias(self, length: int, q_BHLK: Tensor, k_BGSK: Tensor) -> Tensor:
+        """What is added to the scores of the L last of S positions: -inf where unseen, ALiBi where wanted."""
+        total, device = k_BGSK.shape[2], q_BHLK.device
+        positions_S = torch.arange(total, device=device)
+        distance_LS = positions_S[total - length :, None] - positions_S
+        hidden_LS = distance_LS < 0
+        if self.window is not None:
+            hidden_LS = hidden_LS | (distance_LS >= self.window)
+        bias_HLS = q_BHLK.new_zeros(1, length, total)
+        if self.position == "alibi":
+            slopes_H = torch.tensor(alibi_slopes(self.heads), dtype=q_BHLK.dtype, device=device)
+            bias_HLS = -slopes_H[:, None, None] * distance_LS
+        return bias_HLS.masked_fill(hidden_LS, -math.inf)
+
+
+def rotate(x_BLHK: Tensor, start: int) -> Tensor:
+    """Rotary position embedding (RoFormer, arXiv 2104.09864, section 3.2.2), first token at `start`.
+
+    Dimension i is paired with i + K/2; pair i turns by position * 10000^(-2i/K) radians. Angles are taken in
+    float32 at least: in bfloat16 positions beyond 256 would fall together.
+    """
+    _, length, _, head_dim = x_BLHK.shape
+    dtype = torch.promote_types(x_BLHK.dtype, torch.float32)
+    positions_L = torch.arange(start, start + length, device=x_BLHK.device, dtype=dtype)
+    pairs = torch.arange(0, head_dim, 2, device=x_BLHK.device, dtype=dtype)
+    angles = positions_L[:, None, None] * ROPE_BASE ** (-pairs / head_dim)
+    cos, sin = angles.cos().to(x_BLHK.dtype), angles.sin().to(x_BLHK.dtype)
+    a, b = x_BLHK.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """Slope of each head (ALiBi, arXiv 2108.12409, section 3).
+
+    For n = 2^k heads the geometric sequence 2^(-8/n), 2^(-16/n), ..., 2^-8. For other counts the authors take
+    the slopes of the next smaller power of two, then every second slope of the next larger one.
+    """
+    lower = 2 ** int(math.log2(heads))
+    slopes = [2 ** (-8 * i / lower) for i in range(1, lower + 1)]
+    between = [2 ** (-4 * i / lower) for i in range(1, 2 * lower, 2)]
+    return slopes + between[: heads - lower]

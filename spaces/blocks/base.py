@@ -1,0 +1,70 @@
+"""What every block is: a causal map of a sequence onto one of the same shape, with a state for decoding.
+
+Letters in tensor names: B batch, L length, D width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+State = tuple[Any, ...]
+"""What a block remembers: tensors, position counters and states of children, nested in tuples."""
+
+
+class Block(nn.Module):
+    """A causal layer: changing token t changes no output before t.
+
+    Calling it maps `x_BLD` to `(y_BLD, state)`. Without a state the sequence starts from nothing and nothing
+    is kept (None is returned): the fast form for training. With a state, from `init_state` or from an
+    earlier call, the sequence continues where that state ended, for any L >= 1, and the new state is
+    returned; reading a prompt by chunks and decoding token by token are the same call. States are never
+    changed in place, so one may be continued several times.
+    """
+
+    aux_loss: Tensor | None = None
+    """A scalar to add to the training loss, from the last forward in training mode; None if there is none."""
+
+    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        raise NotImplementedError
+
+    def init_state(self, batch: int) -> State:
+        """The state before the first token, on the device and in the dtype of the parameters."""
+        return ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The auxiliary loss hangs on an autograd graph, which can be neither copied nor pickled.
+        return {key: value for key, value in self.__dict__.items() if key != "aux_loss"}
+
+
+def state_bytes(state: object) -> int:
+    """Bytes of all tensors in a (nested) state; position counters count nothing."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, tuple):
+        return sum(state_bytes(part) for part in state)
+    return 0
+
+
+def total_aux_loss(module: nn.Module) -> Tensor | None:
+    """Sum of the auxiliary losses of all blocks inside `module`; None if there are none."""
+    losses = [block.aux_loss for block in module.modules() if isinstance(block, Block)]
+    present = [loss for loss in losses if loss is not None]
+    return torch.stack(present).sum() if present else None
+
+
+def linear(fan_in: int, fan_out: int) -> nn.Linear:
+    """A projection without bias, normal with std 1/sqrt(fan_in): it keeps the variance."""
+    layer = nn.Linear(fan_in, fan_out, bias=False)
+    nn.init.normal_(layer.weight, std=fan_in**-0.5)
+    return layer
+
+
+def rms_norm(width: int) -> nn.RMSNorm:
+    """RMSNorm (arXiv 1910.07467) over the last dimension, epsilon 1e-6 in every dtype."""
+    return nn.RMSNorm(width, eps=1e-6)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or in float64 if it is: for softmaxes, decays and states that bfloat16 would spoil."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,150 @@
+"""What each block costs, in closed form and without torch: grammars price thousands of genomes a second.
+
+Every function takes `at` (anything with a `.width`), `context` (tokens in the sequence) and the choices of
+the production, and returns the block's own cost, children excluded. The conformance suite
+(`spaces.blocks.testing`) holds these formulas to the blocks as built.
+
+FLOPs are those of one forward pass of one sequence of `context` tokens without a state, divided by
+`context`: 2 for each multiply-add of matrix products, attention and convolutions, as torch's FlopCounterMode
+counts them; elementwise work, norms, lookups and top-k are free. Causal attention is counted as the full
+square, masked half included, and padding to whole chunks or windows as the work that it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+CHUNK = 64
+"""Tokens that Mamba-2 mixes at once (`spaces.blocks.mamba`)."""
+CONV_KERNEL = 4
+"""Taps of the short convolution inside Mamba-2."""
+QUERY_DIM = 64
+"""Width of one query of the product-key memory: two halves of 32."""
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs.
+
+    parameters: all of them. active_parameters: those that one token uses. flops_per_token: forward FLOPs (see
+    the module). state_bytes: float32 bytes of the decoding state of one sequence after `context` tokens.
+    """
+
+    parameters: int
+    active_parameters: int
+    flops_per_token: float
+    state_bytes: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.parameters + other.parameters,
+            self.active_parameters + other.active_parameters,
+            self.flops_per_token + other.flops_per_token,
+            self.state_bytes + other.state_bytes,
+        )
+
+    def times(self, n: int) -> "Cost":
+        """The cost of n copies, each with its own parameters."""
+        return Cost(
+            n * self.parameters, n * self.active_parameters, n * self.flops_per_token, n * self.state_bytes
+        )
+
+
+class HasWidth(Protocol):
+    """Where a block stands in the network; only the width matters here."""
+
+    @property
+    def width(self) -> int: ...
+
+
+def hidden_width(width: int, mult: float) -> int:
+    """Hidden units of a feed-forward layer: mult * width, rounded."""
+    return round(mult * width)
+
+
+def attention(
+    at: HasWidth, context: int, *, heads: int, kv_heads: int, position: str, window: int | None
+) -> Cost:
+    kv_width = at.width // heads * kv_heads
+    parameters = 2 * at.width * (at.width + kv_width)
+    seen, kept = float(context), context
+    if window is not None:
+        kept = min(context, window - 1)
+        if context >= 2 * window:
+            # Query blocks of `window` see two blocks of keys, the first block only itself.
+            blocks = -(-context // window)
+            seen = window * window * (2 * blocks - 1) / context
+    flops = 2 * parameters + 4 * seen * at.width
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * 2 * kv_width * kept)
+
+
+def mamba2(at: HasWidth, context: int, *, state: int, expand: int, head_dim: int) -> Cost:
+    inner = expand * at.width
+    heads = inner // head_dim
+    mixed = inner + 2 * state
+    projections = at.width * (inner + mixed + heads) + inner * at.width
+    parameters = projections + CONV_KERNEL * mixed + 3 * heads + inner
+    chunk = min(CHUNK, context)
+    padded = -(-context // chunk) * chunk
+    scan = (2 * chunk * (state + inner) + 4 * inner * state) * padded / context
+    flops = 2 * projections + 2 * CONV_KERNEL * mixed + scan
+    kept = (CONV_KERNEL - 1) * mixed + inner * state
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
+
+
+def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
+    parameters = 4 * at.width * at.width + kernel * at.width
+    return Cost(parameters, parameters, 2 * parameters, FLOAT_BYTES * (kernel - 1) * at.width)
+
+
+def swiglu(at: HasWidth, context: int, *, mult: float) -> Cost:
+    parameters = 3 * at.width * hidden_width(at.width, mult)
+    return Cost(parameters, parameters, 2 * parameters, 0)
+
+
+def mlp(at: HasWidth, context: int, *, mult: float, activation: str) -> Cost:
+    parameters = 2 * at.width * hidden_width(at.width, mult)
+    return Cost(parameters, parameters, 2 * parameters, 0)
+
+
+def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float) -> Cost:
+    router = at.width * experts
+    expert = 3 * at.width * hidden_width(at.width, mult)
+    active = router + top_k * expert
+    return Cost(router + experts * expert, active, 2 * active, 0)
+
+
+def product_key_memory(at: HasWidth, context: int, *, keys: int, heads: int, top_k: int) -> Cost:
+    matrices = heads * QUERY_DIM * (at.width + keys)
+    dense = matrices + 2 * QUERY_DIM
+    return Cost(dense + keys * keys * at.width, dense + heads * top_k * at.width, 2 * matrices, 0)
+
+
+def norm(at: HasWidth, context: int) -> Cost:
+    """RMSNorm: all that a residual or a group of parallel branches owns itself."""
+    return Cost(at.width, at.width, 0, 0)
+
+
+def stack(at: HasWidth, context: int) -> Cost:
+    return Cost(0, 0, 0, 0)
+
+
+def frame(width: int, vocab: int) -> Cost:
+    """The token model around the blocks: embedding, final RMSNorm, and an untied head to the vocabulary."""
+    head = width * vocab
+    return Cost(2 * head + width, head + 2 * width, 2 * head, 0)
+
+
+COSTS: dict[str, Callable[..., Cost]] = {
+    "attention": attention,
+    "mamba2": mamba2,
+    "gated_conv": gated_conv,
+    "swiglu": swiglu,
+    "mlp": mlp,
+    "moe": moe,
+    "product_key_memory": product_key_memory,
+    "residual": norm,
+    "parallel": norm,
+    "stack": stack,
+}

@@ -1,0 +1,115 @@
+"""Mamba-2: a selective state space model whose scan is matrix products on chunks of the sequence.
+
+Letters in tensor names: B batch, L length, D width, I = H * K inner width, H heads, K head dim, N state,
+C = I + 2 N convolved channels, P past inputs of the convolution; inside the scan: M chunks, Q (and R)
+positions in a chunk.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
+from spaces.blocks.conv import causal_conv, conv_taps
+from spaces.blocks.costs import CHUNK, CONV_KERNEL
+
+
+class MambaState(NamedTuple):
+    """The last inputs of the convolution, [B, P, C], and the state of the recurrence, [B, H, K, N]."""
+
+    past_BPC: Tensor
+    ssm_BHKN: Tensor
+
+
+class Mamba2(Block):
+    """Mamba-2 (Dao and Gu, arXiv 2405.21060, section 7.1 and figure 6), with one group of B and C.
+
+    state: dimensions N of the recurrence for each channel. expand: inner width per unit of width. head_dim:
+    channels that share one decay.
+
+        z, (x, B, C), dt = linear(u);   x, B, C = silu(conv(x, B, C));   dt = softplus(dt + bias)
+        h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;   y[t] = h[t] C[t] + D x[t]
+        out = linear(rms_norm(y * silu(z)))
+
+    Initial values follow the authors' code: dt log-uniform in [0.001, 0.1], -A uniform in [1, 16], D one.
+    Raises ValueError if head_dim does not divide expand * width.
+    """
+
+    def __init__(self, width: int, *, state: int, expand: int, head_dim: int) -> None:
+        super().__init__()
+        inner = expand * width
+        if inner % head_dim:
+            raise ValueError(f"expand * width = {inner} is not a multiple of head_dim {head_dim}")
+        heads, channels = inner // head_dim, inner + 2 * state
+        self.sizes = (inner, channels, heads)
+        self.state, self.head_dim = state, head_dim
+        self.in_proj = linear(width, inner + channels + heads)
+        self.taps = conv_taps(CONV_KERNEL, channels)
+        dt_H = torch.exp(torch.empty(heads).uniform_(math.log(1e-3), math.log(1e-1)))
+        self.dt_bias = nn.Parameter(dt_H + torch.log(-torch.expm1(-dt_H)))  # the inverse of softplus
+        self.log_a = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
+        self.skip = nn.Parameter(torch.ones(heads))
+        self.norm = rms_norm(inner)
+        self.out = linear(inner, width)
+
+    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        inner, _, heads = self.sizes
+        past_BPC, ssm_BHKN = self.init_state(len(x_BLD)) if state is None else MambaState(*state)
+        z_BLI, xbc_BLC, dt_BLH = self.in_proj(x_BLD).split(self.sizes, dim=-1)
+        xbc_BLC, past_BPC = causal_conv(xbc_BLC, self.taps, past_BPC)
+        u_BLI, b_BLN, c_BLN = F.silu(xbc_BLC).split((inner, self.state, self.state), dim=-1)
+        u_BLHK = u_BLI.unflatten(-1, (heads, self.head_dim))
+        dt_BLH = F.softplus(at_least_float32(dt_BLH + self.dt_bias))
+        decay_BLH = -dt_BLH * at_least_float32(self.log_a).exp()
+        input_BLHK = u_BLHK * dt_BLH[..., None].to(u_BLHK.dtype)
+        y_BLHK, ssm_BHKN = scan(input_BLHK, decay_BLH, b_BLN, c_BLN, ssm_BHKN)
+        y_BLI = (y_BLHK + u_BLHK * self.skip[:, None]).flatten(2)
+        y_BLD = self.out(self.norm(y_BLI * F.silu(z_BLI)))
+        return y_BLD, None if state is None else MambaState(past_BPC, ssm_BHKN)
+
+    def init_state(self, batch: int) -> MambaState:
+        taps, channels = self.taps.shape
+        past_BPC = self.taps.new_zeros(batch, taps - 1, channels)
+        ssm_BHKN = at_least_float32(self.taps.new_zeros(batch, self.sizes[2], self.head_dim, self.state))
+        return MambaState(past_BPC, ssm_BHKN)
+
+
+def scan(
+    x_BLHK: Tensor, decay_BLH: Tensor, b_BLN: Tensor, c_BLN: Tensor, state_BHKN: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The recurrence h[t] = exp(decay[t]) h[t-1] + x[t] b[t]^T, y[t] = h[t] c[t]; returns y and the last h.
+
+    The state space dual form (arXiv 2405.21060, section 6): within a chunk, attention masked by the decay
+    between two positions; between chunks, the recurrence on one state a chunk. Work and memory are linear in
+    L. `decay` is the logarithm, <= 0; only exponentials of sums of it are taken, so none overflows.
+    """
+    length, chunk = x_BLHK.shape[1], min(CHUNK, x_BLHK.shape[1])
+    tail = -length % chunk
+    # Padding with x = 0 and decay = 0 leaves the state as it is.
+    x_BMQHK, decay_BMQH, b_BMQN, c_BMQN = (
+        F.pad(step, (0, 0) * (step.dim() - 2) + (0, tail)).unflatten(1, (-1, chunk))
+        for step in (x_BLHK, decay_BLH, b_BLN, c_BLN)
+    )
+    since_BMHQ = decay_BMQH.transpose(2, 3).cumsum(dim=-1)
+    between_BMHQR = since_BMHQ[..., :, None] - since_BMHQ[..., None, :]
+    future_QR = torch.ones(chunk, chunk, dtype=torch.bool, device=x_BLHK.device).triu(1)
+    weight_BMHQR = between_BMHQR.masked_fill(future_QR, -math.inf).exp().to(x_BLHK.dtype)
+    score_BMQR = c_BMQN @ b_BMQN.transpose(-1, -2)
+    within_BMHQK = (weight_BMHQR * score_BMQR[:, :, None]) @ x_BMQHK.transpose(2, 3)
+
+    to_end_BMQH = (since_BMHQ[..., -1:] - since_BMHQ).exp().transpose(2, 3).to(x_BLHK.dtype)
+    added = (x_BMQHK * to_end_BMQH[..., None]).flatten(3).transpose(-1, -2) @ b_BMQN
+    added_BMHKN = added.unflatten(2, x_BLHK.shape[2:])
+    kept_BMH = since_BMHQ[..., -1].exp()
+    before = []
+    for kept_BH, added_BHKN in zip(kept_BMH.unbind(1), added_BMHKN.unbind(1), strict=True):
+        before.append(state_BHKN)
+        state_BHKN = kept_BH[..., None, None] * state_BHKN + added_BHKN
+    before_BMIN = torch.stack(before, dim=1).flatten(2, 3).to(x_BLHK.dtype)
+    carried_BMQHK = (c_BMQN @ before_BMIN.transpose(-1, -2)).unflatten(-1, x_BLHK.shape[2:])
+    from_start_BMQH = since_BMHQ.exp().transpose(2, 3).to(x_BLHK.dtype)
+    y_BMQHK = within_BMHQK.transpose(2, 3) + carried_BMQHK * from_start_BMQH[..., None]
+    return y_BMQHK.flatten(1, 2)[:, :length], state_BHKN

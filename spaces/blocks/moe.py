@@ -1,0 +1,84 @@
+"""Mixture of experts: each token is sent to the few feed-forward experts that a router picks for it.
+
+Letters in tensor names: B batch, L length, T = B * L tokens, D width, E experts, K experts a token,
+R = T * K routed rows, F hidden units of one expert.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.costs import hidden_width
+
+BALANCE_COEFFICIENT = 0.01
+Z_COEFFICIENT = 0.001
+
+
+class MoE(Block):
+    """Dropless token-choice mixture of SwiGLU experts, as in OLMoE (arXiv 2409.02060).
+
+    experts: how many. top_k: experts a token uses. mult: hidden units of one expert per unit of width.
+
+    The router's softmax runs over all experts, and its top_k probabilities weigh their experts as they are,
+    not renormalised to sum to one. In training, `aux_loss` is 0.01 times the load-balancing loss plus 0.001
+    times the router z-loss: see `load_balancing_loss` and `router_z_loss`.
+
+    Raises ValueError unless 1 <= top_k <= experts.
+    """
+
+    def __init__(self, width: int, *, experts: int, top_k: int, mult: float) -> None:
+        super().__init__()
+        if not 1 <= top_k <= experts:
+            raise ValueError(f"top_k {top_k} is not between 1 and the number of experts, {experts}")
+        hidden = hidden_width(width, mult)
+        self.top_k = top_k
+        self.router = linear(width, experts)
+        self.gate_up = nn.Parameter(torch.randn(experts, width, 2 * hidden) * width**-0.5)
+        self.out = nn.Parameter(torch.randn(experts, hidden, width) * hidden**-0.5)
+
+    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        x_TD = x_BLD.flatten(0, 1)
+        logits_TE = at_least_float32(self.router(x_TD))
+        probs_TE = logits_TE.softmax(dim=-1)
+        weight_TK, expert_TK = probs_TE.topk(self.top_k, dim=-1)
+        count_E = torch.bincount(expert_TK.flatten(), minlength=probs_TE.shape[1])
+        if self.training:
+            balance = load_balancing_loss(probs_TE, count_E)
+            self.aux_loss = BALANCE_COEFFICIENT * balance + Z_COEFFICIENT * router_z_loss(logits_TE)
+        else:
+            self.aux_loss = None
+
+        # Rows of one expert next to each other, so that each expert is three dense products.
+        order_R = expert_TK.flatten().argsort(stable=True)
+        token_R = order_R // self.top_k
+        y_RD = self._experts(x_TD.index_select(0, token_R), count_E.tolist())
+        weight_R = weight_TK.flatten()[order_R].to(y_RD.dtype)
+        y_TD = y_RD.new_zeros(x_TD.shape).index_add(0, token_R, y_RD * weight_R[:, None])
+        return y_TD.view_as(x_BLD), state
+
+    def _experts(self, x_RD: Tensor, counts: list[int]) -> Tensor:
+        """SwiGLU of each row by its expert; the first counts[0] rows are those of expert 0, and so on."""
+        y_RD = []
+        # Unbinding once lets the gradients of all experts be stacked once, not zero-filled for each.
+        experts = zip(self.gate_up.unbind(), self.out.unbind(), x_RD.split(counts), strict=True)
+        for gate_up_DF, out_FD, rows_D in experts:
+            if len(rows_D):
+                gate_F, up_F = (rows_D @ gate_up_DF).chunk(2, dim=-1)
+                y_RD.append((F.silu(gate_F) * up_F) @ out_FD)
+        return torch.cat(y_RD)
+
+
+def load_balancing_loss(probs_TE: Tensor, count_E: Tensor) -> Tensor:
+    """E * sum_e f_e * P_e (Switch Transformer, arXiv 2101.03961, equation 4): 1 if balanced, E if collapsed.
+
+    f_e is the share of the routed rows that went to expert e, with count_E their number; P_e is the mean
+    probability of e. With several experts a token the shares still sum to one.
+    """
+    share_E = count_E.to(probs_TE) / count_E.sum()
+    return probs_TE.shape[1] * (share_E * probs_TE.mean(dim=0)).sum()
+
+
+def router_z_loss(logits_TE: Tensor) -> Tensor:
+    """Mean squared log-sum-exp of the router's logits (ST-MoE, arXiv 2202.08906, equation 5)."""
+    return logits_TE.logsumexp(dim=-1).square().mean()

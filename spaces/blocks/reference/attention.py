@@ -1,0 +1,55 @@
+"""Attention one query at a time, straight from the equations."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from spaces.blocks.attention import Attention
+
+
+def attention(block: Attention, x_BLD: Tensor) -> Tensor:
+    """What `block(x_BLD)` should return, [B, L, D]: explicit scores of each query and visible key."""
+    heads, kv_heads, head_dim = block.heads, block.kv_heads, block.head_dim
+    batch, length, _ = x_BLD.shape
+    qkv = (x_BLD @ block.qkv.weight.T).view(batch, length, heads + 2 * kv_heads, head_dim)
+    q, k, v = qkv[:, :, :heads], qkv[:, :, heads : heads + kv_heads], qkv[:, :, heads + kv_heads :]
+    if block.position == "rope":
+        q, k = _rotate_by_matrix(q), _rotate_by_matrix(k)
+    rows = []
+    for t in range(length):
+        first = 0 if block.window is None else max(0, t - block.window + 1)
+        per_head = []
+        for h in range(heads):
+            g = h // (heads // kv_heads)
+            scores = torch.einsum("bk,bsk->bs", q[:, t, h], k[:, first : t + 1, g]) / math.sqrt(head_dim)
+            if block.position == "alibi":
+                distance = torch.arange(t - first, -1, -1)
+                scores = scores - _alibi_slope(h, heads) * distance
+            weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
+            per_head.append(torch.einsum("bs,bsk->bk", weights, v[:, first : t + 1, g]))
+        rows.append(torch.cat(per_head, dim=-1) @ block.out.weight.T)
+    return torch.stack(rows, dim=1)
+
+
+def _rotate_by_matrix(x_BLHK: Tensor) -> Tensor:
+    """Equation 15 of RoFormer: one rotation matrix a position, for pairs (i, i + K/2)."""
+    length, head_dim = x_BLHK.shape[1], x_BLHK.shape[3]
+    half = head_dim // 2
+    rotation_LKK = torch.zeros(length, head_dim, head_dim, dtype=x_BLHK.dtype)
+    for t in range(length):
+        for i in range(half):
+            angle = t * 10_000 ** (-2 * i / head_dim)
+            rotation_LKK[t, i, i] = rotation_LKK[t, i + half, i + half] = math.cos(angle)
+            rotation_LKK[t, i, i + half] = -math.sin(angle)
+            rotation_LKK[t, i + half, i] = math.sin(angle)
+    return torch.einsum("lij,blhj->blhi", rotation_LKK, x_BLHK)
+
+
+def _alibi_slope(head: int, heads: int) -> float:
+    lower = 1
+    while 2 * lower <= heads:
+        lower *= 2
+    if head < lower:
+        return 2.0 ** (-8 * (head + 1) / lower)
+    return 2.0 ** (-8 * (2 * (head - lower) + 1) / (2 * lower))

@@ -1,0 +1,222 @@
+"""The conformance suite of blocks: a new block joins by one `BlockCase`.
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    @pytest.mark.parametrize("case", [BlockCase("mine", make, twin, cost, width=16)], ids=str)
+    def test_block(case, check):
+        check(case)
+
+Each check raises AssertionError with what was compared and by how much it is off. Letters in tensor names:
+B batch, L length, D width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from spaces.blocks.base import Block, state_bytes, total_aux_loss
+from spaces.blocks.costs import Cost
+
+LENGTHS = (1, 2, 63, 64, 65, 257)
+
+
+@dataclass(frozen=True)
+class BlockCase:
+    """One block with one setting.
+
+    make: builds it, in float32. twin: its slow form, (block, x_BLD) -> y_BLD. cost: context -> Cost, children
+    included.
+    """
+
+    name: str
+    make: Callable[[], Block]
+    twin: Callable[[Any, Tensor], Tensor]
+    cost: Callable[[int], Cost]
+    width: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    def build(self, dtype: torch.dtype) -> Block:
+        """The block, always with the same weights."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            return self.make().to(dtype)
+
+    def inputs(self, batch: int, length: int, dtype: torch.dtype) -> Tensor:
+        """Normal inputs [B, L, D], always the same for the same shape."""
+        generator = torch.Generator().manual_seed(1)
+        return torch.randn(batch, length, self.width, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def matches_twin(case: BlockCase, lengths: Sequence[int] = LENGTHS) -> None:
+    """Outputs and the gradients of inputs and of all parameters equal the twin's, in float64."""
+    for length in lengths:
+        block = case.build(torch.float64)
+        x_BLD = case.inputs(2, length, torch.float64).requires_grad_()
+        names, leaves = ["input"], [x_BLD]
+        for name, parameter in block.named_parameters():
+            names.append(name)
+            leaves.append(parameter)
+        y_BLD, state = block(x_BLD)
+        assert state is None, f"{case}: a call without a state returned one: {state}"
+        twin_BLD = case.twin(block, x_BLD)
+        _assert_close(y_BLD, twin_BLD, 1e-9, f"{case}: output at length {length}")
+        pull_BLD = torch.randn(y_BLD.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        ours = torch.autograd.grad(y_BLD, leaves, pull_BLD)
+        theirs = torch.autograd.grad(twin_BLD, leaves, pull_BLD)
+        for name, our, their in zip(names, ours, theirs, strict=True):
+            _assert_close(our, their, 1e-8, f"{case}: gradient of {name} at length {length}")
+
+
+def is_causal(case: BlockCase, length: int = 130) -> None:
+    """Changing token t changes the output at t and none before it."""
+    block = case.build(torch.float64)
+    x_BLD = case.inputs(2, length, torch.float64)
+    with torch.no_grad():
+        y_BLD, _ = block(x_BLD)
+        for t in (0, 1, 37, 63, 64, length - 1):
+            changed_BLD = x_BLD.clone()
+            changed_BLD[:, t] += 1
+            z_BLD, _ = block(changed_BLD)
+            _assert_close(z_BLD[:, :t], y_BLD[:, :t], 1e-12, f"{case}: outputs before the changed token {t}")
+            assert not torch.allclose(z_BLD[:, t], y_BLD[:, t]), (
+                f"{case}: token {t} does not reach its own output"
+            )
+
+
+def continues_from_state(case: BlockCase, length: int = 150) -> None:
+    """Token by token, in uneven chunks and at once give the same outputs and states of the same size."""
+    block = case.build(torch.float32)
+    x_BLD = case.inputs(2, length, torch.float32)
+    with torch.no_grad():
+        whole_BLD, _ = block(x_BLD)
+        ends = set()
+        for sizes in ((1,) * length, (length,), (1, 5, 64, 1, length - 71), (90, 1, 1, length - 92)):
+            state: Any = block.init_state(2)
+            parts = []
+            for part_BLD in x_BLD.split(sizes, dim=1):
+                y_BLD, state = block(part_BLD, state)
+                parts.append(y_BLD)
+            how = "token by token" if sizes[0] == sizes[-1] == 1 else f"in chunks of {sizes}"
+            _assert_close(torch.cat(parts, dim=1), whole_BLD, 1e-5, f"{case}: output {how}")
+            ends.add(state_bytes(state))
+    assert len(ends) == 1, f"{case}: the size of the last state depends on the chunks: {sorted(ends)} bytes"
+
+
+def keeps_states_intact(case: BlockCase) -> None:
+    """A state may be continued twice, with the same result: no call changes it in place."""
+    block = case.build(torch.float32)
+    x_BLD = case.inputs(2, 12, torch.float32)
+    with torch.no_grad():
+        _, state = block(x_BLD[:, :8], block.init_state(2))
+        once_BLD, _ = block(x_BLD[:, 8:], state)
+        again_BLD, _ = block(x_BLD[:, 8:], state)
+    assert torch.equal(once_BLD, again_BLD), f"{case}: continuing the same state twice gives two results"
+
+
+def ignores_batch_order(case: BlockCase) -> None:
+    """A sequence's output depends on no other sequence of its batch."""
+    block = case.build(torch.float64)
+    x_BLD = case.inputs(4, 70, torch.float64)
+    order = torch.tensor([2, 0, 3])
+    with torch.no_grad():
+        y_BLD, _ = block(x_BLD)
+        shuffled_BLD, _ = block(x_BLD[order])
+    _assert_close(shuffled_BLD, y_BLD[order], 1e-12, f"{case}: outputs of a reordered part of the batch")
+
+
+def survives_bfloat16(case: BlockCase, length: int = 512, largest: float = 1e3) -> None:
+    """Outputs and gradients are finite for bfloat16 weights and inputs of up to `largest`."""
+    block = case.build(torch.bfloat16)
+    x_BLD = case.inputs(2, length, torch.float32)
+    x_BLD = (x_BLD / x_BLD.abs().max() * largest).to(torch.bfloat16).requires_grad_()
+    y_BLD, _ = block(x_BLD)
+    assert y_BLD.dtype == torch.bfloat16, f"{case}: bfloat16 in, {y_BLD.dtype} out"
+    assert y_BLD.isfinite().all(), f"{case}: output is not finite"
+    loss, aux_loss = y_BLD.float().mean(), total_aux_loss(block)
+    (loss if aux_loss is None else loss + aux_loss).backward()
+    for name, leaf in (("input", x_BLD), *block.named_parameters()):
+        assert leaf.grad is not None, f"{case}: {name} gets no gradient"
+        assert leaf.grad.isfinite().all(), f"{case}: gradient of {name} is not finite"
+
+
+def runs_under_autocast(case: BlockCase) -> None:
+    """Float32 weights under bfloat16 autocast give finite outputs and gradients, with a state and without."""
+    block = case.build(torch.float32)
+    x_BLD = case.inputs(2, 70, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y_BLD, _ = block(x_BLD)
+        begun_BLD, state = block(x_BLD[:, :40], block.init_state(2))
+        continued_BLD, _ = block(x_BLD[:, 40:], state)
+    outputs_BLD = torch.cat([y_BLD, begun_BLD, continued_BLD], dim=1)
+    assert outputs_BLD.isfinite().all(), f"{case}: output is not finite"
+    y_BLD.float().sum().backward()
+    for name, parameter in block.named_parameters():
+        assert parameter.grad is not None, f"{case}: {name} gets no gradient"
+        assert parameter.grad.isfinite().all(), f"{case}: gradient of {name} is not finite"
+
+
+def costs_as_declared(case: BlockCase, contexts: Sequence[int] = (1, 64, 100, 128)) -> None:
+    """Parameters, FLOPs and state bytes of the built block are those of its cost function."""
+    block = case.build(torch.float32)
+    parameters = sum(parameter.numel() for parameter in block.parameters())
+    for context in contexts:
+        cost = case.cost(context)
+        assert cost.parameters == parameters, (
+            f"{case}: {cost.parameters} parameters declared, {parameters} built"
+        )
+        assert 0 <= cost.active_parameters <= parameters, (
+            f"{case}: {cost.active_parameters} active parameters"
+        )
+        flops = count_flops(block, case.inputs(1, context, torch.float32))
+        declared = round(cost.flops_per_token * context)
+        assert declared == flops, f"{case}: {declared} FLOPs declared at {context}, {flops} counted"
+        with torch.no_grad():
+            _, state = block(case.inputs(1, context, torch.float32), block.init_state(1))
+        kept = state_bytes(state)
+        assert cost.state_bytes == kept, (
+            f"{case}: {cost.state_bytes} state bytes declared at {context}, {kept} kept"
+        )
+
+
+def count_flops(block: Block, x_BLD: Tensor) -> int:
+    """FLOPs of `block(x_BLD)` by torch's counter.
+
+    The counter misses two fast paths on CPU, so here attention runs as explicit matrix products (its `MATH`
+    backend), and each tap of a short convolution (one `addcmul`) counts 2 a multiply-add, as a conv1d would.
+    """
+
+    def addcmul(base: Any, inputs: Any, factors: Any, *, out_shape: Any, **_: Any) -> int:
+        # A tap has one factor a channel; all other addcmuls are elementwise work, which is free.
+        return 2 * torch.Size(out_shape).numel() if len(factors) == 1 else 0
+
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addcmul: addcmul})
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        block(x_BLD)
+    return counter.get_total_flops()
+
+
+CHECKS: tuple[Callable[[BlockCase], None], ...] = (
+    matches_twin,
+    is_causal,
+    continues_from_state,
+    keeps_states_intact,
+    ignores_batch_order,
+    survives_bfloat16,
+    runs_under_autocast,
+    costs_as_declared,
+)
+
+
+def _assert_close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:
+    """Largest difference at most `tolerance` times the largest value (or 1)."""
+    scale = max(1.0, theirs.abs().max().item()) if theirs.numel() else 1.0
+    difference = (ours - theirs).abs().max().item() if theirs.numel() else 0.0
+    assert difference <= tolerance * scale, (
+        f"{what} differs by {difference:.2e}; allowed {tolerance:.0e} of {scale:.3g}"
+    )

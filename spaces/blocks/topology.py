@@ -1,0 +1,60 @@
+"""How blocks are put together: residuals, parallel branches, sequences. All are blocks themselves.
+
+Letters in tensor names: B batch, L length, D width. A state is the tuple of the children's states.
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+from torch import Tensor, nn
+
+from spaces.blocks.base import Block, State, rms_norm
+
+
+class _Parent(Block):
+    """A block made of others."""
+
+    def __init__(self, children: Iterable[Block]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(children)
+
+    def init_state(self, batch: int) -> State:
+        return tuple(cast(Block, block).init_state(batch) for block in self.blocks)
+
+
+class Parallel(_Parent):
+    """x + sum of branch(norm(x)) over the branches, one RMSNorm for all (as in PaLM, arXiv 2204.02311)."""
+
+    def __init__(self, width: int, branches: Iterable[Block]) -> None:
+        super().__init__(branches)
+        self.norm = rms_norm(width)
+
+    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        normed_BLD = self.norm(x_BLD)
+        states = []
+        for branch, before in zip(self.blocks, state or [None] * len(self.blocks), strict=True):
+            y_BLD, after = branch(normed_BLD, before)
+            x_BLD = x_BLD + y_BLD
+            states.append(after)
+        return x_BLD, None if state is None else tuple(states)
+
+
+class Residual(Parallel):
+    """x + body(norm(x)): the pre-norm residual layer (arXiv 2002.04745), `Parallel` with one branch."""
+
+    def __init__(self, width: int, body: Block) -> None:
+        super().__init__(width, [body])
+
+
+class Stack(_Parent):
+    """The layers one after the other."""
+
+    def __init__(self, layers: Iterable[Block]) -> None:
+        super().__init__(layers)
+
+    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        states = []
+        for layer, before in zip(self.blocks, state or [None] * len(self.blocks), strict=True):
+            x_BLD, after = layer(x_BLD, before)
+            states.append(after)
+        return x_BLD, None if state is None else tuple(states)

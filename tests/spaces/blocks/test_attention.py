@@ -1,0 +1,81 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spaces.blocks.attention import Attention, alibi_slopes, rotate
+from spaces.blocks.reference.attention import attention
+
+
+def test_alibi_slopes_are_those_of_the_paper() -> None:
+    assert alibi_slopes(8) == [2.0**-i for i in range(1, 9)]
+    assert alibi_slopes(1) == [2.0**-8]
+    # Not a power of two: the slopes of 4 heads, then every second slope of 8.
+    assert alibi_slopes(6) == [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8, 2.0**-1, 2.0**-3]
+    sixteen = alibi_slopes(16)
+    assert alibi_slopes(12) == alibi_slopes(8) + sixteen[0:8:2]
+
+
+def test_rope_scores_depend_on_distance_alone() -> None:
+    q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
+    scores = [(rotate(q, start + 5) * rotate(k, start)).sum() for start in (0, 1, 300)]
+    torch.testing.assert_close(scores[1], scores[0])
+    torch.testing.assert_close(scores[2], scores[0])
+    assert not torch.isclose((rotate(q, 6) * rotate(k, 0)).sum(), scores[0])
+
+
+def test_rope_tells_far_positions_apart_in_bfloat16() -> None:
+    x = torch.ones(1, 2, 1, 8, dtype=torch.bfloat16)
+    turned = rotate(x, 1000)
+    assert not torch.equal(turned[:, 0], turned[:, 1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    window=st.integers(1, 20),
+    position=st.sampled_from(["rope", "alibi", "none"]),
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+)
+def test_any_split_of_any_window_equals_the_twin(window: int, position: str, sizes: list[int]) -> None:
+    block = Attention(12, heads=3, kv_heads=1, position=position, window=window).double()
+    x = torch.randn(1, sum(sizes), 12, dtype=torch.float64)
+    state, parts = block.init_state(1), []
+    with torch.no_grad():
+        for part in x.split(sizes, dim=1):
+            y, state = block(part, state)
+            parts.append(y)
+        torch.testing.assert_close(torch.cat(parts, dim=1), attention(block, x))
+        torch.testing.assert_close(block(x)[0], attention(block, x))
+    assert state.k_BGSK.shape[2] == min(window - 1, len(x[0]))
+    assert state.offset == len(x[0])
+
+
+def test_long_windows_need_no_square_of_the_length() -> None:
+    block = Attention(8, heads=1, kv_heads=1, position="none", window=16)
+    sizes = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                sizes.append(result.numel())
+            return result
+
+    with torch.no_grad(), Watch():
+        block(torch.randn(1, 2048, 8))
+    assert max(sizes) <= 2048 * 8 * 6
+
+
+@pytest.mark.parametrize(
+    "choices, message",
+    [
+        ({"heads": 3}, "width 16 is not a multiple of heads 3"),
+        ({"kv_heads": 3}, "heads 4 is not a multiple of kv_heads 3"),
+        ({"heads": 16}, "even head dim; width 16 / heads 16 is 1"),
+        ({"window": 0}, "window 0 is below 1"),
+        ({"position": "learned"}, "unknown position 'learned': use 'rope', 'alibi' or 'none'"),
+    ],
+)
+def test_impossible_choices_are_refused(choices: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Attention(16, **{"heads": 4, "kv_heads": 4, "position": "rope", "window": None} | choices)

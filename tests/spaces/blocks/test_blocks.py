@@ -1,0 +1,114 @@
+"""Every block, in several settings, through the conformance suite."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from spaces.blocks.attention import Attention
+from spaces.blocks.base import Block
+from spaces.blocks.conv import GatedConv
+from spaces.blocks.costs import COSTS
+from spaces.blocks.mamba import Mamba2
+from spaces.blocks.memory import ProductKeyMemory
+from spaces.blocks.mlp import MLP, SwiGLU
+from spaces.blocks.moe import MoE
+from spaces.blocks.reference.attention import attention
+from spaces.blocks.reference.conv import gated_conv
+from spaces.blocks.reference.mamba import mamba2
+from spaces.blocks.reference.memory import product_key_memory
+from spaces.blocks.reference.mlp import mlp, swiglu
+from spaces.blocks.reference.moe import moe
+from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
+from spaces.blocks.topology import Parallel, Residual, Stack
+
+WIDTH = 16
+AT = SimpleNamespace(width=WIDTH)
+
+
+def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: Any) -> BlockCase:
+    name = twin.__name__
+    return BlockCase(
+        name=f"{name}({', '.join(f'{key}={value}' for key, value in choices.items())})",
+        make=lambda: block(WIDTH, **choices),
+        twin=twin,
+        cost=lambda context: COSTS[name](AT, context, **choices),
+        width=WIDTH,
+    )
+
+
+CONV, FEED = {"kernel": 3}, {"mult": 2}
+
+
+def residual(block: Residual, x_BLD: Tensor) -> Tensor:
+    return x_BLD + gated_conv(block.blocks[0], block.norm(x_BLD))
+
+
+def parallel(block: Parallel, x_BLD: Tensor) -> Tensor:
+    normed = block.norm(x_BLD)
+    return x_BLD + gated_conv(block.blocks[0], normed) + swiglu(block.blocks[1], normed)
+
+
+def stack(block: Stack, x_BLD: Tensor) -> Tensor:
+    return parallel(block.blocks[1], residual(block.blocks[0], x_BLD))
+
+
+def make_residual() -> Residual:
+    return Residual(WIDTH, GatedConv(WIDTH, **CONV))
+
+
+def make_parallel() -> Parallel:
+    return Parallel(WIDTH, [GatedConv(WIDTH, **CONV), SwiGLU(WIDTH, **FEED)])
+
+
+def residual_cost(context: int) -> Any:
+    return COSTS["residual"](AT, context) + COSTS["gated_conv"](AT, context, **CONV)
+
+
+def parallel_cost(context: int) -> Any:
+    return residual_cost(context) + COSTS["swiglu"](AT, context, **FEED)
+
+
+CASES = [
+    case(Attention, attention, heads=2, kv_heads=2, position="rope", window=None),
+    case(Attention, attention, heads=4, kv_heads=2, position="rope", window=24),
+    case(Attention, attention, heads=4, kv_heads=1, position="alibi", window=None),
+    case(Attention, attention, heads=4, kv_heads=2, position="alibi", window=64),
+    case(Attention, attention, heads=1, kv_heads=1, position="none", window=1000),
+    case(Attention, attention, heads=2, kv_heads=1, position="none", window=1),
+    case(Mamba2, mamba2, state=8, expand=1, head_dim=4),
+    case(Mamba2, mamba2, state=4, expand=2, head_dim=32),
+    case(GatedConv, gated_conv, kernel=1),
+    case(GatedConv, gated_conv, kernel=4),
+    case(SwiGLU, swiglu, mult=8 / 3),
+    case(MLP, mlp, mult=4, activation="gelu"),
+    case(MLP, mlp, mult=2, activation="relu2"),
+    case(MoE, moe, experts=8, top_k=1, mult=1),
+    case(MoE, moe, experts=8, top_k=2, mult=0.5),
+    case(MoE, moe, experts=4, top_k=4, mult=1),
+    case(ProductKeyMemory, product_key_memory, keys=6, heads=2, top_k=3),
+    case(ProductKeyMemory, product_key_memory, keys=4, heads=1, top_k=4),
+    BlockCase("residual", make_residual, residual, residual_cost, WIDTH),
+    BlockCase("parallel", make_parallel, parallel, parallel_cost, WIDTH),
+    BlockCase(
+        "stack",
+        lambda: Stack([make_residual(), make_parallel()]),
+        stack,
+        lambda context: COSTS["stack"](AT, context) + residual_cost(context) + parallel_cost(context),
+        WIDTH,
+    ),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
+    check(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_long_sequences_survive_bfloat16(case: BlockCase) -> None:
+    survives_bfloat16(case, length=4096)
