@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 import nas.search as search
 from nas.config import Config, Section, call_options, importable, load, parse, resolve, to_dict
@@ -106,18 +107,21 @@ def prepare(config: Config) -> Setup:
 
 def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
     """The space of a campaign, bound to what its task reads and predicts, and its options in full."""
-    options = dict(section.options)
-    width = options.pop("width", 128)
     found = resolve(section.name, SPACES, "space")
     factory = GrammarSpace if isinstance(found, Grammar) else found
-    given = ("grammar", "io", "source")
-    options = call_options(factory, options, "space", given)
-    io = task.io(width)
+    rest = {key: value for key, value in section.options.items() if key != "width"}
+    options = call_options(factory, rest, "space", given=("grammar", "io", "source"), beside=("width",))
+    chosen = {key: value for key, value in section.options.items() if key == "width"}
+    width = call_options(_residual_stream, chosen, "space")["width"]
     if isinstance(found, Grammar):
-        space: Space = GrammarSpace(found, io, source=section.name, **options)
+        space: Space = GrammarSpace(found, task.io(width), source=section.name, **options)
     else:
-        space = found(io=io, **options)
+        space = found(io=task.io(width), **options)
     return space, {"width": width, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _residual_stream(width: Annotated[int, Ge(1)] = 128) -> None:
+    """The signature is the option that every space of a campaign has, for its input and output."""
 
 
 def run(

@@ -158,7 +158,11 @@ def amend(frozen: Config, wanted: Config) -> list[Amendment]:
 
 
 def call_options(
-    target: Callable[..., Any], options: Mapping[str, Any], where: str, given: Collection[str] = ()
+    target: Callable[..., Any],
+    options: Mapping[str, Any],
+    where: str,
+    given: Collection[str] = (),
+    beside: Collection[str] = (),
 ) -> dict[str, Any]:
     """The keyword arguments for `target` that `options` say, checked by its annotations, defaults filled in.
 
@@ -166,7 +170,8 @@ def call_options(
     but an integer is a number, and a list becomes a tuple or set where one is annotated.
 
     `where` is the section that the options stand in, for the errors; `given` names the parameters of `target`
-    that the caller passes itself, so that users may not.
+    that the caller passes itself, so that users may not; `beside` names keys of the section that the caller
+    has taken out and the errors should tell of.
 
     Raises:
         InvalidInput: an option that is unknown, missing, of a wrong type or out of range.
@@ -180,7 +185,8 @@ def call_options(
     prefix = f"{where}." if where else ""
     for name in options:
         if name not in named and len(named) == len(parameters):
-            hint, known = suggest(name, named, prefix), ", ".join(named) or "none"
+            allowed = [*beside, *named]
+            hint, known = suggest(name, allowed, prefix), ", ".join(allowed) or "none"
             raise InvalidInput(f"unknown key '{prefix}{name}', {hint}allowed: {known}")
     resolved = dict(options)
     for name, parameter in named.items():

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Status = Literal["done", "failed", "stopped", "dropped"]
 
+Split = Literal["valid", "test"]
+"""The held-out data: search selects on "valid"; "test" is measured only to report what was selected."""
+
 
 class InvalidInput(ValueError):
     """What the user gave cannot be used; the message names the place, the value and what is allowed."""
@@ -177,7 +180,7 @@ class Context:
     deadline: float
     report: Callable[[int, Mapping[str, float]], None]
     check_deadline: Callable[[], None]
-    splits: tuple[str, ...] = ("valid",)
+    splits: tuple[Split, ...] = ("valid",)
 
 
 class TrialStopped(Exception):
@@ -204,7 +207,7 @@ class Engine(Protocol):
 
     workers: int
 
-    def submit(self, proposal: Proposal, splits: tuple[str, ...] = ("valid",)) -> None:
+    def submit(self, proposal: Proposal, splits: tuple[Split, ...] = ("valid",)) -> None:
         """Starts a proposal, or queues it for the next free worker, to be measured on these splits."""
 
     def poll(self, timeout: float) -> Sequence[Trial]:

@@ -1,0 +1,331 @@
+import dataclasses
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet
+import pytest
+
+import nas
+from nas.campaign import configure, prepare
+from nas.store import Amended, Concluded, Opened, RunDir
+from nas.types import Ended, InvalidInput, Proposed
+
+
+def facts(result):
+    """What must be the same in every run of one campaign: all but times, speeds and workers."""
+    return [
+        (
+            trial.id,
+            trial.proposal,
+            trial.status,
+            {key: value for key, value in trial.metrics.items() if key != "tokens_per_second"},
+            trial.error,
+        )
+        for trial in result.trials
+    ]
+
+
+def test_a_campaign_from_its_file_to_its_result(campaign_file, tmp_path):
+    run = tmp_path / "run"
+    result = nas.run(campaign_file(), dir=run)
+    assert [trial.id for trial in result.trials] == list(range(6))
+    assert {trial.status for trial in result.trials} == {"done"}
+    best = result.best()
+    assert best.metrics["valid_bpb"] == min(trial.metrics["valid_bpb"] for trial in result.trials)
+    assert best.cost["parameters"] <= 40_000
+    assert [trial.proposal.origin for trial in result.trials[:4]] == ["random"] * 4
+    assert all(trial.proposal.origin.startswith("mutation of") for trial in result.trials[4:])
+
+    (confirmed,) = result.conclusion.metrics
+    assert result.conclusion.trial_id == best.id
+    assert result.conclusion.seeds == (4,)
+    assert {"valid_bpb", "test_bpb"} <= set(confirmed)
+    assert not any("test_bpb" in trial.metrics for trial in result.trials)
+    gain = result.gain()
+    mean = sum(trial.metrics["valid_bpb"] for trial in result.trials[:4]) / 4
+    assert gain.mean == pytest.approx(mean - confirmed["valid_bpb"])
+    assert gain.low < gain.mean < gain.high
+    assert (gain.random, gain.seeds) == (4, 1)
+
+    table = pyarrow.parquet.read_table(run / "trials.parquet")
+    assert table.num_rows == 6
+    assert table.column("text").to_pylist() == [trial.proposal.genome.text for trial in result.trials]
+    loaded = nas.load(run)
+    assert facts(loaded) == facts(result)
+    assert loaded.table().equals(table)
+    assert loaded.pareto() == [loaded.best()]
+
+
+def test_the_same_call_after_the_end_does_nothing(campaign_file, tmp_path):
+    first = nas.run(campaign_file(), dir=tmp_path / "run")
+    log = (tmp_path / "run" / "events.jsonl").read_bytes()
+    again = nas.run(campaign_file(), dir=tmp_path / "run")
+    assert facts(again) == facts(first)
+    assert (tmp_path / "run" / "events.jsonl").read_bytes() == log
+
+
+class Interrupt:
+    """Breaks a campaign off after some trials have ended."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, record, replayed):
+        if isinstance(record, Ended) and not replayed:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+
+def test_an_interrupted_campaign_goes_on_as_if_nothing_had_happened(campaign_file, tmp_path):
+    whole = nas.run(campaign_file(), dir=tmp_path / "whole")
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            nas.run(campaign_file(), dir=tmp_path / "broken", observe=Interrupt(2))
+    assert pyarrow.parquet.read_table(tmp_path / "broken" / "trials.parquet").num_rows == 6
+    result = nas.run(campaign_file(), dir=tmp_path / "broken")
+    assert facts(result) == facts(whole)
+    metrics = [
+        {key: value for key, value in run.conclusion.metrics[0].items() if key != "tokens_per_second"}
+        for run in (result, whole)
+    ]
+    assert metrics[0] == metrics[1]
+    records = list(RunDir.open_readonly(tmp_path / "broken").records())
+    assert sum(isinstance(record, Proposed) for record in records) == 6
+    assert sum(isinstance(record, Ended) for record in records) == 6
+    assert sum(isinstance(record, Opened) for record in records) == 4
+
+
+def test_more_trials_are_allowed_and_logged(campaign_file, tmp_path):
+    first = nas.run(campaign_file(), dir=tmp_path / "run")
+    file = campaign_file(**{"budget.trials": 8, "budget.seconds": 90})
+    result = nas.run(file, dir=tmp_path / "run")
+    assert facts(result)[:6] == facts(first)
+    assert len(result.trials) == 8
+    records = list(RunDir.open_readonly(tmp_path / "run").records())
+    amended = {record.key: (record.old, record.new) for record in records if isinstance(record, Amended)}
+    assert amended == {"budget.trials": (6, 8), "budget.seconds": (60.0, 90.0)}
+    assert sum(isinstance(record, Concluded) for record in records) == 2
+    assert result.conclusion == records[-1]
+    assert RunDir.open_readonly(tmp_path / "run").config.budget.trials == 8
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"budget.trials": 5}, "'budget.trials' is 6 there and 5 now"),
+        ({"seed": 4}, "'seed' is 3 there and 4 now"),
+        ({"recipe.lr": 0.1}, "'recipe.lr' is 0.004 there and 0.1 now"),
+        ({"strategy.tournament": 3}, "'strategy.tournament' is 2 there and 3 now"),
+    ],
+)
+def test_any_other_change_is_refused(campaign_file, tmp_path, change, message):
+    nas.run(campaign_file(), dir=tmp_path / "run")
+    log = (tmp_path / "run" / "events.jsonl").read_bytes()
+    file = campaign_file(**{key: value for key, value in change.items() if key != "recipe.lr"})
+    if "recipe.lr" in change:
+        file.write_text(file.read_text() + "\n[recipe]\nlr = 0.1\n")
+    with pytest.raises(InvalidInput) as error:
+        nas.run(file, dir=tmp_path / "run")
+    assert message in str(error.value)
+    assert (tmp_path / "run" / "events.jsonl").read_bytes() == log
+
+
+def test_a_frozen_default_is_the_same_as_a_written_one(campaign_file, tmp_path):
+    nas.run(campaign_file(), dir=tmp_path / "run")
+    file = campaign_file(**{"strategy.crossover": 0.0})
+    assert len(nas.run(file, dir=tmp_path / "run").trials) == 6
+
+
+USER = '''
+import math, os, time
+
+from nas.training.tasks.bytes import ByteText
+from spaces import Grammar, child, choice, many
+
+tiny = Grammar("tiny", start="model")
+
+@tiny.production("model")
+def stack(layers=many("layer", 1, 3), repeat=choice(1, 2)): ...
+
+@tiny.production("layer")
+def residual(body=child("mixer")): ...
+
+@tiny.production("mixer")
+def swiglu(mult=choice(1, 2, 3, 4)): ...
+
+@tiny.production("mixer")
+def gated_conv(kernel=choice(2, 3, 4)): ...
+
+
+class Troubled(ByteText):
+    """Trains, but some models have bad luck, decided by their number of parameters."""
+
+    def evaluate(self, model, split):
+        number = sum(p.numel() for p in model.parameters())
+        if split == "valid" and number % 5 == 0:
+            raise ValueError("bad luck")
+        if split == "valid" and number % 5 == 1:
+            return {"valid_bpb": math.nan}
+        return super().evaluate(model, split)
+'''
+
+
+@pytest.fixture
+def user_code(tmp_path):
+    """A module of the user's own beside the campaign file; a new name each time, since modules are cached."""
+    name = f"mine{random.getrandbits(40):x}"
+    (tmp_path / f"{name}.py").write_text(USER)
+    return name
+
+
+@pytest.mark.parametrize("engine", ["serial", "ray"])
+def test_code_of_the_user_and_trials_that_fail(campaign_file, user_code, tmp_path, engine):
+    file = campaign_file(
+        **{
+            "space.name": f'"{user_code}:tiny"',
+            "task.name": f'"{user_code}:Troubled"',
+            "budget.trials": 16,
+            "workers.engine": f'"{engine}"',
+        }
+    )
+    result = nas.run(file, dir=tmp_path / "run")
+    assert len(result.trials) == 16
+    unlucky = {0: "bad luck", 1: "valid_bpb is nan"}
+    for trial in result.trials:
+        assert trial.cost["parameters"] > 0
+        reason = unlucky.get(trial.cost["parameters"] % 5)
+        assert trial.status == ("done" if reason is None else "failed")
+        if reason:
+            assert reason in trial.error
+    assert {trial.status for trial in result.trials} == {"done", "failed"}
+    assert "test_bpb" in result.conclusion.metrics[0]
+
+
+def test_trials_that_are_too_slow_fail_and_say_so(campaign_file, tmp_path):
+    result = nas.run(campaign_file(**{"budget.seconds": 1e-9, "budget.trials": 2}), dir=tmp_path / "run")
+    assert [trial.status for trial in result.trials] == ["failed", "failed"]
+    assert "too slow" in result.trials[0].error
+    assert result.conclusion is None
+    with pytest.raises(LookupError, match="campaign 'small' has no finished trial yet \\(2 failed\\)"):
+        result.best()
+
+
+def test_a_campaign_ends_where_its_space_does(campaign_file, user_code, tmp_path):
+    file = campaign_file(
+        **{
+            "space.name": f'"{user_code}:tiny"',
+            "space.nodes": 3,
+            "space.operators": 1,
+            "budget.trials": 50,
+            "strategy.name": '"random"',
+            "strategy.population": None,
+            "strategy.tournament": None,
+        }
+    )
+    result = nas.run(file, dir=tmp_path / "run")
+    assert len(result.trials) == 7  # four feed-forwards and three convolutions, once each
+    assert result.conclusion is not None
+    assert len(nas.run(file, dir=tmp_path / "run").trials) == 7
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"objectives.metric": '"valid_bbp"'}, "task 'bytes' does not measure, did you mean 'valid_bpb'?"),
+        ({"objectives.metric": '"test_bpb"'}, "which task 'bytes' does not measure"),
+        ({"space.name": '"hybird"'}, "unknown space 'hybird', did you mean 'hybrid'?"),
+        ({"space.widht": 3}, "unknown key 'space.widht', did you mean 'space.width'?"),
+        ({"space.width": '"wide"'}, "'space.width' must be an integer >= 1, got \"wide\""),
+        ({"space.width": 0}, "'space.width' must be an integer >= 1, got 0"),
+        ({"space.parameters": 10}, "no genome fits parameters"),
+        ({"task.name": '"bites"'}, "unknown task 'bites', did you mean 'bytes'?"),
+        ({"task.lenght": 3}, "unknown key 'task.lenght', did you mean 'task.length'?"),
+        ({"task.text": '"/no/such/place"'}, "'task.text' is '/no/such/place', but there is no such path"),
+        ({"strategy.name": '"evolutoin"'}, "unknown strategy 'evolutoin', did you mean 'evolution'?"),
+        ({"strategy.named": '["mamba2"]'}, "no architecture 'mamba2', did you mean 'mamba-2'?"),
+        ({"budget.trials": 0}, "'budget.trials' must be an integer >= 1, got 0"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_starts(campaign_file, tmp_path, change, message):
+    with pytest.raises(InvalidInput) as error:
+        nas.run(campaign_file(**change), dir=tmp_path / "run")
+    assert message in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_constraints_choose_the_best_and_the_front(campaign_file, tmp_path):
+    file = campaign_file()
+    file.write_text(file.read_text() + '\n[[objectives]]\nmetric = "parameters"\nbound = 12000\n')
+    result = nas.run(file, dir=tmp_path / "run")
+    allowed = [trial for trial in result.trials if trial.cost["parameters"] <= 12_000]
+    if allowed:
+        assert result.best().id == min(allowed, key=lambda trial: trial.metrics["valid_bpb"]).id
+    assert all(trial in (allowed or result.trials) for trial in result.pareto())
+
+
+def test_the_trials_table_is_readable_while_the_campaign_runs(campaign_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(nas.campaign, "TABLE_SECONDS", 0.0)
+    seen = []
+
+    def look(record, replayed):
+        path = tmp_path / "run" / "trials.parquet"
+        if isinstance(record, Ended) and path.exists():
+            seen.append(pyarrow.parquet.read_table(path).num_rows)
+
+    nas.run(campaign_file(), dir=tmp_path / "run", observe=look)
+    assert seen == sorted(seen)
+    assert seen
+
+
+KILLED = """
+import sys
+import nas
+nas.run(sys.argv[1], dir=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("engine", ["serial", pytest.param("ray", marks=pytest.mark.slow)])
+def test_kill_at_random_moments_loses_nothing(campaign_file, tmp_path, engine):
+    file = campaign_file(**{"budget.trials": 60, "budget.steps": 10, "workers.engine": f'"{engine}"'})
+    moments = random.Random(5)
+    known = {}
+    log = tmp_path / "run" / "events.jsonl"
+    for _ in range(3):
+        driver = subprocess.Popen([sys.executable, "-c", KILLED, str(file), str(tmp_path / "run")])
+        before = log.stat().st_size if log.exists() else 0
+        until = time.monotonic() + 60
+        while (log.stat().st_size if log.exists() else 0) < before + 1500 and time.monotonic() < until:
+            time.sleep(0.01)  # until it has ended some trials of its own
+        time.sleep(moments.random() / 4)
+        assert driver.poll() is None, "the campaign was over before it could be killed"
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        ended = {trial.id: trial for trial in nas.load(tmp_path / "run").trials}
+        assert {i: ended[i] for i in known} == known
+        assert len(ended) > len(known)
+        known = ended
+    result = nas.run(file, dir=tmp_path / "run")
+    after = {trial.id: trial for trial in result.trials}
+    assert {i: after[i] for i in known} == known
+    assert sorted(after) == list(range(60))
+    assert len(result.trials) == 60
+
+
+def test_prepare_fills_in_every_default(campaign_file):
+    config = prepare(configure(campaign_file())).config
+    assert config.recipe["lr"] == 0.004
+    assert config.strategy.options == {"population": 4, "tournament": 2, "crossover": 0.0, "named": []}
+    assert config.space.options["width"] == 16
+    assert prepare(config).config == config
+
+
+def test_nan_never_wins(campaign_file, tmp_path):
+    result = nas.run(campaign_file(**{"budget.trials": 2}), dir=tmp_path / "run")
+    worst = dataclasses.replace(result.trials[0], metrics={"valid_bpb": math.nan})
+    result.trials = [worst, result.trials[1]]
+    assert result.best().id == 1

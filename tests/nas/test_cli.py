@@ -1,0 +1,218 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import nas
+from nas.cli import main
+
+NAS = [sys.executable, "-m", "nas.cli"]
+MLP = "stack(layers=[residual(body=mlp(mult=2, activation=gelu))], repeat=2)"
+
+
+def call(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_run_prints_progress_and_a_ranked_table(capsys, campaign_file, tmp_path):
+    code, out, err = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert "1 worker on serial." in lines
+    assert any(line.startswith("[1/6] trial 0 done: valid_bpb ") and "left" in line for line in lines)
+    head = next(line for line in lines if line.startswith("#"))
+    for column in ("trial", "valid_bpb", "parameters", "FLOPs/token", "decode state", "origin"):
+        assert column in head
+    assert any(line.startswith("Gain over the average of 4 random architectures") for line in lines)
+    assert any(line.startswith("test_bpb ") and "fresh seed" in line for line in lines)
+    again = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run")
+    assert again[0] == 0
+    assert head in again[1]
+
+
+def test_run_as_json(capsys, campaign_file, tmp_path):
+    code, out, err = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run", "--json")
+    outcome = json.loads(out)
+    assert code == 0
+    assert "[6/6]" in err
+    assert outcome["state"] == "finished"
+    assert outcome["done"] == len(outcome["ranking"]) == 6
+    assert outcome["ranking"][0]["trial"] == outcome["best_trial"]
+    assert outcome["gain"]["metric"] == "valid_bpb"
+
+
+def test_run_goes_on_and_says_so(capsys, campaign_file, tmp_path):
+    call(capsys, "run", campaign_file(), "--dir", tmp_path / "run")
+    code, out, _ = call(capsys, "run", campaign_file(**{"budget.trials": 7}), "--dir", tmp_path / "run")
+    assert code == 0
+    assert "Going on: 6 of 7 trials have ended before." in out
+    assert "budget.trials is now 7, was 6." in out
+    assert "[7/7]" in out
+    assert "[6/" not in out
+
+
+def test_status_and_list(capsys, campaign_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "list") == (0, "No campaigns in runs; start one with: nas run FILE\n", "")
+    call(capsys, "run", campaign_file())
+    code, out, _ = call(capsys, "status", "runs/small")
+    assert code == 0
+    assert out.startswith("small: finished, 6 of 6 trials\n  6 done\n  best valid_bpb ")
+    facts = json.loads(call(capsys, "status", "runs/small", "--json")[1])
+    assert (facts["state"], facts["ended"], facts["driver"]) == ("finished", 6, None)
+    code, out, _ = call(capsys, "list")
+    assert code == 0
+    assert "small" in out
+    assert "finished" in out
+    assert "6/6" in out
+    (tmp_path / "runs" / "small" / "config.json").write_text("{")
+    (row,) = json.loads(call(capsys, "list", "--json")[1])
+    assert row["state"] == "damaged"
+
+
+def test_dry_run_starts_nothing(capsys, campaign_file, tmp_path):
+    code, out, _ = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run", "--dry-run")
+    assert code == 0
+    assert not (tmp_path / "run").exists()
+    assert '"lr": 0.004' in out
+    for word in ("space     hybrid: 10^", "trial     about", "memory    about", "campaign  about"):
+        assert word in out
+    plan = json.loads(call(capsys, "run", campaign_file(), "--dry-run", "--json")[1])
+    assert plan["config"]["budget"]["trials"] == 6
+    assert plan["trial"]["seconds"] > 0
+    assert plan["trial"]["bytes"] > 16 * plan["trial"]["parameters"]
+
+
+def test_space_commands(capsys):
+    code, out, _ = call(capsys, "space", "list")
+    assert code == 0
+    assert "hybrid" in out
+    assert "transformer++" in out
+    code, out, _ = call(capsys, "space", "sample", "hybrid", "--count", 3, "--seed", 1, "--parameters", 200_000)
+    assert code == 0
+    assert len(out.splitlines()) == 3
+    rows = json.loads(call(capsys, "space", "sample", "hybrid", "--count", 2, "--size", 5, "--json")[1])
+    assert all(row["text"].count("(") <= 5 for row in rows)
+    code, out, _ = call(capsys, "space", "check", "hybrid", MLP, "--width", 32)
+    assert code == 0
+    assert "parameters       24.7k, 16.5k active a token" in out
+    row = json.loads(call(capsys, "space", "check", "hybrid", "transformer++", "--json")[1])
+    assert row["parameters"] == 2_329_728
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("run", "no.toml"), "nas: no.toml: cannot be read as a campaign file: No such file or directory"),
+        (("status", "nowhere"), "nas: nowhere: not the folder of a campaign: no such folder"),
+        (("list", "nowhere"), "nas: nowhere: no such folder"),
+        (("space", "check", "hybrid", MLP.replace("gelu", "gelo")), "did you mean 'gelu'?"),
+        (("space", "check", "hybird", MLP), "unknown space 'hybird', did you mean 'hybrid'?"),
+        (("space", "sample", "hybrid", "--parameters", "10"), "no genome fits parameters"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(capsys, arguments, message):
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_campaign_without_a_finished_trial_fails(capsys, campaign_file, tmp_path):
+    code, out, _ = call(capsys, "run", campaign_file(**{"budget.seconds": 1e-9}), "--dir", tmp_path / "run")
+    assert code == 1
+    assert "No trial finished." in out
+    assert "6 failed: too slow" in out
+
+
+def test_two_drivers_do_not_share_a_folder(capsys, campaign_file, tmp_path):
+    file = campaign_file(**{"budget.trials": 500})
+    driver = subprocess.Popen([*NAS, "run", str(file), "--dir", str(tmp_path / "run")], stdout=subprocess.PIPE)
+    try:
+        wait_for(tmp_path / "run" / "events.jsonl")
+        code, _, err = call(capsys, "run", file, "--dir", tmp_path / "run")
+        assert code == 2
+        assert str(driver.pid) in err
+        assert json.loads(call(capsys, "status", tmp_path / "run", "--json")[1])["state"] == "running"
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_campaign_and_keeps_what_ended(campaign_file, tmp_path, stop):
+    file = campaign_file(**{"budget.trials": 5000})
+    driver = subprocess.Popen(
+        [*NAS, "run", str(file), "--dir", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "run" / "events.jsonl", 4000)
+    driver.send_signal(stop)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert err == ""
+    assert "Stopped." in out
+    assert "the same command goes on" in out
+    trials = nas.load(tmp_path / "run").trials
+    assert f" {len(trials)} trials have ended and are kept" in out
+
+
+def test_a_terminal_gets_a_live_view(campaign_file, tmp_path):
+    parent, child = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    driver = subprocess.Popen(
+        [*NAS, "run", str(campaign_file()), "--dir", str(tmp_path / "run")], stdout=child, stderr=child, env=environment
+    )
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:  # the terminal is closed with the process
+            break
+        if not part:
+            break
+        shown += part
+    assert driver.wait() == 0
+    text = shown.decode()
+    assert "trials/min" in text
+    assert "best valid_bpb" in text
+    assert "Gain over the average" in text
+
+
+def wait_for(path, size=1, seconds=60):
+    until = time.monotonic() + seconds
+    while not (path.exists() and path.stat().st_size >= size):
+        assert time.monotonic() < until, f"{path} did not grow to {size} bytes"
+        time.sleep(0.02)
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from nas.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('torch', 'ray', 'numpy', 'pyarrow', 'pydantic', 'rich', 'networkx')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-1] == "[]"
+
+
+def test_status_needs_no_torch_and_no_ray(campaign_file, tmp_path):
+    nas.run(campaign_file(), dir=tmp_path / "run")
+    code = (
+        "import sys\n"
+        "from nas.cli import main\n"
+        "main(['status', sys.argv[1]])\n"
+        "print([name for name in ('torch', 'ray', 'networkx') if name in sys.modules])"
+    )
+    done = subprocess.check_output([sys.executable, "-c", code, str(tmp_path / "run")], text=True)
+    assert done.splitlines()[-1] == "[]"
