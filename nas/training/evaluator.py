@@ -1,0 +1,160 @@
+"""Measuring a proposal by training its network, and estimating beforehand what that takes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from nas.training.loop import Optimization, train
+from nas.training.recipe import Recipe
+from nas.training.tasks.base import Task
+from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
+from spaces.space import Space
+
+
+@dataclass(frozen=True)
+class TrainingEvaluator:
+    """Trains the network of a genome on a task and measures it; an `Evaluator`.
+
+    Raises:
+        InvalidInput: the space is bound to another input and output than the task has.
+    """
+
+    space: Space
+    task: Task
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        needed = self.task.io(self.space.io.width)
+        if self.space.io != needed:
+            raise InvalidInput(
+                f"the space is bound to {self.space.io}, but the task has {needed}: use space.at(...)"
+            )
+
+    def evaluate(self, proposal: Proposal, context: Context) -> dict[str, float]:
+        """Trains for the proposal's fidelity on one thread, then measures on the splits of the context.
+
+        Equal proposals give equal metrics on one machine (CPU), but for the speed. Reports count in the unit
+        of the fidelity.
+
+        Returns:
+            The task's metrics on each split; "train_loss", the mean of the last steps (nats);
+            "tokens_per_second" of training.
+
+        Raises:
+            Diverged: the training loss or a metric is infinite or no number.
+            TooSlow, TrialStopped: as the context says.
+            InvalidInput: a fidelity in epochs for a task without, or a proposal that resumes another.
+        """
+        if proposal.resume_from is not None:
+            raise InvalidInput(
+                f"proposal {proposal.id} resumes trial {proposal.resume_from}, but training keeps no checkpoints: "
+                "use a strategy that trains every proposal from the start"
+            )
+        steps = self.steps(proposal.fidelity)
+
+        def report(step: int, metrics: Mapping[str, float]) -> None:
+            context.report(round(proposal.fidelity.amount * step / steps), metrics)
+
+        with _reproducible(proposal.seed, context.device):
+            model = self.space.build(proposal.genome).to(context.device)
+            training = train(
+                model,
+                self.task,
+                self.recipe,
+                steps,
+                proposal.seed,
+                report=report,
+                check_deadline=context.check_deadline,
+            )
+            metrics: dict[str, float] = {}
+            for split in context.splits:
+                metrics |= self.task.evaluate(model, split)
+        for key, value in metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{key} is {value} after {steps} steps of training")
+        speed = steps * self.task.tokens_per_step / training.seconds
+        return {**metrics, "train_loss": training.loss, "tokens_per_second": speed}
+
+    def steps(self, fidelity: Fidelity) -> int:
+        """The optimiser steps of a fidelity, rounded up to whole ones.
+
+        Raises:
+            InvalidInput: epochs, for a task that has none.
+        """
+        if fidelity.unit == "steps":
+            return fidelity.amount
+        if fidelity.unit == "tokens":
+            return math.ceil(fidelity.amount / self.task.tokens_per_step)
+        if self.task.steps_per_epoch is None:
+            name = type(self.task).__name__
+            raise InvalidInput(
+                f"the fidelity is {fidelity}, but task {name} has no epochs: use steps or tokens"
+            )
+        return fidelity.amount * self.task.steps_per_epoch
+
+
+def estimate(
+    evaluator: TrainingEvaluator, proposals: Iterable[Proposal], steps: int = 3, device: str = "cpu"
+) -> list[dict[str, float]]:
+    """What proposals would take, for a dry run: each is built, trained for `steps` steps and validated once.
+
+    Returns:
+        For each proposal: "parameters"; "seconds_per_step" of training; "seconds" of the whole trial, with
+        validation; "peak_bytes": weights, gradients, AdamW's two means, and what the forward pass saves for
+        the backward pass. What operators need for themselves in passing is not in it.
+    """
+    return [_estimate(evaluator, proposal, steps, device) for proposal in proposals]
+
+
+def _estimate(evaluator: TrainingEvaluator, proposal: Proposal, steps: int, device: str) -> dict[str, float]:
+    task = evaluator.task
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with _reproducible(proposal.seed, device):
+        model = evaluator.space.build(proposal.genome).to(device).train()
+        optimization = Optimization(model, task, evaluator.recipe, 1 + steps)
+        first, *others = islice(task.train_batches(proposal.seed), 1 + steps)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            optimization.step(first)
+        started = time.perf_counter()
+        for batch in others:
+            optimization.step(batch).item()
+        trained = time.perf_counter()
+        task.evaluate(model, "valid")
+        validated = time.perf_counter()
+    weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in model.parameters()}
+    activations = sum(size for place, size in saved.items() if place not in weights)
+    per_step = (trained - started) / steps
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds_per_step": per_step,
+        "seconds": per_step * evaluator.steps(proposal.fidelity) + validated - trained,
+        "peak_bytes": 4 * sum(weights.values()) + activations,
+    }
+
+
+@contextmanager
+def _reproducible(seed: int, device: str) -> Iterator[None]:
+    """One thread, since their number changes bits, and torch seeded; both as they were before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    cuda = [device] if device.startswith("cuda") else []
+    try:
+        with torch.random.fork_rng(cuda):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)

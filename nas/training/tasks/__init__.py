@@ -1,0 +1,6 @@
+"""The training tasks known by name, and where they are. Imports no torch."""
+
+from __future__ import annotations
+
+TASKS = {"bytes": "nas.training.tasks.bytes:ByteText"}
+"""What `task.name` of a campaign may say, besides a user's own "package.module:attribute"."""

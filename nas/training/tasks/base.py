@@ -1,0 +1,37 @@
+"""What a training task is: data, a loss to train on, and metrics of a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from nas.types import Split
+from spaces.io import IO
+
+
+class Task(Protocol):
+    """Data and how to learn from it.
+
+    A task is pickled to each worker once, with its data as numpy arrays, and only read from then on.
+    """
+
+    metrics: tuple[str, ...]
+    """What `evaluate` measures on the validation split, e.g. ("valid_bpb",)."""
+    tokens_per_step: int
+    """Tokens (or samples, where there are no tokens) that one optimiser step learns from."""
+    steps_per_epoch: int | None = None
+    """Optimiser steps in one pass over the training split; None: the task has no epochs."""
+
+    def io(self, width: int) -> IO:
+        """The input and output that a space must be bound to, with a residual stream of `width` features."""
+
+    def train_batches(self, seed: int) -> Iterator[Any]:
+        """Batches of the training split on the CPU, without end; equal seeds give equal batches."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss to minimise, mean nats over the batch, a scalar; moves the batch to the model's device."""
+
+    def evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """The metrics on a held-out split, names prefixed by it; the same data for every model."""

@@ -1,0 +1,124 @@
+"""Measuring proposals by training, and the dry run."""
+
+import math
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import spaces
+from nas.training.evaluator import TrainingEvaluator, estimate
+from nas.training.recipe import Recipe
+from nas.training.tasks.bytes import ByteText
+from nas.types import Diverged, Fidelity, InvalidInput, TooSlow, TrialStopped
+
+
+def measured(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics but for the one that depends on the time of day."""
+    return {key: value for key, value in metrics.items() if key != "tokens_per_second"}
+
+
+def test_metrics(evaluator, propose, context):
+    metrics = evaluator.evaluate(propose(), context())
+    assert set(metrics) == {"valid_bpb", "train_loss", "tokens_per_second"}
+    assert all(math.isfinite(value) and value > 0 for value in metrics.values())
+
+
+def test_same_seed_same_bits(evaluator, propose, context):
+    first = evaluator.evaluate(propose(10), context())
+    torch.rand(5)
+    copy = pickle.loads(pickle.dumps(evaluator))
+    assert measured(copy.evaluate(propose(10), context())) == measured(first)
+    assert measured(evaluator.evaluate(propose(10, seed=1), context())) != measured(first)
+
+
+def test_the_callers_torch_is_left_as_it_was(evaluator, propose, context):
+    state = torch.get_rng_state()
+    torch.set_num_threads(2)
+    seen = []
+    evaluator.evaluate(propose(), context(check_deadline=lambda: seen.append(torch.get_num_threads())))
+    after = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert set(seen) == {1}
+    assert after == 2
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_test_split_is_read_only_when_asked_for(evaluator, propose, context, monkeypatch):
+    read = []
+    windows = ByteText._windows
+    monkeypatch.setattr(
+        ByteText,
+        "_windows",
+        lambda self, split, starts: (read.append(split), windows(self, split, starts))[1],
+    )
+    evaluator.evaluate(propose(), context())
+    assert set(read) == {"train", "valid"}
+    metrics = evaluator.evaluate(propose(), context(splits=("valid", "test")))
+    assert set(read) == {"train", "valid", "test"}
+    assert {"valid_bpb", "test_bpb"} <= set(metrics)
+
+
+def test_fidelity_in_tokens_is_rounded_up_to_steps_and_reported_in_tokens(evaluator, propose, context):
+    per_step = evaluator.task.tokens_per_step
+    assert evaluator.steps(Fidelity(per_step * 5, "tokens")) == 5
+    assert evaluator.steps(Fidelity(per_step * 5 + 1, "tokens")) == 6
+    reported = []
+    evaluator.evaluate(propose(per_step * 4, "tokens"), context(lambda step, metrics: reported.append(step)))
+    assert reported == [per_step * i for i in (1, 2, 3, 4)]
+
+
+def test_epochs_need_a_task_that_has_them(evaluator, space, text):
+    with pytest.raises(InvalidInput, match="the fidelity is 2 epochs, but task ByteText has no epochs"):
+        evaluator.steps(Fidelity(2, "epochs"))
+    task = ByteText(text, length=32, batch=4)
+    task.steps_per_epoch = 11
+    assert TrainingEvaluator(space, task, Recipe()).steps(Fidelity(2, "epochs")) == 22
+
+
+def test_divergence_in_training_and_in_validation(evaluator, propose, context, monkeypatch):
+    with monkeypatch.context() as patch:
+        loss = ByteText.loss
+        patch.setattr(ByteText, "loss", lambda self, model, batch: loss(self, model, batch) * math.nan)
+        with pytest.raises(Diverged, match="the training loss was nan in step 1 of 3"):
+            evaluator.evaluate(propose(), context())
+    monkeypatch.setattr(ByteText, "evaluate", lambda self, model, split: {"valid_bpb": math.nan})
+    with pytest.raises(Diverged, match="valid_bpb is nan after 3 steps"):
+        evaluator.evaluate(propose(), context())
+
+
+@pytest.mark.parametrize(
+    "error, at", [(TooSlow("out of time"), "check_deadline"), (TrialStopped(), "report")]
+)
+def test_signals_of_the_context_come_through(evaluator, propose, context, error, at):
+    def call(*args):
+        raise error
+
+    with pytest.raises(type(error)):
+        evaluator.evaluate(propose(), context(**{at: call}))
+
+
+def test_resuming_is_refused(evaluator, propose, context):
+    with pytest.raises(InvalidInput, match="proposal 7 resumes trial 3"):
+        evaluator.evaluate(propose(resume_from=3), context())
+
+
+def test_space_and_task_must_agree(task):
+    space = spaces.load("hybrid", io=spaces.tokens(100, 16))
+    with pytest.raises(InvalidInput, match=r"vocab=100.*but the task has .*vocab=256"):
+        TrainingEvaluator(space, task, Recipe())
+
+
+def test_estimate(evaluator, propose):
+    (found,) = estimate(evaluator, [propose(100)])
+    cost = evaluator.space.cost(propose().genome)
+    assert found["parameters"] == cost.parameters
+    assert found["seconds"] > 100 * found["seconds_per_step"] > 0
+    assert 16 * cost.parameters < found["peak_bytes"] < 16 * cost.parameters + 5e6
+
+
+def test_importing_names_and_recipes_imports_no_torch():
+    code = "import sys, nas.training.tasks.corpus, nas.training.recipe; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
