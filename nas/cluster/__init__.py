@@ -1,0 +1,1 @@
+"""Engines: where proposals are run. Only `nas.cluster.ray_engine` imports ray, and nothing here imports it."""

@@ -1,0 +1,93 @@
+"""Milliseconds that a trial costs beside its evaluator: the engine, and a bare pool of Ray actors.
+
+    python tests/speed/ray_overhead.py
+
+500 trials of an evaluator that does nothing, on 2 workers, in one Ray. The engine must stay at or below 5 ms.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import ray
+
+import spaces
+from nas.cluster.ray_engine import RayEngine
+from nas.types import Context, Fidelity, Proposal
+
+TRIALS, WORKERS = 500, 2
+
+
+class Empty:
+    def evaluate(self, proposal: Proposal, context: Context) -> dict[str, float]:
+        return {"loss": 0.0}
+
+
+class Actor:
+    def run(self, proposal: Proposal) -> dict[str, float]:
+        return {"loss": 0.0}
+
+
+def proposals(number: int) -> Iterator[Proposal]:
+    space, rng = spaces.load("hybrid"), np.random.default_rng(0)
+    genomes = [space.sample(rng) for _ in range(number)]
+    for genome in genomes:
+        genome.text, genome.digest  # noqa: B018 - both are computed once, and not what is measured here
+    return (Proposal(i, genome, Fidelity(1), seed=i) for i, genome in enumerate(genomes))
+
+
+def engine_loop(engine: RayEngine, number: int) -> float:
+    """Seconds for so many trials, always as many submitted as there are workers."""
+    todo, ended = proposals(number), 0
+    began = time.perf_counter()
+    for _ in range(WORKERS):
+        engine.submit(next(todo))
+    while ended < number:
+        for _ in engine.poll(timeout=1):
+            ended += 1
+            if proposal := next(todo, None):
+                engine.submit(proposal)
+    return time.perf_counter() - began
+
+
+def bare_loop(actors: list[ray.actor.ActorHandle], number: int) -> float:
+    todo = proposals(number)
+    began = time.perf_counter()
+    running = {actor.run.remote(next(todo)): actor for actor in actors}
+    while running:
+        [done], _ = ray.wait(list(running))
+        actor = running.pop(done)
+        ray.get(done)
+        if proposal := next(todo, None):
+            running[actor.run.remote(proposal)] = actor
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    began = time.perf_counter()
+    with RayEngine(
+        Empty(),
+        workers=WORKERS,
+        cpus=0.5,
+        gpus=0,
+        seconds=60,
+        on_report=lambda trial_id, measurement: True,
+        address=None,
+    ) as engine:
+        started = time.perf_counter() - began
+        engine_loop(engine, 20)
+        warm = time.perf_counter() - began
+        actors = [ray.remote(Actor).options(num_cpus=0.5).remote() for _ in range(WORKERS)]
+        bare_loop(actors, 20)
+        ours = min(engine_loop(engine, TRIALS) for _ in range(3)) / TRIALS * 1000
+        bare = min(bare_loop(actors, TRIALS) for _ in range(3)) / TRIALS * 1000
+    print(
+        f"start-up: Ray {started:.1f} s, and {warm - started:.1f} s until {WORKERS} workers had run 20 trials"
+    )
+    print(f"engine: {ours:.2f} ms a trial; bare actor pool: {bare:.2f} ms; ratio {ours / bare:.2f}")
+
+
+if __name__ == "__main__":
+    main()
