@@ -246,7 +246,7 @@ class _Campaign:
         if self._is_over():
             self._write_table()
             return self.result
-        engine = make_engine(self.setup, self._report, address)
+        engine = make_engine(self.setup, self._report, self.run_dir.path / "trials", address)
         try:
             spec = self.config.workers
             opened = Opened(time.time(), versions(), engine.workers, spec.engine, os.getpid())
@@ -357,13 +357,13 @@ class _Campaign:
         write_trials(self.run_dir.trials, self.result.trials, self.config.objectives)
 
 
-def make_engine(setup: Setup, on_report: OnReport, address: str | None = None) -> Engine:
-    """The engine that a campaign asks for, its workers started."""
+def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | None) -> Engine:
+    """The engine that a campaign asks for, its workers started; trials may keep files below `folder`."""
     spec, seconds = setup.config.workers, setup.config.budget.seconds
     if spec.engine == "serial":
         from nas.cluster.serial import SerialEngine
 
-        return SerialEngine(setup.evaluator, seconds=seconds, on_report=on_report)
+        return SerialEngine(setup.evaluator, seconds=seconds, on_report=on_report, folder=folder.resolve())
     from nas.cluster.ray_engine import RayEngine
 
     return RayEngine(
@@ -375,6 +375,7 @@ def make_engine(setup: Setup, on_report: OnReport, address: str | None = None) -
         on_report=on_report,
         address=address,
         user_modules=user_modules(setup.config),
+        folder=folder.resolve(),
     )
 
 

@@ -103,7 +103,8 @@ def _run(options: argparse.Namespace) -> int:
         return _dry_run(campaign.plan(config), options.json)
     from nas.report.live import Progress
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster that takes the machine back says so
+    # A cluster that takes the machine back says so by SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress(config, out)
     try:
         with progress:

@@ -119,7 +119,7 @@ def test_more_trials_are_allowed_and_logged(campaign_file, tmp_path):
     [
         ({"budget.trials": 5}, "'budget.trials' is 6 there and 5 now"),
         ({"seed": 4}, "'seed' is 3 there and 4 now"),
-        ({"recipe.lr": 0.1}, "'recipe.lr' is 0.004 there and 0.1 now"),
+        ({"recipe.lr": 0.1}, "'recipe.lr' is 0.008 there and 0.1 now"),
         ({"strategy.tournament": 3}, "'strategy.tournament' is 2 there and 3 now"),
     ],
 )
@@ -318,7 +318,7 @@ def test_kill_at_random_moments_loses_nothing(campaign_file, tmp_path, engine):
 
 def test_prepare_fills_in_every_default(campaign_file):
     config = prepare(configure(campaign_file())).config
-    assert config.recipe["lr"] == 0.004
+    assert config.recipe["lr"] == 0.008
     assert config.strategy.options == {"population": 4, "tournament": 2, "crossover": 0.0, "named": []}
     assert config.space.options["width"] == 16
     assert prepare(config).config == config

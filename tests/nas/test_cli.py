@@ -81,7 +81,7 @@ def test_dry_run_starts_nothing(capsys, campaign_file, tmp_path):
     code, out, _ = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run", "--dry-run")
     assert code == 0
     assert not (tmp_path / "run").exists()
-    assert '"lr": 0.004' in out
+    assert '"lr": 0.008' in out
     for word in ("space     hybrid: 10^", "trial     about", "memory    about", "campaign  about"):
         assert word in out
     plan = json.loads(call(capsys, "run", campaign_file(), "--dry-run", "--json")[1])
@@ -95,7 +95,9 @@ def test_space_commands(capsys):
     assert code == 0
     assert "hybrid" in out
     assert "transformer++" in out
-    code, out, _ = call(capsys, "space", "sample", "hybrid", "--count", 3, "--seed", 1, "--parameters", 200_000)
+    code, out, _ = call(
+        capsys, "space", "sample", "hybrid", "--count", 3, "--seed", 1, "--parameters", 200_000
+    )
     assert code == 0
     assert len(out.splitlines()) == 3
     rows = json.loads(call(capsys, "space", "sample", "hybrid", "--count", 2, "--size", 5, "--json")[1])
@@ -135,7 +137,9 @@ def test_a_campaign_without_a_finished_trial_fails(capsys, campaign_file, tmp_pa
 
 def test_two_drivers_do_not_share_a_folder(capsys, campaign_file, tmp_path):
     file = campaign_file(**{"budget.trials": 500})
-    driver = subprocess.Popen([*NAS, "run", str(file), "--dir", str(tmp_path / "run")], stdout=subprocess.PIPE)
+    driver = subprocess.Popen(
+        [*NAS, "run", str(file), "--dir", str(tmp_path / "run")], stdout=subprocess.PIPE
+    )
     try:
         wait_for(tmp_path / "run" / "events.jsonl")
         code, _, err = call(capsys, "run", file, "--dir", tmp_path / "run")
@@ -147,11 +151,15 @@ def test_two_drivers_do_not_share_a_folder(capsys, campaign_file, tmp_path):
         driver.wait()
 
 
+@pytest.mark.parametrize("engine", ["serial", "ray"])
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_campaign_and_keeps_what_ended(campaign_file, tmp_path, stop):
-    file = campaign_file(**{"budget.trials": 5000})
+def test_a_signal_stops_a_campaign_and_keeps_what_ended(campaign_file, tmp_path, stop, engine):
+    file = campaign_file(**{"budget.trials": 5000, "workers.engine": f'"{engine}"'})
     driver = subprocess.Popen(
-        [*NAS, "run", str(file), "--dir", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*NAS, "run", str(file), "--dir", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for(tmp_path / "run" / "events.jsonl", 4000)
     driver.send_signal(stop)
@@ -168,7 +176,10 @@ def test_a_terminal_gets_a_live_view(campaign_file, tmp_path):
     parent, child = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
     driver = subprocess.Popen(
-        [*NAS, "run", str(campaign_file()), "--dir", str(tmp_path / "run")], stdout=child, stderr=child, env=environment
+        [*NAS, "run", str(campaign_file()), "--dir", str(tmp_path / "run")],
+        stdout=child,
+        stderr=child,
+        env=environment,
     )
     os.close(child)
     shown = b""

@@ -113,7 +113,9 @@ def test_an_unknown_block_is_named():
     @grammar.production("model")
     def swigloo(): ...
 
-    with pytest.raises(InvalidGrammar, match="production 'swigloo' has no known cost.*did you mean 'swiglu'"):
+    with pytest.raises(
+        InvalidGrammar, match=r"production 'swigloo' has no known cost.*did you mean 'swiglu'"
+    ):
         spaces.GrammarSpace(grammar, spaces.tokens())
 
 
