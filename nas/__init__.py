@@ -1,6 +1,6 @@
 """Campaigns of neural architecture search: strategies, training, engines, and the store that remembers.
 
-Names that need more than the standard library are loaded when they are first used.
+`run`, `load`, `Result` and `search` are imported when they are first used: nothing heavy loads before.
 """
 
 from __future__ import annotations
@@ -8,45 +8,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nas.types import (
+    Ended,
+    Event,
+    Fidelity,
+    Finished,
+    InvalidInput,
+    Measured,
+    Measurement,
+    Objective,
+    Proposal,
+    Proposed,
+    Trial,
+)
+
 if TYPE_CHECKING:
     from nas import search
     from nas.campaign import run
     from nas.result import Result, load
-    from nas.types import (
-        Ended,
-        Event,
-        Fidelity,
-        Finished,
-        InvalidInput,
-        Measured,
-        Measurement,
-        Objective,
-        Proposal,
-        Proposed,
-        Trial,
-    )
 
-_PLACES = {
-    "run": "nas.campaign",
-    "load": "nas.result",
-    "Result": "nas.result",
-    **dict.fromkeys(
-        (
-            "Ended",
-            "Event",
-            "Fidelity",
-            "Finished",
-            "InvalidInput",
-            "Measured",
-            "Measurement",
-            "Objective",
-            "Proposal",
-            "Proposed",
-            "Trial",
-        ),
-        "nas.types",
-    ),
-}
+_PLACES = {"run": "nas.campaign", "load": "nas.result", "Result": "nas.result"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -24,6 +24,7 @@ from nas.types import (
     JSON,
     Ended,
     Engine,
+    Evaluator,
     Event,
     Finished,
     InvalidInput,
@@ -36,9 +37,6 @@ from nas.types import (
     Trial,
 )
 from spaces import SPACES, Grammar, GrammarSpace, InvalidSpace, Space, suggest
-
-if TYPE_CHECKING:
-    from nas.training.evaluator import TrainingEvaluator
 
 Observe = Callable[[Record, bool], None]
 
@@ -55,7 +53,7 @@ class Setup:
 
     config: Config
     space: Space
-    evaluator: TrainingEvaluator
+    evaluator: Evaluator
     strategy: Strategy
 
 
@@ -148,9 +146,19 @@ def run(
         RuntimeError: no worker can be had, or all die.
         KeyboardInterrupt: as it came; all that had finished is in the folder, and the same call goes on.
     """
-    config = configure(campaign, workers=workers, engine=engine)
-    setup = prepare(config)
-    run_dir, amendments = RunDir.create_or_open(dir or Path("runs") / config.name, setup.config)
+    setup = prepare(configure(campaign, workers=workers, engine=engine))
+    return execute(setup, dir or Path("runs") / setup.config.name, address=address, observe=observe)
+
+
+def execute(
+    setup: Setup,
+    dir: str | Path,
+    *,
+    address: str | None = None,
+    observe: Observe = lambda record, replayed: None,
+) -> Result:
+    """Runs a campaign that was prepared, in a run folder; see `run`."""
+    run_dir, amendments = RunDir.create_or_open(dir, setup.config)
     with run_dir.journal() as journal:
         loop = _Campaign(setup, run_dir, journal, observe)
         if amendments:
@@ -192,13 +200,14 @@ def plan(config: Config) -> JSON:
     Raises:
         InvalidInput: the campaign cannot be run as asked.
     """
-    from nas.training.evaluator import estimate
+    from nas.training.evaluator import TrainingEvaluator, estimate
 
     setup = prepare(config)
     config = setup.config
     rng = np.random.default_rng(config.seed)
     fidelity = config.budget.fidelity
     drawn = [Proposal(k, setup.space.sample(rng), fidelity, config.seed) for k in range(PLAN_DRAWS)]
+    assert isinstance(setup.evaluator, TrainingEvaluator)
     rows = estimate(setup.evaluator, drawn)
     seconds = [row["seconds"] for row in rows]
     workers = config.workers.count or max(1, int((os.cpu_count() or 1) / config.workers.cpus))
