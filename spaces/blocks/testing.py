@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -184,8 +184,8 @@ def costs_as_declared(case: BlockCase, contexts: Sequence[int] = (1, 64, 100, 12
         )
 
 
-def count_flops(block: Block, x_BLD: Tensor) -> int:
-    """FLOPs of `block(x_BLD)` by torch's counter.
+def count_flops(module: nn.Module, x: Tensor) -> int:
+    """FLOPs of `module(x)` by torch's counter.
 
     The counter misses two fast paths on CPU, so here attention runs as explicit matrix products (its `MATH`
     backend), and each tap of a short convolution (one `addcmul`) counts 2 a multiply-add, as a conv1d would.
@@ -197,7 +197,7 @@ def count_flops(block: Block, x_BLD: Tensor) -> int:
 
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addcmul: addcmul})
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        block(x_BLD)
+        module(x)
     return counter.get_total_flops()
 
 

@@ -1,0 +1,65 @@
+"""Whole models of random genomes: what they cost, that they are causal, and that they decode what they train."""
+
+import numpy as np
+import pytest
+import torch
+
+import spaces
+from spaces.blocks.base import state_bytes, total_aux_loss
+from spaces.blocks.testing import count_flops
+
+CONTEXT = 64
+SPACE = spaces.load(
+    "hybrid", spaces.tokens(vocab=32, width=32), context=CONTEXT, operators=12, parameters=300_000
+)
+GENOMES = [SPACE.sample(np.random.default_rng(seed)) for seed in range(25)]
+GENOMES += [SPACE.architecture(name) for name in ("transformer++", "mamba-2", "blackmamba-like")]
+
+
+def built(genome):
+    torch.manual_seed(0)
+    return SPACE.build(genome)
+
+
+@pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])
+def test_cost_is_that_of_the_built_model(genome):
+    model = built(genome).eval()
+    cost = SPACE.cost(genome)
+    tokens = torch.randint(32, (1, CONTEXT))
+    assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert cost.flops_per_token * CONTEXT == pytest.approx(count_flops(model, tokens), rel=1e-12)
+    with torch.inference_mode():
+        _, state = model.step(tokens, model.init_state(1))
+    assert cost.state_bytes == state_bytes(state)
+    assert 0 < cost.active_parameters <= cost.parameters
+
+
+@pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])
+def test_models_are_causal_and_decode_what_they_train(genome):
+    model = built(genome).double().eval()
+    tokens = torch.randint(32, (2, 23))
+    with torch.inference_mode():
+        logits = model(tokens)
+        changed = tokens.clone()
+        changed[:, 15] = (changed[:, 15] + 1) % 32
+        torch.testing.assert_close(model(changed)[:, :15], logits[:, :15], rtol=0, atol=1e-12)
+        state = model.init_state(2)
+        pieces = []
+        for piece in tokens.split([9, 1, 1, 5, 1, 6], dim=1):
+            part, state = model.step(piece, state)
+            pieces.append(part)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), logits, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])
+def test_models_start_near_the_uniform_loss_with_finite_gradients(genome):
+    model = built(genome).train()
+    tokens = torch.randint(32, (4, 33))
+    logits = model(tokens[:, :-1])
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+    assert loss < 2 * np.log(32)
+    auxiliary = total_aux_loss(model)
+    (loss if auxiliary is None else loss + auxiliary).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
