@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
@@ -41,17 +42,18 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
             f"space {name!r}: module {module_name!r} has no {attribute!r}{suggest(attribute, vars(module))}"
         )
     io = io or tokens()
-    known = {"context", "nodes", "operators", "parameters", "flops_per_token", "state_bytes"}
+    factory = GrammarSpace if isinstance(found, Grammar) else found
+    if not callable(factory):
+        raise InvalidSpace(
+            f"space {name!r} is a {type(found).__name__}, but must be a Grammar or a function that gives a space"
+        )
+    known = [key for key in inspect.signature(factory).parameters if key not in ("grammar", "io", "source")]
+    for key in limits:
+        if key not in known:
+            raise InvalidSpace(f"space {name!r} has no limit {key!r}{suggest(key, known)}")
     if isinstance(found, Grammar):
-        for key in limits:
-            if key not in known:
-                raise InvalidSpace(f"space {name!r} has no limit {key!r}{suggest(key, known)}")
         return GrammarSpace(found, io, source=name, **limits)
-    if callable(found):
-        return found(io=io, **limits)
-    raise InvalidSpace(
-        f"space {name!r} is a {type(found).__name__}, but must be a Grammar or a function that gives a space"
-    )
+    return factory(io=io, **limits)
 
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spaces.blocks.attention import Attention
-from spaces.blocks.base import Block
+from spaces.blocks.base import Block, rms_norm
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
@@ -28,7 +28,7 @@ Build = Callable[..., nn.Module]
 
 
 def _mixer(block: type[Block]) -> Build:
-    return lambda at, children, **choices: block(at.width, **choices)
+    return lambda at, **choices: block(at.width, **choices)
 
 
 BUILDERS: Mapping[str, Build] = {
@@ -39,11 +39,11 @@ BUILDERS: Mapping[str, Build] = {
     "mlp": _mixer(MLP),
     "moe": _mixer(MoE),
     "product_key_memory": _mixer(ProductKeyMemory),
-    "residual": lambda at, children: Residual(at.width, children[0]),
-    "parallel": lambda at, children: Parallel(at.width, children),
-    "stack": lambda at, children: Stack(children),
+    "residual": lambda at, body: Residual(at.width, body),
+    "parallel": lambda at, branches: Parallel(at.width, branches),
+    "stack": lambda at, layers: Stack(layers),
 }
-"""How each production that is known by name is built: (attributes, children, **choices) to a module."""
+"""How each production that is known by name is built: from the attributes and its fields, by name."""
 
 
 class LanguageModel(nn.Module):
@@ -56,7 +56,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(io.vocab, io.width)
         self.body = body
-        self.norm = nn.RMSNorm(io.width)
+        self.norm = rms_norm(io.width)
         self.head = nn.Linear(io.width, io.vocab, bias=False)
         nn.init.normal_(self.embedding.weight, std=1.0)
         nn.init.normal_(self.head.weight, std=1 / math.sqrt(io.width))
@@ -83,11 +83,13 @@ def build_node(node: Node) -> nn.Module:
     if builder is None:
         raise InvalidGrammar(
             f"no module is known for production {production.name!r}: declare it with "
-            f"build=function(at, children, **choices), or use a known name{suggest(production.name, BUILDERS)}"
+            f"build=function(at, **fields), or use a known name{suggest(production.name, BUILDERS)}"
         )
-    options = {key: value for key, value in node.options().items() if key != "repeat"}
-    children = [build_node(child) for _ in range(node.repeat) for group in node.children for child in group]
-    return builder(at, children, **options)
+    fields: dict[str, Any] = {key: value for key, value in node.choices().items() if key != "repeat"}
+    for (key, part), group in zip(production.children.items(), node.children, strict=True):
+        modules = [build_node(child) for _ in range(node.repeat) for child in group]
+        fields[key] = modules if part.listed else modules[0]
+    return builder(at, **fields)
 
 
 def build_model(root: Node, io: IO) -> LanguageModel:

@@ -8,22 +8,31 @@ from typing import Any
 from spaces.blocks.costs import COSTS, Cost, frame
 from spaces.derivation import Attributes, Node
 from spaces.errors import InvalidGrammar, suggest
-from spaces.grammar import Production
+from spaces.grammar import Grammar, Production, check_signature
 from spaces.io import IO
 
 
-def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any], context: int) -> Cost:
-    """The cost of a production without its children, over sequences of `context` tokens.
-
-    Raises:
-        InvalidGrammar: no cost is known for it.
-    """
-    function = production.cost or COSTS.get(production.name)
-    if function is None:
-        raise InvalidGrammar(
-            f"production {production.name!r} has no known cost: declare it with cost=function(at, context, **choices), "
-            f"or use a known name{suggest(production.name, COSTS)}"
+def check_costs(grammar: Grammar) -> None:
+    """Raises InvalidGrammar if a production has no cost, or has other choices than the block of its name."""
+    for name, production in grammar.productions.items():
+        function = production.cost or COSTS.get(name)
+        place = f"grammar {grammar.name!r}, production {name!r}"
+        if function is None:
+            raise InvalidGrammar(
+                f"{place} has no known cost: declare it with cost=function(at, context, **choices), "
+                f"or use a known name{suggest(name, COSTS)}"
+            )
+        check_signature(
+            function,
+            (None, 1),
+            [key for key in production.choices if key != "repeat"],
+            f"{place}: the block of that name",
         )
+
+
+def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any], context: int) -> Cost:
+    """The cost of a production without its children, over sequences of `context` tokens."""
+    function = production.cost or COSTS[production.name]
     return function(at, context, **{key: value for key, value in choices.items() if key != "repeat"})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -17,21 +17,25 @@ per token, decode-state bytes. All are whole numbers below 2^53, so that sums an
 
 RESOURCES = ("nodes", "operators", "parameters", "flops_per_token", "state_bytes")
 UNLIMITED = 2.0**52
-MOST_FLOORS = 16
 NOTHING: Vector = (0, 0, 0, 0, 0)
 NEVER: Vector = (float("inf"),) * 5
 
 
 class Attributes:
-    """What a node inherits, read as `at.width`; interned by the engine, so compared by identity."""
+    """What a node inherits, read as `at.width`; interned by the engine, so compared by identity.
 
-    __slots__ = ("_values",)
+    `shape` says where the attributes of the input and output differ from those of the root, and is "" where they do
+    not: an operator elsewhere in a network is another operator if its width is.
+    """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    __slots__ = ("_values", "shape")
+
+    def __init__(self, values: Mapping[str, Any], shape: str = "") -> None:
         self._values = dict(values)
+        self.shape = shape
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_values":
+        if name in self.__slots__:
             raise AttributeError(name)
         try:
             return self._values[name]
@@ -99,7 +103,7 @@ class Node:
         """How many times the children are built, one after the other."""
         return self.table.repeat[self.index]
 
-    def options(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         """The choices and numbers by name."""
         return dict(zip(self.table.names, self.values, strict=True))
 
@@ -128,8 +132,8 @@ class Node:
                 parts = tuple([op for group in self.children for node in group for op in node.canonical])
                 self._canonical = parts * self.repeat
             elif form == "residual":
-                branches = [" ".join(node.canonical) for group in self.children for node in group]
-                self._canonical = (f"+({','.join(sorted(branches))})",) * self.repeat
+                branches = [_written(node) for group in self.children for node in group]
+                self._canonical = (f"+({','.join(sorted(branches))})",)
             elif form == "identity":
                 self._canonical = ()
             else:
@@ -138,7 +142,7 @@ class Node:
                 if reals:
                     label += f"({','.join(map(repr, reals))})"
                 for group in self.children:
-                    label += f"[{','.join(' '.join(node.canonical) for node in group)}]"
+                    label += f"[{','.join(map(_written, group))}]"
                 self._canonical = (label,)
         return self._canonical
 
@@ -146,12 +150,10 @@ class Node:
     def digest(self) -> str:
         return blake2b(" ".join(self.canonical).encode(), digest_size=16).hexdigest()
 
-    def walk(self) -> Iterator[Node]:
-        """This node and all below it, parents first, left to right."""
-        yield self
-        for group in self.children:
-            for node in group:
-                yield from node.walk()
+
+def _written(node: Node) -> str:
+    """A branch of the canonical graph; "=" where nothing is on it."""
+    return " ".join(node.canonical) or "="
 
 
 class Table:
@@ -161,11 +163,11 @@ class Table:
         "_labels",
         "_leaf",
         "_matrix",
-        "alternatives",
         "assignments",
         "at",
         "ceiling",
         "child_at",
+        "codes",
         "floors",
         "index",
         "leaves",
@@ -181,14 +183,15 @@ class Table:
         self.at = at
         self.names = (*production.choices, *production.reals)
         self.assignments: list[tuple[Any, ...]] = []
-        self.index: dict[tuple[str, ...], int] = {}
+        self.codes: list[tuple[int, ...]] = []
+        """The same as places in the values of each choice, which tell True from 1."""
+        self.index: dict[tuple[int, ...], int] = {}
         self.own: list[Vector] = []
         self.repeat: list[int] = []
         self.child_at: list[Attributes] = []
         self.needs: list[list[Vector]] = []
         self.floors: list[Vector] = []
         self.ceiling: Vector = NEVER
-        self.alternatives: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         self.leaves = not production.children and not production.reals
         self._leaf: dict[int, Node] = {}
         self._labels: dict[int, str] = {}
@@ -199,9 +202,8 @@ class Table:
         label = self._labels.get(index)
         if label is None:
             chosen = ",".join(map(spell, self.assignments[index]))
-            label = self._labels[index] = (
-                f"{self.production.name}:{chosen}" if chosen else self.production.name
-            )
+            label = f"{self.production.name}{self.at.shape}" + (f":{chosen}" if chosen else "")
+            self._labels[index] = label
         return label
 
     def leaf(self, index: int) -> Node:
@@ -239,7 +241,7 @@ class Table:
         return [i for i, needed in enumerate(self.needs) if any(within(need, budget) for need in needed)]
 
 
-class Options:
+class Pool:
     """The tables of one nonterminal under one set of attributes, to draw from where there is room for any."""
 
     __slots__ = ("ceiling", "cumulative", "tables", "total")
@@ -263,17 +265,13 @@ def within(need: Vector, budget: Vector) -> bool:
     )
 
 
-def lowest(vectors: list[Vector]) -> list[Vector]:
-    """The Pareto-minimal vectors, a few of them: all that a floor must know about what is reachable."""
+def lowest(vectors: Iterable[Vector]) -> list[Vector]:
+    """The Pareto-minimal vectors: all that must be known of what is reachable to say what fits."""
     least: list[Vector] = []
     for vector in sorted(set(vectors)):
         if not any(within(other, vector) for other in least):
             least.append(vector)
-    if len(least) <= MOST_FLOORS:
-        return least
-    extremes = [min(least, key=lambda v, k=k: (v[k], v)) for k in range(5)]  # type: ignore[misc]
-    step = len(least) / (MOST_FLOORS - 5)
-    return sorted({*extremes, *(least[int(i * step)] for i in range(MOST_FLOORS - 5))})
+    return least
 
 
 def plus(a: Vector, b: Vector, times: float = 1) -> Vector:

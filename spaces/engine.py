@@ -8,6 +8,7 @@ for its children. Drawing looks up what fits in what is left, so that no draw is
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from spaces.derivation import (
     RESOURCES,
     Attributes,
     Node,
-    Options,
+    Pool,
     Table,
     Vector,
     lowest,
@@ -27,10 +28,11 @@ from spaces.derivation import (
     within,
 )
 from spaces.errors import InvalidGrammar, InvalidSpace
-from spaces.grammar import Children, Grammar, Production, spell
+from spaces.grammar import Children, Grammar, Production, Real
 
 MOST_ASSIGNMENTS = 65_536
 MOST_STATES = 20_000
+MOST_FLOORS = 512
 
 
 class Engine:
@@ -52,19 +54,22 @@ class Engine:
         self.grammar = grammar
         self.limit = limit
         self._cost = cost
-        self._interned: dict[tuple[tuple[str, Any], ...], Attributes] = {}
+        self._interned: dict[tuple[tuple[str, str, Any], ...], Attributes] = {}
+        self._root = dict(root)
         self.root_at = self.intern({**grammar.attributes, **root})
         self.tables: dict[tuple[str, Attributes], list[Table]] = {}
-        self.options: dict[tuple[str, Attributes], Options] = {}
+        self.pools: dict[tuple[str, Attributes], Pool] = {}
         self._by_production: dict[tuple[str, Attributes], Table] = {}
         self._floors: dict[tuple[str, Attributes], list[Vector]] = {}
         self._tabulate()
 
     def intern(self, values: Mapping[str, Any]) -> Attributes:
-        key = tuple(sorted(values.items()))
+        key = tuple(sorted((name, type(value).__name__, value) for name, value in values.items()))
         at = self._interned.get(key)
         if at is None:
-            at = self._interned[key] = Attributes(values)
+            changed = {name: values[name] for name, value in self._root.items() if values[name] != value}
+            shape = "".join(f"@{name}={value}" for name, value in changed.items())
+            at = self._interned[key] = Attributes(values, shape)
         return at
 
     def owns(self, node: Node) -> bool:
@@ -107,7 +112,8 @@ class Engine:
                 for table in tables:
                     changed |= table.settle([self._needs(table, i) for i in range(len(table.assignments))])
                 self._floors[state] = lowest([floor for table in tables for floor in table.floors])
-        self.options = {state: Options(tables) for state, tables in self.tables.items()}
+        self.pools = {state: Pool(tables) for state, tables in self.tables.items()}
+        self._varied = self._find_varied()
         floors = self._floors[root]
         if not any(within(floor, self.limit) for floor in floors):
             least = [min((floor[k] for floor in floors), default=float("inf")) for k in range(5)]
@@ -130,11 +136,14 @@ class Engine:
                 f"grammar {self.grammar.name!r}, production {production.name!r}: its choices combine in "
                 f"{number:,} ways, more than {MOST_ASSIGNMENTS:,}; move some of them to a child"
             )
-        for values in itertools.product(*(option.values for option in production.choices.values())):
+        options = list(production.choices.values())
+        for code in itertools.product(*(range(len(option.values)) for option in options)):
+            values = tuple([option.values[place] for option, place in zip(options, code, strict=True)])
             chosen = dict(zip(production.choices, values, strict=True))
             if not production.holds(at, chosen):
                 continue
-            table.index[tuple(map(spell, values))] = len(table.assignments)
+            table.index[code] = len(table.assignments)
+            table.codes.append(code)
             table.assignments.append(values)
             table.own.append(self._cost(production, at, chosen))
             table.repeat.append(chosen.get("repeat", 1))
@@ -146,9 +155,14 @@ class Engine:
         """The least that an assignment can do with: its own cost and its children at their floors."""
         sums: list[Vector] = [NOTHING]
         for part in table.production.children.values():
-            if part.low:
-                floors = self._floors[part.nonterminal, table.child_at[index]]
-                sums = lowest([plus(total, floor, part.low) for total in sums for floor in floors])
+            floors = self._floors[part.nonterminal, table.child_at[index]]
+            for _ in range(part.low):
+                sums = lowest(plus(total, floor) for total in sums for floor in floors)
+                if len(sums) > MOST_FLOORS:
+                    raise InvalidGrammar(
+                        f"grammar {self.grammar.name!r}, production {table.production.name!r}: its children trade "
+                        f"the limits against each other in more than {MOST_FLOORS} ways; offer fewer values"
+                    )
         _, o, p, f, s = table.own[index]
         times = table.repeat[index]
         return [
@@ -157,11 +171,11 @@ class Engine:
 
     def draw(self, nonterminal: str, at: Attributes, budget: Vector, rng: np.random.Generator) -> Node:
         """A subtree within a budget that some subtree fits, which the caller has made sure of."""
-        options = self.options[nonterminal, at]
-        if within(options.ceiling, budget):
-            table = options.tables[bisect(options.cumulative, rng.random() * options.total)]
+        pool = self.pools[nonterminal, at]
+        if within(pool.ceiling, budget):
+            table = pool.tables[bisect(pool.cumulative, rng.random() * pool.total)]
             return self.fill(table, int(rng.random() * len(table.assignments)), budget, rng)
-        fitting = [table for table in options.tables if table.fits(budget)]
+        fitting = [table for table in pool.tables if table.fits(budget)]
         table = fitting[0]
         if len(fitting) > 1:
             point = rng.random() * sum([t.production.weight for t in fitting])
@@ -172,12 +186,20 @@ class Engine:
         indices = table.fitting(budget)
         return self.fill(table, indices[int(rng.random() * len(indices))], budget, rng)
 
-    def fill(self, table: Table, index: int, budget: Vector, rng: np.random.Generator) -> Node:
-        """Completes an assignment that fits with numbers and children drawn within the budget."""
+    def fill(
+        self,
+        table: Table,
+        index: int,
+        budget: Vector,
+        rng: np.random.Generator,
+        reals: tuple[float, ...] | None = None,
+    ) -> Node:
+        """Completes an assignment that fits with children drawn within the budget, and numbers unless given."""
         if table.leaves:
             return table.leaf(index)
         production = table.production
-        reals = tuple([draw_real(r.low, r.high, r.log, rng) for r in production.reals.values()])
+        if reals is None:
+            reals = tuple([draw_real(rule, rng) for rule in production.reals.values()])
         if not production.children:
             return Node(table, index, reals, ())
         left = self._left_for_children(table, index, budget)
@@ -186,23 +208,18 @@ class Engine:
         if len(parts) == 1 and not parts[0].listed:
             return Node(table, index, reals, ((self.draw(parts[0].nonterminal, at, left, rng),),))
         counts = [part.low for part in parts]
-        for k, part in enumerate(parts):
-            if part.high > part.low:
-                counts[k] += int(rng.random() * (self._most(parts, counts, k, at, left) - part.low + 1))
+        # In random order, here and below: whoever draws first has the most room, and no place should be favoured.
+        for k in _shuffled([k for k, part in enumerate(parts) if part.high > part.low], rng):
+            counts[k] += int(rng.random() * (self._most(parts, counts, k, at, left) - parts[k].low + 1))
         reserved = self._reserve(parts, counts, at, left)
         assert reserved is not None
         spare = left
-        for floor, count in zip(reserved, counts, strict=True):
-            spare = plus(spare, floor, -count)
+        for floor in reserved:
+            spare = plus(spare, floor, -1)
         slots = [(k, i) for k, count in enumerate(counts) for i in range(count)]
-        if len(slots) > 1:
-            # In random order: whoever draws first has the most room, and no place should be favoured.
-            for i in range(len(slots) - 1, 0, -1):
-                j = int(rng.random() * (i + 1))
-                slots[i], slots[j] = slots[j], slots[i]
         children: list[list[Any]] = [[None] * count for count in counts]
-        for k, i in slots:
-            allowed = plus(spare, reserved[k])
+        for (k, i), floor in _shuffled(list(zip(slots, reserved, strict=True)), rng):
+            allowed = plus(spare, floor)
             node = children[k][i] = self.draw(parts[k].nonterminal, at, allowed, rng)
             spare = plus(allowed, node.cost, -1)
         return Node(table, index, reals, tuple([tuple(group) for group in children]))
@@ -219,14 +236,13 @@ class Engine:
         )
 
     def _most(self, parts: list[Children], counts: list[int], k: int, at: Attributes, left: Vector) -> int:
-        """The most children that field k can have beside the others."""
+        """The most children that field k can have beside the others, if the list is of like ones beyond its least."""
+        most = parts[k].low
         if len(parts) == 1:
-            most = parts[0].low
             for floor in self._floors[parts[0].nonterminal, at]:
                 number = min([room // need for room, need in zip(left, floor, strict=True) if need])
                 most = max(most, int(min(number, parts[0].high)))
             return most
-        most = parts[k].low
         while most < parts[k].high and self._reserve(
             parts, [*counts[:k], most + 1, *counts[k + 1 :]], at, left
         ):
@@ -236,26 +252,70 @@ class Engine:
     def _reserve(
         self, parts: list[Children], counts: list[int], at: Attributes, left: Vector
     ) -> list[Vector] | None:
-        """A floor for a child of each field such that all of them together fit, or None."""
-        options = [
-            self._floors[part.nonterminal, at] if count else [NOTHING]
-            for part, count in zip(parts, counts, strict=True)
+        """A floor for each child, field by field, such that all of them together fit, or None."""
+        fronts = [
+            self._floors[part.nonterminal, at] if n else [NOTHING]
+            for part, n in zip(parts, counts, strict=True)
         ]
-        for picks in itertools.product(*options):
+        for picks in itertools.islice(itertools.product(*fronts), 16):  # mostly like children fit, by far
             total = NOTHING
             for count, pick in zip(counts, picks, strict=True):
                 total = plus(total, pick, count)
             if within(total, left):
-                return list(picks)
-        return None
+                return [pick for count, pick in zip(counts, picks, strict=True) for _ in range(count)]
+        reached: dict[Vector, list[Vector]] = {NOTHING: []}
+        for front, count in zip(fronts, counts, strict=True):
+            for _ in range(count):
+                sums = {
+                    total: [*picks, floor]
+                    for before, picks in reached.items()
+                    for floor in front
+                    if within(total := plus(before, floor), left)
+                }
+                reached = {total: sums[total] for total in lowest(sums)}
+        return next(iter(reached.values()), None)
+
+    def _find_varied(self) -> set[tuple[str, Attributes]]:
+        """The pairs of nonterminal and attributes that have more than one derivation, whatever the limits."""
+        varied: set[tuple[str, Attributes]] = set()
+        while True:
+            more = {state for state, tables in self.tables.items() if self._varies(tables, varied)}
+            if more == varied:
+                return varied
+            varied = more
+
+    @staticmethod
+    def _varies(tables: list[Table], varied: set[tuple[str, Attributes]]) -> bool:
+        if len(tables) != 1 or len(tables[0].assignments) > 1 or tables[0].production.reals:
+            return bool(tables)
+        parts = tables[0].production.children.values()
+        at = tables[0].child_at[0]
+        return any(
+            part.low < part.high or (part.high > 0 and (part.nonterminal, at) in varied) for part in parts
+        )
+
+    def varies(self, nonterminal: str, at: Attributes) -> bool:
+        """Whether there is more than one subtree of the nonterminal, whatever the limits."""
+        return (nonterminal, at) in self._varied
 
     def fits(self, nonterminal: str, at: Attributes, budget: Vector) -> bool:
         """Whether some subtree of the nonterminal fits."""
         return any(within(floor, budget) for floor in self._floors[nonterminal, at])
 
 
-def draw_real(low: float, high: float, log: bool, rng: np.random.Generator) -> float:
-    """A number evenly from [low, high), on a logarithmic scale if asked."""
-    if log:
-        return float(low * (high / low) ** rng.random())
-    return float(low + (high - low) * rng.random())
+def draw_real(rule: Real, rng: np.random.Generator) -> float:
+    """A number evenly from a range, on a logarithmic scale if the rule says so."""
+    point = float(rng.random())
+    if rule.log:
+        value = math.exp((1 - point) * math.log(rule.low) + point * math.log(rule.high))
+    else:
+        value = (1 - point) * rule.low + point * rule.high
+    return min(max(value, rule.low), rule.high)
+
+
+def _shuffled(items: list[Any], rng: np.random.Generator) -> list[Any]:
+    """The items in random order; the list itself is shuffled."""
+    for i in range(len(items) - 1, 0, -1):
+        j = int(rng.random() * (i + 1))
+        items[i], items[j] = items[j], items[i]
+    return items

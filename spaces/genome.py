@@ -67,6 +67,10 @@ class Genome:
         """The derivation tree, where this process has derived or parsed it."""
         return self._tree
 
+    def remember(self, tree: Tree) -> None:
+        """Keeps a tree of the same text, so that it is parsed once."""
+        self._tree = tree
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Genome) and self.text == other.text
 
@@ -91,6 +95,9 @@ class Term:
     fields: dict[str, str | Term | list[Term]]
     position: int
 
+
+DEEPEST = 150
+"""How many productions may stand in one another in a text."""
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+))
@@ -128,7 +135,7 @@ class _Reader:
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, text: str, tokens: list[tuple[str, str, int]]) -> None:
-        self.text, self.tokens, self.next = text, tokens, 0
+        self.text, self.tokens, self.next, self.depth = text, tokens, 0, 0
 
     def expect(self, kind: str, value: str | None, what: str) -> tuple[str, str, int]:
         token = self.tokens[self.next]
@@ -145,6 +152,11 @@ class _Reader:
     def term(self) -> Term:
         _, name, position = self.expect("name", None, "the name of a production")
         self.expect("mark", "(", f"'(' after {name!r}")
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise InvalidGenome(
+                f"more than {DEEPEST} productions stand in one another, at position {position}"
+            )
         fields: dict[str, str | Term | list[Term]] = {}
         while not self.at(")"):
             if fields:
@@ -155,6 +167,7 @@ class _Reader:
             self.expect("mark", "=", f"'=' after {key!r}")
             fields[key] = self.value()
         self.next += 1
+        self.depth -= 1
         return Term(name, fields, position)
 
     def value(self) -> str | Term | list[Term]:

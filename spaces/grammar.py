@@ -12,8 +12,8 @@
     def attention(heads=choice(1, 2, 4, 8), kv_heads=choice(1), position=choice("rope"), window=choice(None)): ...
 
 A production is a function: its name, its choices, its children. Its module, its cost and its form in the
-canonical graph are those known by its name, or what the declaration brings along. A choice called `repeat`
-builds the children that many times, one after the other, each time with weights of their own.
+canonical graph are those known by its name, or what the declaration brings along. In a sequence, a choice called
+`repeat` builds the children that many times, one after the other, each time with weights of their own.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from spaces.errors import InvalidGrammar, suggest
 
 Form = Literal["operator", "sequence", "residual", "identity"]
-"""The part that a production plays in the canonical graph: an operator of its own; its children one after the
-other; x + the sum of its children (which commute); nothing at all."""
+"""The part that a production plays in the canonical graph: an operator of its own, whatever its children; its
+children one after the other; x + the sum of its children (which commute); nothing at all. All but an operator have
+no choices that could get lost."""
 
 FORMS: Mapping[str, Form] = {"stack": "sequence", "residual": "residual", "parallel": "residual"}
-"""Forms known by name; every other production is an operator unless its declaration says otherwise."""
+"""Forms known by name, unless choices make it an operator; every other production is an operator."""
+
+RESERVED = ("at", "context", "operator")
+"""What fields cannot be called: they would clash with what `build`, `cost` and the graph's nodes are given."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -60,9 +65,10 @@ class Choice:
         if not self.values:
             raise InvalidGrammar("a choice needs at least one value")
         for value in self.values:
-            if not (value is None or isinstance(value, (bool, int, float, str))):
+            # By exact type: numpy's numbers, say, would not be read back from the text of a genome.
+            if type(value) not in (type(None), bool, int, float, str) or value in (math.inf, -math.inf):
                 raise InvalidGrammar(
-                    f"a choice offers {value!r}, but only None, bool, int, float and str are allowed"
+                    f"a choice offers {value!r}, but only None, bool, int, finite float and str are allowed"
                 )
         index = {spell(value): place for place, value in enumerate(self.values)}
         if len(index) < len(self.values):
@@ -81,9 +87,10 @@ class Real:
     log: bool
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or (self.log and self.low <= 0):
+        finite = math.isfinite(self.low) and math.isfinite(self.high)
+        if not finite or not self.low < self.high or (self.log and self.low <= 0):
             raise InvalidGrammar(
-                f"real({self.low}, {self.high}{', log=True' if self.log else ''}) needs low < high"
+                f"real({self.low}, {self.high}{', log=True' if self.log else ''}) needs finite low < high"
                 + (" and low > 0" if self.log else "")
             )
 
@@ -162,10 +169,52 @@ def _call(rule: Callable[..., Any], at: Any, values: Mapping[str, Any]) -> Any:
     return rule(at, **{name: values[name] for name in _asked(rule)})
 
 
+def _default_form(name: str, fields: Mapping[str, object]) -> Form:
+    """The form known by name, for a production that has no more to say than its children."""
+    plain = all(isinstance(part, Children) or key == "repeat" for key, part in fields.items())
+    return FORMS.get(name, "operator") if plain else "operator"
+
+
+def _check_form(production: Production, place: str) -> None:
+    """Refuses what a form would lose in the canonical graph, and repeats that would not be one after the other."""
+    own = [key for key in (*production.choices, *production.reals) if key != "repeat"]
+    if production.form != "operator" and own:
+        raise InvalidGrammar(
+            f"{place}: as {production.form!r} it would lose {', '.join(own)} in the canonical graph; "
+            "declare it with form='operator'"
+        )
+    if production.form == "identity" and production.children:
+        raise InvalidGrammar(
+            f"{place}: an identity has no children, but it has {', '.join(production.children)}"
+        )
+    if "repeat" in production.fields:
+        counts = production.choices["repeat"].values if "repeat" in production.choices else ()
+        if not counts or not all(type(count) is int and count >= 1 for count in counts):
+            raise InvalidGrammar(f"{place}: 'repeat' must be a choice among integers of at least 1")
+        lists = [part.listed for part in production.children.values()]
+        if production.form != "sequence" or lists != [True]:
+            raise InvalidGrammar(
+                f"{place}: 'repeat' needs form='sequence' and one list of children, but the form is "
+                f"{production.form!r} and the fields are {', '.join(production.children) or 'none'}"
+            )
+
+
+def check_signature(
+    function: Callable[..., Any], given: tuple[Any, ...], names: Iterable[str], place: str
+) -> None:
+    """Raises InvalidGrammar, which starts with the place, if a function cannot be called with these arguments."""
+    try:
+        inspect.signature(function).bind(*given, **dict.fromkeys(names))
+    except TypeError as error:
+        raise InvalidGrammar(
+            f"{place} cannot be called with {', '.join(names) or 'no choices'}: {error}"
+        ) from None
+
+
 class Grammar:
     """Productions over nonterminals, from a start symbol.
 
-    `attributes` are inherited by the root beside those of the input and output (`width`, `causal`); guards
+    `attributes` are inherited by the root beside that of the input and output (`width`); guards
     (`where`) and derived attributes (`attributes` of a production) read them as `at.NAME`.
     """
 
@@ -193,8 +242,11 @@ class Grammar:
             where: a guard over the inherited attributes and any of the choices, by name.
             attributes: which attributes the children inherit changed, from the same arguments.
             form: the part in the canonical graph, see `Form`.
-            build: `build(at, children, **choices)` gives the torch module; else the block of that name is used.
+            build: `build(at, **fields)` gives the torch module from the choices, the numbers and the children, which
+                are modules or lists of them; else the block of that name is used. What it builds may depend on the
+                attributes of the input and output (`at.width`), not on those that the grammar adds.
             cost: `cost(at, context, **choices)` gives its `Cost` without the children; else that of the name.
+                Numbers cannot change it.
 
         Raises:
             InvalidGrammar: a name is taken, or a field, a guard or a weight is not usable.
@@ -215,6 +267,8 @@ class Grammar:
                     raise InvalidGrammar(
                         f"{place}: field {key!r} is {parameter.default!r}, but must be a choice, real, child or many"
                     )
+                if key in RESERVED:
+                    raise InvalidGrammar(f"{place}: a field cannot be called {key!r}; choose another name")
                 fields[key] = parameter.default
             choices = {k: f for k, f in fields.items() if isinstance(f, Choice)}
             for what, rule in (("where", where), ("attributes", attributes)):
@@ -223,16 +277,12 @@ class Grammar:
                         raise InvalidGrammar(
                             f"{place}: {what} asks for choice {key!r}{suggest(key, choices)}"
                         )
-            if "repeat" in fields:
-                counts = choices["repeat"].values if "repeat" in choices else ()
-                if not counts or not all(type(count) is int and count >= 1 for count in counts):
-                    raise InvalidGrammar(f"{place}: 'repeat' must be a choice among integers of at least 1")
-            self.productions[name] = Production(
+            production = Production(
                 name,
                 nonterminals,
                 fields,
                 float(weight),
-                form or FORMS.get(name, "operator"),
+                form or _default_form(name, fields),
                 where,
                 attributes,
                 build,
@@ -241,6 +291,14 @@ class Grammar:
                 {k: f for k, f in fields.items() if isinstance(f, Real)},
                 {k: f for k, f in fields.items() if isinstance(f, Children)},
             )
+            _check_form(production, place)
+            if build is not None:
+                check_signature(build, (None,), [key for key in fields if key != "repeat"], f"{place}: build")
+            if cost is not None:
+                check_signature(
+                    cost, (None, 1), [key for key in choices if key != "repeat"], f"{place}: cost"
+                )
+            self.productions[name] = production
             return function
 
         return declare

@@ -26,49 +26,50 @@ class Graph:
 
     Attributes:
         operators: the name of the operator of each node.
-        options: its choices, for each node.
+        choices: its choices and numbers, for each node.
         sources, targets: the nodes that each edge joins, [edges] int32.
+        ports: the field of children of the target that the edge comes from, counted from 0, [edges] int32.
     """
 
     operators: tuple[str, ...]
-    options: tuple[Mapping[str, Any], ...]
+    choices: tuple[Mapping[str, Any], ...]
     sources: np.ndarray
     targets: np.ndarray
+    ports: np.ndarray
 
 
 def graph(root: Node) -> Graph:
     """The canonical graph of a derivation tree."""
     operators: list[str] = ["input"]
-    options: list[Mapping[str, Any]] = [{}]
-    edges: list[tuple[int, int]] = []
+    choices: list[Mapping[str, Any]] = [{}]
+    edges: list[tuple[int, int, int]] = []
 
-    def add(operator: str, chosen: Mapping[str, Any], inputs: list[int]) -> int:
+    def add(operator: str, chosen: Mapping[str, Any], inputs: list[tuple[int, int]]) -> int:
         operators.append(operator)
-        options.append(chosen)
+        choices.append(chosen)
         place = len(operators) - 1
-        edges.extend((source, place) for source in inputs)
+        edges.extend((source, place, port) for source, port in inputs)
         return place
 
     def follow(node: Node, before: int) -> int:
         form = node.production.form
-        below = [child for group in node.children for child in group]
+        below = [(child, port) for port, group in enumerate(node.children) for child in group]
         if form == "identity":
             return before
         if form == "operator":
-            ends = [follow(child, before) for child in below]
-            return add(node.production.name, node.options(), ends or [before])
+            ends = [(follow(child, before), port) for child, port in below]
+            return add(node.production.name + node.table.at.shape, node.choices(), ends or [(before, 0)])
+        if form == "residual":
+            branches = sorted((child for child, _ in below), key=lambda child: " ".join(child.canonical))
+            return add("add", {}, [(before, 0), *[(follow(child, before), 0) for child in branches]])
         for _ in range(node.repeat):
-            if form == "residual":
-                branches = sorted(below, key=lambda child: " ".join(child.canonical))
-                before = add("add", {}, [before, *[follow(child, before) for child in branches]])
-            else:
-                for child in below:
-                    before = follow(child, before)
+            for child, _ in below:
+                before = follow(child, before)
         return before
 
-    add("output", {}, [follow(root, 0)])
-    sources, targets = np.array(edges, dtype=np.int32).reshape(-1, 2).T
-    return Graph(tuple(operators), tuple(options), sources, targets)
+    add("output", {}, [(follow(root, 0), 0)])
+    sources, targets, ports = np.array(edges, dtype=np.int32).reshape(-1, 3).T
+    return Graph(tuple(operators), tuple(choices), sources, targets, ports)
 
 
 def weisfeiler_lehman(graph: Graph, rounds: int = 3) -> np.ndarray:
@@ -78,19 +79,24 @@ def weisfeiler_lehman(graph: Graph, rounds: int = 3) -> np.ndarray:
     that lead into it and out of it. Equal labels mean, up to hash collisions, equal neighbourhoods of that
     radius, in this graph or another (Shervashidze et al. 2011, Weisfeiler-Lehman Graph Kernels).
     """
-    before: list[list[int]] = [[] for _ in graph.operators]
-    after: list[list[int]] = [[] for _ in graph.operators]
-    for source, target in zip(graph.sources.tolist(), graph.targets.tolist(), strict=True):
-        before[target].append(source)
-        after[source].append(target)
+    before: list[list[tuple[int, int]]] = [[] for _ in graph.operators]
+    after: list[list[tuple[int, int]]] = [[] for _ in graph.operators]
+    edges = (graph.sources.tolist(), graph.targets.tolist(), graph.ports.tolist())
+    for source, target, port in zip(*edges, strict=True):
+        before[target].append((port, source))
+        after[source].append((port, target))
     label = [
         _hash(operator, sorted(chosen.items()))
-        for operator, chosen in zip(graph.operators, graph.options, strict=True)
+        for operator, chosen in zip(graph.operators, graph.choices, strict=True)
     ]
     history = [label]
     for _ in range(rounds):
         label = [
-            _hash(label[i], sorted(label[j] for j in before[i]), sorted(label[j] for j in after[i]))
+            _hash(
+                label[i],
+                sorted((port, label[j]) for port, j in before[i]),
+                sorted((port, label[j]) for port, j in after[i]),
+            )
             for i in range(len(label))
         ]
         history.append(label)
@@ -102,11 +108,12 @@ def _hash(*parts: object) -> int:
 
 
 def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
-    """The graph with `operator` and the choices as node attributes; parallel edges are kept."""
+    """The graph with `operator` and its choices as node attributes and `port` on edges; parallel edges are kept."""
     import networkx
 
     view = networkx.MultiDiGraph()
-    for place, (operator, chosen) in enumerate(zip(graph.operators, graph.options, strict=True)):
+    for place, (operator, chosen) in enumerate(zip(graph.operators, graph.choices, strict=True)):
         view.add_node(place, operator=operator, **chosen)
-    view.add_edges_from(zip(graph.sources.tolist(), graph.targets.tolist(), strict=True))
+    edges = (graph.sources.tolist(), graph.targets.tolist(), graph.ports.tolist())
+    view.add_edges_from((source, target, {"port": port}) for source, target, port in zip(*edges, strict=True))
     return view

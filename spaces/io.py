@@ -24,7 +24,7 @@ class TokenIO:
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes that the root of a genome inherits."""
-        return {"width": self.width, "causal": True}
+        return {"width": self.width}
 
 
 IO = TokenIO

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from spaces.blocks.costs import Cost, frame
-from spaces.cost import model_cost, own_cost
+from spaces.cost import check_costs, model_cost, own_cost
 from spaces.counting import count
 from spaces.derivation import RESOURCES, UNLIMITED, Node, Table, Vector
 from spaces.engine import Engine
@@ -20,7 +20,7 @@ from spaces.genome import Genome, Term, read
 from spaces.grammar import Grammar, spell
 from spaces.graph import Graph, graph
 from spaces.io import IO
-from spaces.operators import MUTATIONS, crossover
+from spaces.mutations import MUTATIONS, crossover
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +63,7 @@ class GrammarSpace:
         io: what goes in and out.
         context: the sequence length, in tokens, at which FLOPs and decode state are counted.
         nodes: the most nodes of a derivation tree.
-        operators: the most operators of the model, repeats unrolled; an operator is a production without children.
+        operators: the most operators of the model, repeats unrolled.
         parameters, flops_per_token, state_bytes: the most that a whole model may have, embedding and head
             included; None: no limit. FLOPs are those of the forward pass; state is counted in float32.
         source: the name that `spaces.load` found the grammar under; a space with one pickles as that name.
@@ -104,6 +104,7 @@ class GrammarSpace:
         self.named = tuple(grammar.named)
         self.redrawn: Counter[str] = Counter()
         """How often each mutation gave a network equal to its parent and was drawn again."""
+        check_costs(grammar)
         around = frame(io.width, io.vocab)
         limit: Vector = (
             nodes,
@@ -123,7 +124,7 @@ class GrammarSpace:
         cost = own_cost(production, at, choices, self.context)
         return (
             1,
-            0 if production.children else 1,
+            1 if production.form == "operator" else 0,
             cost.parameters,
             math.ceil(cost.flops_per_token),
             cost.state_bytes,
@@ -165,7 +166,12 @@ class GrammarSpace:
                 raise InvalidSpace(
                     f"space {self.name!r}: no genome has at most {size} nodes and meets the limits"
                 )
-        return Genome(engine.draw(engine.grammar.start, engine.root_at, limit, rng))
+        try:
+            return Genome(engine.draw(engine.grammar.start, engine.root_at, limit, rng))
+        except RecursionError:
+            raise InvalidSpace(
+                f"space {self.name!r}: a genome nests deeper than Python can follow; lower 'nodes' ({self.nodes})"
+            ) from None
 
     def _apply(
         self, change: Callable[..., Node | None], genome: Genome, rng: np.random.Generator
@@ -180,17 +186,22 @@ class GrammarSpace:
         A mutation that canonicalises to the parent is drawn again, at most 32 times, counted in `redrawn`.
 
         Raises:
-            NoNeighbour: no mutation changes this genome.
+            NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
         """
         names = list(self.mutations)
         for _ in range(TRIES):
+            if not names:
+                break
             name = names[int(rng.random() * len(names))]
             new = self.mutations[name](genome, rng)
-            if new is not None:
-                if new.digest != genome.digest:
-                    return new
+            if new is None:
+                names.remove(name)
+            elif new.digest != genome.digest:
+                return new
+            else:
                 self.redrawn[name] += 1
-        raise NoNeighbour(f"no mutation of space {self.name!r} changes {genome.text}")
+        reason = f"{TRIES} draws gave the same network" if names else "none can be made"
+        raise NoNeighbour(f"no mutation of space {self.name!r} changes {genome.text}: {reason}")
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with a subtree of the second in place of one of the same nonterminal and attributes.
@@ -272,13 +283,19 @@ class GrammarSpace:
                     f"{prefix}{key}: {found} is not allowed{suggest(str(found), option.index)}"
                 )
         tokens = tuple(str(term.fields[key]) for key in production.choices)
-        index = table.index.get(tokens)
+        code = tuple(
+            option.index[token] for option, token in zip(production.choices.values(), tokens, strict=True)
+        )
+        index = table.index.get(code)
         if index is None:
             chosen = ", ".join(
                 f"{key}={token}" for key, token in zip(production.choices, tokens, strict=True)
             )
-            near = max(table.index, key=lambda other: sum(map(str.__eq__, other, tokens)))
-            nearest = ", ".join(f"{key}={token}" for key, token in zip(production.choices, near, strict=True))
+            near = max(table.codes, key=lambda other: sum(a == b for a, b in zip(other, code, strict=True)))
+            values = table.assignments[table.index[near]]
+            nearest = ", ".join(
+                f"{key}={spell(v)}" for key, v in zip(production.choices, values, strict=True)
+            )
             raise InvalidGenome(
                 f"{prefix.rstrip('.') or 'the root'}: the guard of {production.name!r} does not allow {chosen} "
                 f"under {table.at.as_dict()}; the nearest that it allows: {nearest}"
@@ -302,9 +319,11 @@ class GrammarSpace:
     def tree(self, genome: Genome) -> Node:
         """The derivation tree of a genome in this space; parsed where another process or space made it."""
         tree = genome.tree
-        if isinstance(tree, Node) and self._engine.owns(tree):
-            return tree
-        return self.tree(self.parse(genome.text))
+        if not isinstance(tree, Node) or not self._engine.owns(tree):
+            tree = self.parse(genome.text).tree
+            assert isinstance(tree, Node)
+            genome.remember(tree)
+        return tree
 
     def architecture(self, name: str) -> Genome:
         """A known model by name, in its largest version that the limits allow.
@@ -327,7 +346,9 @@ class GrammarSpace:
 
     def cost(self, genome: Genome, context: int | None = None) -> Cost:
         """What the whole model costs, at the space's context length or another."""
-        return model_cost(self.tree(genome), self.io, context or self.context)
+        if context is not None and context < 1:
+            raise InvalidSpace(f"context = {context}, but it must be at least 1")
+        return model_cost(self.tree(genome), self.io, self.context if context is None else context)
 
     def graph(self, genome: Genome) -> Graph:
         """The canonical graph."""

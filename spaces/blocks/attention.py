@@ -82,8 +82,9 @@ class Attention(Block):
             return y_BLD, None
         # The next token sees window - 1 before it; what it cannot see need not be kept.
         drop = 0 if self.window is None else max(0, k_BGSK.shape[2] - self.window + 1)
-        kept = AttentionState(k_BGSK[:, :, drop:], v_BGSK[:, :, drop:], start + x_BLD.shape[1])
-        return y_BLD, kept
+        # Cloned, since a view would keep the whole sequence alive.
+        k_BGSK, v_BGSK = (x[:, :, drop:].clone() if drop else x for x in (k_BGSK, v_BGSK))
+        return y_BLD, AttentionState(k_BGSK, v_BGSK, start + x_BLD.shape[1])
 
     def init_state(self, batch: int) -> AttentionState:
         empty_BGSK = self.out.weight.new_zeros(batch, self.kv_heads, 0, self.head_dim)

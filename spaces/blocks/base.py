@@ -47,10 +47,14 @@ def state_bytes(state: object) -> int:
 
 
 def total_aux_loss(module: nn.Module) -> Tensor | None:
-    """Sum of the auxiliary losses of all blocks inside `module`; None if there are none."""
+    """Mean of the auxiliary losses of all blocks inside `module` that have one; None if none has.
+
+    A mean, as in the code that OLMoE is trained with (MegaBlocks divides by the number of layers), so that the
+    weight of these losses is the same in networks with few and with many mixtures.
+    """
     losses = [block.aux_loss for block in module.modules() if isinstance(block, Block)]
     present = [loss for loss in losses if loss is not None]
-    return torch.stack(present).sum() if present else None
+    return torch.stack(present).mean() if present else None
 
 
 def linear(fan_in: int, fan_out: int) -> nn.Linear:

@@ -55,9 +55,9 @@ def causal_conv(x_BLC: Tensor, taps_TC: Tensor, past_BPC: Tensor | None) -> tupl
     """
     length, taps = x_BLC.shape[1], taps_TC.shape[0]
     if past_BPC is None:
-        past_BPC = x_BLC.new_zeros(len(x_BLC), taps - 1, x_BLC.shape[2])
+        past_BPC = x_BLC.new_zeros(x_BLC.shape[0], taps - 1, x_BLC.shape[2])
     padded_BSC = torch.cat([past_BPC, x_BLC], dim=1)
     y_BLC = x_BLC.new_zeros(())
     for i, tap_C in enumerate(taps_TC.unbind()):
         y_BLC = torch.addcmul(y_BLC, padded_BSC[:, i : i + length], tap_C)
-    return y_BLC, padded_BSC[:, length:]
+    return y_BLC, padded_BSC[:, length:].clone()  # a view would keep the whole sequence alive

@@ -57,7 +57,7 @@ class Mamba2(Block):
 
     def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
         inner, _, heads = self.sizes
-        past_BPC, ssm_BHKN = self.init_state(len(x_BLD)) if state is None else MambaState(*state)
+        past_BPC, ssm_BHKN = self.init_state(x_BLD.shape[0]) if state is None else MambaState(*state)
         z_BLI, xbc_BLC, dt_BLH = self.in_proj(x_BLD).split(self.sizes, dim=-1)
         xbc_BLC, past_BPC = causal_conv(xbc_BLC, self.taps, past_BPC)
         u_BLI, b_BLN, c_BLN = F.silu(xbc_BLC).split((inner, self.state, self.state), dim=-1)

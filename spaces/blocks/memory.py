@@ -1,7 +1,7 @@
 """Product-key memory: a large table of which each token reads a few rows.
 
 Letters in tensor names: B batch, L length, T = B * L tokens, D width, H heads, Q = 32 half of a query,
-C keys of one half-codebook, K rows that a head picks (and half-keys that it picks them from).
+C keys of one half-codebook, K rows that a head picks (and half-keys that it picks them from), R = H * K.
 """
 
 import torch
@@ -40,12 +40,11 @@ class ProductKeyMemory(Block):
 
     def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
         row_THK, weight_THK = self.lookup(x_BLD.flatten(0, 1))
-        y_TD = F.embedding_bag(
-            row_THK.flatten(1),
-            self.values,
-            per_sample_weights=weight_THK.flatten(1).to(self.values.dtype),
-            mode="sum",
-        )
+        row_TR, weight_TR = row_THK.flatten(1), weight_THK.flatten(1).to(self.values.dtype)
+        if torch.compiler.is_exporting():  # elsewhere an embedding bag becomes a loop over tokens
+            y_TD = (weight_TR[:, None] @ F.embedding(row_TR, self.values)).squeeze(1)
+        else:
+            y_TD = F.embedding_bag(row_TR, self.values, per_sample_weights=weight_TR, mode="sum")
         return y_TD.view_as(x_BLD), state
 
     def lookup(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:

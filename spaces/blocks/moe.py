@@ -42,6 +42,9 @@ class MoE(Block):
         logits_TE = at_least_float32(self.router(x_TD))
         probs_TE = logits_TE.softmax(dim=-1)
         weight_TK, expert_TK = probs_TE.topk(self.top_k, dim=-1)
+        if torch.compiler.is_exporting():
+            weight_TE = torch.zeros_like(probs_TE).scatter(1, expert_TK, weight_TK)
+            return self._all_experts(x_TD, weight_TE.to(x_TD.dtype)).view_as(x_BLD), state
         count_E = torch.bincount(expert_TK.flatten(), minlength=probs_TE.shape[1])
         if self.training:
             balance = load_balancing_loss(probs_TE, count_E)
@@ -67,6 +70,11 @@ class MoE(Block):
                 gate_F, up_F = (rows_D @ gate_up_DF).chunk(2, dim=-1)
                 y_RD.append((F.silu(gate_F) * up_F) @ out_FD)
         return torch.cat(y_RD)
+
+    def _all_experts(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:
+        """The form for export, where no shape may hang on the routing: every expert sees every token."""
+        gate_ETF, up_ETF = (x_TD @ self.gate_up).chunk(2, dim=-1)
+        return torch.einsum("te,etd->td", weight_TE, (F.silu(gate_ETF) * up_ETF) @ self.out)
 
 
 def load_balancing_loss(probs_TE: Tensor, count_E: Tensor) -> Tensor:

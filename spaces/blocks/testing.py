@@ -109,7 +109,7 @@ def continues_from_state(case: BlockCase, length: int = 150) -> None:
 
 
 def keeps_states_intact(case: BlockCase) -> None:
-    """A state may be continued twice, with the same result: no call changes it in place."""
+    """A state may be continued twice, with the same result, and holds no more memory than it says."""
     block = case.build(torch.float32)
     x_BLD = case.inputs(2, 12, torch.float32)
     with torch.no_grad():
@@ -117,6 +117,15 @@ def keeps_states_intact(case: BlockCase) -> None:
         once_BLD, _ = block(x_BLD[:, 8:], state)
         again_BLD, _ = block(x_BLD[:, 8:], state)
     assert torch.equal(once_BLD, again_BLD), f"{case}: continuing the same state twice gives two results"
+    held = _held_bytes(state)
+    assert held == state_bytes(state), f"{case}: the state of {state_bytes(state)} bytes keeps {held} alive"
+
+
+def _held_bytes(state: object) -> int:
+    """Bytes of the memory behind all tensors of a state, which views may share with what they were cut from."""
+    if isinstance(state, Tensor):
+        return state.untyped_storage().nbytes()
+    return sum(map(_held_bytes, state)) if isinstance(state, tuple) else 0
 
 
 def ignores_batch_order(case: BlockCase) -> None:

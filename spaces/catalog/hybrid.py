@@ -89,16 +89,16 @@ def product_key_memory(
 DEPTHS = (12, 8, 6, 4, 3, 2, 1)
 
 
-def _attention(width: int) -> str:
-    """Heads of 32 features where the width allows, and a quarter as many key-value heads."""
-    heads = next(h for h in (32, 16, 8, 4, 2, 1) if width % h == 0 and width // h >= min(32, width))
-    return (
-        f"residual(body=attention(heads={heads}, kv_heads={max(1, heads // 4)}, position=rope, window=none))"
-    )
+def _attention(width: int, kv_share: int, position: str) -> str:
+    """Heads of 32 features where the width allows; one key-value head for `kv_share` heads."""
+    heads = max(h for h in (32, 16, 8, 4, 2, 1) if width % h == 0 and (h == 1 or width // h >= 32))
+    kv_heads = max(1, heads // kv_share)
+    return f"residual(body=attention(heads={heads}, kv_heads={kv_heads}, position={position}, window=none))"
 
 
 def _mamba(width: int) -> str:
-    head_dim = next(d for d in (64, 32, 16) if 2 * width % d == 0)
+    """Heads of 64 features, or as many as the width allows; where it allows none, the text is no genome."""
+    head_dim = next((d for d in (64, 32) if 2 * width % d == 0), 16)
     return f"residual(body=mamba2(state=64, expand=2, head_dim={head_dim}))"
 
 
@@ -112,7 +112,7 @@ _FEED_FORWARD = "residual(body=swiglu(mult=3))"
 @hybrid.architecture("transformer++")
 def _transformer(width: int) -> Iterator[str]:
     for depth in DEPTHS:
-        yield _pattern([_attention(width), _FEED_FORWARD], depth)
+        yield _pattern([_attention(width, 1, "rope"), _FEED_FORWARD], depth)
 
 
 @hybrid.architecture("mamba-2")
@@ -123,11 +123,11 @@ def _mamba2(width: int) -> Iterator[str]:
 
 @hybrid.architecture("jamba-like")
 def _jamba(width: int) -> Iterator[str]:
-    """Eight mixers a period, the fifth of them attention; every second feed-forward has experts."""
+    """Eight mixers a period, the fifth of them attention without positions; every second feed-forward has experts."""
     for depth, experts in itertools.product(DEPTHS, (16, 8, 4)):
         sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1))"
         pair = [_mamba(width), _FEED_FORWARD, _mamba(width), sparse]
-        middle = [_attention(width), _FEED_FORWARD, _mamba(width), sparse]
+        middle = [_attention(width, 4, "none"), _FEED_FORWARD, _mamba(width), sparse]
         yield _pattern([_pattern(pair, 2), *middle, _pattern(pair, 1)], depth)
 
 
@@ -140,7 +140,8 @@ def _blackmamba(width: int) -> Iterator[str]:
 @hybrid.architecture("product-key-memory transformer")
 def _memory_transformer(width: int) -> Iterator[str]:
     """The feed-forward before the last layer, or the only one, is a memory."""
-    layer = [_attention(width), _FEED_FORWARD]
+    attention = _attention(width, 1, "rope")
     for below, keys in itertools.product((*DEPTHS, 0), (128, 64, 32)):
-        memory = [_attention(width), f"residual(body=product_key_memory(keys={keys}, heads=4, top_k=16))"]
+        memory = [attention, f"residual(body=product_key_memory(keys={keys}, heads=4, top_k=16))"]
+        layer = [attention, _FEED_FORWARD]
         yield _pattern([_pattern(layer, below), *memory, *layer] if below else memory, 1)

@@ -22,7 +22,7 @@ def attention(
 ): ...
 
 
-def _scaled(at, children, scale):
+def _scaled(at, body, scale):
     import torch
 
     from spaces.blocks.topology import Stack
@@ -32,7 +32,7 @@ def _scaled(at, children, scale):
             y_BLD, state = super().forward(x_BLD, state)
             return y_BLD * torch.tensor(scale), state
 
-    return Scaled(children)
+    return Scaled([body])
 
 
 @tiny.production(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import spaces
 from spaces import Grammar, InvalidGrammar, InvalidSpace, NoNeighbour, child, choice, many, real
 from spaces.blocks.costs import Cost
-from spaces.operators import alternatives, nearby
+from spaces.mutations import alternatives, nearby
 
 FREE = {"cost": lambda at, context, **choices: Cost(0, 0, 0, 0)}
 
@@ -26,7 +26,7 @@ def twice(grammar):
     for _ in range(2):
 
         @grammar.production("model")
-        def stack(repeat=choice(1)): ...
+        def stack(layers=many("model", 0, 1), repeat=choice(1)): ...
 
 
 def plain_default(grammar):
@@ -80,6 +80,46 @@ def bad_choice(grammar):
     def stack(what=choice(1, "x", (2,))): ...
 
 
+def numpy_choice(grammar):
+    @grammar.production("model")
+    def stack(what=choice(np.float64(0.0))): ...  # noqa: B008 - as a user would write it
+
+
+def endless_number(grammar):
+    @grammar.production("model")
+    def scale(by=real(0, math.inf)): ...
+
+
+def repeated_residual(grammar):
+    @grammar.production("model")
+    def residual(body=child("mixer"), repeat=choice(1, 2)): ...
+
+
+def lost_choice(grammar):
+    @grammar.production("model", form="sequence")
+    def split(body=child("mixer"), groups=choice(1, 2)): ...
+
+
+def identity_with_children(grammar):
+    @grammar.production("model", form="identity")
+    def skip(body=child("mixer")): ...
+
+
+def reserved_name(grammar):
+    @grammar.production("model")
+    def attention(context=choice(1, 2)): ...
+
+
+def wrong_build(grammar):
+    @grammar.production("model", build=lambda at, head: None)
+    def attention(heads=choice(1, 2)): ...
+
+
+def wrong_cost(grammar):
+    @grammar.production("model", cost=lambda at, heads: None)
+    def attention(heads=choice(1, 2)): ...
+
+
 def double_choice(grammar):
     @grammar.production("model")
     def stack(what=choice("none", None)): ...
@@ -97,8 +137,16 @@ def double_choice(grammar):
         (no_start, "no production derives the start symbol 'model', did you mean 'mode'?"),
         (bad_repeat, "'repeat' must be a choice among integers of at least 1"),
         (bad_weight, "weight is 0, but must be above 0"),
-        (bad_choice, "a choice offers (2,), but only None, bool, int, float and str are allowed"),
+        (bad_choice, "a choice offers (2,), but only None, bool, int, finite float and str are allowed"),
         (double_choice, "a choice offers the same value twice: none, none"),
+        (numpy_choice, "a choice offers np.float64(0.0), but only"),
+        (endless_number, "real(0.0, inf) needs finite low < high"),
+        (repeated_residual, "'repeat' needs form='sequence' and one list of children"),
+        (lost_choice, "as 'sequence' it would lose groups in the canonical graph"),
+        (identity_with_children, "an identity has no children, but it has body"),
+        (reserved_name, "a field cannot be called 'context'"),
+        (wrong_build, "build cannot be called with heads: missing a required argument: 'head'"),
+        (wrong_cost, "cost cannot be called with heads:"),
     ],
 )
 def test_errors_of_a_declaration(change, message):
@@ -312,9 +360,8 @@ def test_a_space_of_one_genome_has_no_neighbours():
     def only(): ...
 
     space = spaces.GrammarSpace(grammar, spaces.tokens())
-    with pytest.raises(NoNeighbour, match=r"no mutation of space 'one' changes only\(\)"):
+    with pytest.raises(NoNeighbour, match=r"no mutation of space 'one' changes only\(\): none can be made"):
         space.mutate(space.parse("only()"), np.random.default_rng(0))
-    assert space.redrawn["resample"] > 0
 
 
 def test_crossover_brings_in_a_subtree_of_the_other():
@@ -362,3 +409,251 @@ def test_drawing_and_costing_import_no_torch_and_no_networkx():
         "print([name for name in ('torch', 'networkx', 'ray', 'rich') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_block_without_its_choices_is_refused():
+    grammar = Grammar("g", start="model")
+
+    @grammar.production("model")
+    def attention(heads=choice(1, 2), window=choice(None, 64)): ...
+
+    with pytest.raises(
+        InvalidGrammar, match=r"production 'attention': the block of that name cannot be called"
+    ):
+        spaces.GrammarSpace(grammar, spaces.tokens())
+
+
+@pytest.mark.parametrize("name", spaces.load("hybrid").named)
+def test_a_known_model_is_a_genome_or_does_not_fit_at_any_width(name):
+    refused = []
+    for width in (*range(1, 80), 96, 100, 768):
+        space = spaces.load("hybrid", spaces.tokens(16, width))
+        try:
+            space.check(space.architecture(name))
+        except InvalidSpace:
+            refused.append(width)
+    assert all(width % 8 for width in refused)
+
+
+def mixers(**options):
+    """A grammar whose start derives `top`, for productions that are declared next."""
+    return Grammar("g", start="model", **options)
+
+
+def test_choices_of_a_residual_tell_networks_apart():
+    grammar = mixers()
+
+    @grammar.production("model", **FREE)
+    def residual(body=child("mixer"), scale=real(0.1, 1.0, log=True)): ...
+
+    @grammar.production("mixer")
+    def swiglu(mult=choice(1, 2)): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(16, 16))
+    one, other = (space.parse(f"residual(body=swiglu(mult=1), scale={scale})") for scale in (0.2, 0.9))
+    assert one.digest != other.digest
+
+
+def test_operators_of_another_width_are_other_operators():
+    grammar = mixers()
+
+    @grammar.production("model", form="sequence", **FREE)
+    def whole(body=child("mixer")): ...
+
+    @grammar.production("model", form="sequence", attributes=lambda at: {"width": at.width // 2}, **FREE)
+    def half(body=child("mixer")): ...
+
+    @grammar.production("mixer")
+    def swiglu(mult=choice(1, 2)): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(16, 16))
+    one, other = (space.parse(f"{name}(body=swiglu(mult=1))") for name in ("whole", "half"))
+    assert one.digest != other.digest
+    assert space.graph(other).operators == ("input", "swiglu@width=8", "output")
+
+
+def test_nothing_is_not_an_identity():
+    grammar = mixers()
+
+    @grammar.production("model", **FREE)
+    def combine(xs=many("x", 0, 3)): ...
+
+    @grammar.production("x", form="identity", **FREE)
+    def same(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    digests = {space.parse(f"combine(xs=[{', '.join(['same()'] * n)}])").digest for n in range(4)}
+    assert len(digests) == 4
+
+
+def test_children_reach_the_builder_and_the_graph_by_field():
+    from torch import nn
+
+    seen = []
+
+    def build(at, a, b, one):
+        seen.append((len(a), len(b), type(one).__name__))
+        return nn.Identity()
+
+    grammar = mixers()
+
+    @grammar.production("model", build=build, **FREE)
+    def two(a=many("x", 0, 2), b=many("x", 0, 2), one=child("x")): ...
+
+    @grammar.production("x", build=lambda at: nn.Identity(), **FREE)
+    def leaf(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    from spaces.compile import build_node
+
+    first, second = (
+        space.parse(text)
+        for text in ("two(a=[leaf()], b=[], one=leaf())", "two(a=[], b=[leaf()], one=leaf())")
+    )
+    for genome in (first, second):
+        build_node(space.tree(genome))
+    assert seen == [(1, 0, "Identity"), (0, 1, "Identity")]
+    assert first.digest != second.digest
+    assert space.graph(first).ports.tolist() == [0, 0, 0, 2, 0]
+    assert space.graph(second).ports.tolist() == [0, 0, 1, 2, 0]
+
+
+def trade(limit):
+    """A space where every leaf trades parameters against state, in 100 ways."""
+    grammar = mixers()
+
+    @grammar.production("model", **FREE)
+    def pair(a=child("x"), b=child("x")): ...
+
+    @grammar.production("x", cost=lambda at, context, i: Cost(10 * i, 0, 0, 10 * (99 - i)))
+    def leaf(i=choice(*range(100))): ...
+
+    around = spaces.blocks.costs.frame(16, 16)
+    return spaces.GrammarSpace(
+        grammar, spaces.tokens(16, 16), parameters=around.parameters + limit, state_bytes=1980 - limit + 10
+    )
+
+
+@pytest.mark.parametrize("limit", [0, 500, 1000, 1235, 1980])
+def test_limits_that_trade_against_each_other_are_met_exactly(limit):
+    space = trade(limit)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        genome = space.sample(rng)
+        space.check(genome)
+        space.check(space.mutations["resample"](genome, rng))
+
+
+def test_a_rare_neighbour_is_found():
+    grammar = mixers()
+
+    @grammar.production("model", **FREE)
+    def top(fixed=many("f", 60, 60), v=child("x")): ...
+
+    @grammar.production("f", **FREE)
+    def filler(): ...
+
+    @grammar.production("x", **FREE)
+    def one(): ...
+
+    @grammar.production("x", **FREE)
+    def two(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(), operators=100, nodes=100)
+    assert space.size == 2
+    genome = space.sample(np.random.default_rng(0))
+    for seed in range(50):
+        assert space.mutate(genome, np.random.default_rng(seed)).digest != genome.digest
+
+
+def test_no_list_is_favoured():
+    grammar = mixers()
+
+    @grammar.production("model", **FREE)
+    def two(a=many("x", 0, 5), b=many("x", 0, 5)): ...
+
+    @grammar.production("x", **FREE)
+    def leaf(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(), nodes=6)
+    rng = np.random.default_rng(0)
+    lengths = np.array(
+        [[len(group) for group in space.tree(space.sample(rng)).children] for _ in range(4000)]
+    )
+    difference = lengths[:, 0] - lengths[:, 1]
+    assert abs(difference.mean()) < 4 * difference.std() / math.sqrt(len(difference))
+
+
+def test_true_is_not_one():
+    grammar = mixers()
+
+    @grammar.production("model", attributes=lambda at, flag: {"flag": flag}, **FREE)
+    def top(flag=choice(0, 1, True, 2, ordered=True), body=child("x")): ...
+
+    @grammar.production("x", where=lambda at: at.flag is True, **FREE)
+    def yes(): ...
+
+    @grammar.production("x", where=lambda at: at.flag is not True, **FREE)
+    def no(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    texts = {space.sample(np.random.default_rng(i)).text for i in range(200)}
+    assert texts == {"top(flag=true, body=yes())"} | {f"top(flag={n}, body=no())" for n in (0, 1, 2)}
+    genome = space.parse("top(flag=1, body=no())")
+    changed = {space.mutations["change"](genome, np.random.default_rng(i)).text for i in range(50)}
+    assert changed == {"top(flag=0, body=no())", "top(flag=true, body=yes())"}
+
+
+def test_too_deep_is_an_error_and_no_crash():
+    grammar = mixers()
+
+    @grammar.production("model", weight=1000, **FREE)
+    def chain(body=child("model")): ...
+
+    @grammar.production("model", **FREE)
+    def end(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(), nodes=5000, operators=5000)
+    rng = np.random.default_rng(0)
+    with pytest.raises(InvalidSpace, match="nests deeper than Python can follow; lower 'nodes'"):
+        [space.sample(rng) for _ in range(50)]
+    with pytest.raises(spaces.InvalidGenome, match="more than 150 productions stand in one another"):
+        space.parse("chain(body=" * 2000)
+
+
+def test_operators_with_children_count_against_their_limit():
+    grammar = mixers()
+
+    @grammar.production("model", "x", weight=2)
+    def stack(layers=many("x", 1, 2), repeat=choice(1, 12)): ...
+
+    @grammar.production("x", **FREE)
+    def op(extra=many("e", 0, 1)): ...
+
+    @grammar.production("e", **FREE)
+    def extra(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(), operators=8)
+    with pytest.raises(spaces.InvalidGenome, match="144 operators, more than the limit of 8"):
+        space.parse("stack(layers=[stack(layers=[op(extra=[])], repeat=12)], repeat=12)")
+
+
+def test_a_change_keeps_the_numbers_beside_it():
+    grammar = mixers()
+
+    @grammar.production("model", attributes=lambda at, k: {"k": k}, **FREE)
+    def top(k=choice(1, 2), s=real(0, 1), body=child("x")): ...
+
+    @grammar.production("x", **FREE)
+    def leaf(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens())
+    genome = space.parse("top(k=1, s=0.5, body=leaf())")
+    texts = {space.mutations["change"](genome, np.random.default_rng(i)).text for i in range(20)}
+    assert "top(k=2, s=0.5, body=leaf())" in texts
+
+
+def test_cost_wants_a_context():
+    space = spaces.load("hybrid")
+    with pytest.raises(InvalidSpace, match="context = 0, but it must be at least 1"):
+        space.cost(space.architecture("mamba-2"), context=0)

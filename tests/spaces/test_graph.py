@@ -44,7 +44,7 @@ def test_the_same_network_written_twice_has_one_digest_and_one_graph(one, other)
     assert digest(one) == digest(other)
     first, second = (SPACE.graph(SPACE.parse(text)) for text in (one, other))
     assert first.operators == second.operators
-    assert first.options == second.options
+    assert first.choices == second.choices
     assert np.array_equal(first.sources, second.sources)
     assert np.array_equal(first.targets, second.targets)
 
@@ -114,7 +114,7 @@ def test_weisfeiler_lehman_agrees_with_networkx(one, other):
     views = []
     for graph in graphs:
         view = networkx.DiGraph(to_networkx(graph))
-        for node, chosen in enumerate(graph.options):
+        for node, chosen in enumerate(graph.choices):
             view.nodes[node]["label"] = repr((graph.operators[node], sorted(chosen.items())))
         views.append(view)
     for i, j in ((0, 1), (0, 2), (1, 2), (0, 0)):

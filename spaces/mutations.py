@@ -89,8 +89,11 @@ def _shuffled(items: list[Any], rng: np.random.Generator) -> Iterator[Any]:
 
 
 def resample(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
-    """Draws a subtree anew, from the nonterminal that it was derived from."""
-    site = next(_shuffled(sites(engine, root), rng))
+    """Draws a subtree anew, from the nonterminal that it was derived from, where that has more than one."""
+    places = [site for site in sites(engine, root) if engine.varies(site.nonterminal, site.at)]
+    if not places:
+        return None
+    site = places[int(rng.random() * len(places))]
     return replaced(site, engine.draw(site.nonterminal, site.at, room(engine, root, site), rng))
 
 
@@ -110,46 +113,47 @@ def change(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
             reals[k - number] = nearby(rule, reals[k - number], rng)
             return replaced(site, Node(table, node.index, tuple(reals), node.children))
         budget = room(engine, root, site)
-        for indices in _shuffled([list(step) for step in alternatives(table, node.index, k)], rng):
+        for indices in _shuffled(alternatives(table, node.index, k), rng):
             for index in _shuffled(indices, rng):
                 if table.child_at[index] is table.child_at[node.index]:
                     new = Node(table, index, node.reals, node.children)
                     if within(new.cost, budget):
                         return replaced(site, new)
                 elif index in table.fitting(budget):
-                    return replaced(site, engine.fill(table, index, budget, rng))
+                    return replaced(site, engine.fill(table, index, budget, rng, node.reals))
     return None
 
 
-def alternatives(table: Table, index: int, k: int) -> list[tuple[int, ...]]:
+def alternatives(table: Table, index: int, k: int) -> list[list[int]]:
     """For each value to which choice k may move, the assignments that have it and differ least elsewhere."""
-    cached = table.alternatives.get((index, k))
-    if cached is not None:
-        return cached
-    here = table.assignments[index]
+    here = table.codes[index]
     option = list(table.production.choices.values())[k]
-    order = {value: place for place, value in enumerate(option.values)}
-    best: dict[Any, tuple[int, list[int]]] = {}
-    for other, values in enumerate(table.assignments):
-        if values[k] == here[k]:
-            continue
-        distance = sum(map(lambda a, b: a != b, values, here))
-        known = best.get(values[k])
-        if known is None or distance < known[0]:
-            best[values[k]] = (distance, [other])
-        elif distance == known[0]:
-            known[1].append(other)
-    found = {value: tuple(indices) for value, (_, indices) in best.items()}
+    order = list(range(len(option.values)))
     if option.ordered:
-        place = order[here[k]]
-        below = [value for value in found if order[value] < place]
-        above = [value for value in found if order[value] > place]
-        nearest = ([max(below, key=order.__getitem__)] if below else []) + (
-            [min(above, key=order.__getitem__)] if above else []
-        )
-        found = {value: found[value] for value in nearest}
-    result = table.alternatives[index, k] = list(found.values())
-    return result
+        order = [*reversed(range(here[k])), -1, *range(here[k] + 1, len(option.values))]
+    found: list[list[int]] = []
+    passed = False  # an ordered choice moves to the nearest value on each side that the guard allows
+    for place in order:
+        if place == -1:
+            passed = False
+        elif place != here[k] and not passed:
+            indices = _nearest(table, here, k, place)
+            if indices:
+                found.append(indices)
+                passed = option.ordered
+    return found
+
+
+def _nearest(table: Table, here: tuple[int, ...], k: int, place: int) -> list[int]:
+    """The assignments with a value of choice k that differ least from these in the other choices."""
+    same = table.index.get((*here[:k], place, *here[k + 1 :]))
+    if same is not None:
+        return [same]
+    rows = [i for i, code in enumerate(table.codes) if code[k] == place]
+    if not rows:
+        return []
+    distances = (np.array([table.codes[i] for i in rows]) != np.array(here)).sum(axis=1)
+    return [rows[i] for i in np.flatnonzero(distances == distances.min())]
 
 
 def nearby(rule: Real, value: float, rng: np.random.Generator) -> float:
