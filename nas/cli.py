@@ -13,6 +13,10 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done; failed while running; the input was wrong; stopped by a signal, to be gone on with."""
 
 
+LIMITS = ("context", "nodes", "operators", "parameters", "flops_per_token", "state_bytes")
+"""What `nas space` may limit."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
     options = parser().parse_args(arguments)
@@ -27,18 +31,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes longer than everything else in --help."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *ignored: Any) -> None:
+        from importlib.metadata import version
+
+        print(version("grammar-nas"))
+        parser.exit()
+
+
+def _at_least(low: int) -> Any:
+    """The type of an argument that is a whole number."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, got {value}")
+        return value
+
+    number.__name__ = "int"
+    return number
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="nas", description="Neural architecture search from a grammar to trained, ranked models."
     )
+    top.add_argument("--version", action=_Version, help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = commands.add_parser("run", help="run a campaign file, or go on with it where it stopped")
     run.add_argument("file", metavar="FILE", help="the campaign file (TOML)")
     run.add_argument("--dir", metavar="RUN", help="the run folder (default: runs/NAME)")
-    run.add_argument("--workers", type=int, metavar="N", help="how many workers (default: as the file says)")
+    run.add_argument(
+        "--workers", type=_at_least(0), metavar="N", help="how many workers (default: as the file says)"
+    )
     run.add_argument(
         "--address", help="join the Ray cluster at this address ('auto': the one this machine is in)"
     )
@@ -70,9 +105,9 @@ def parser() -> argparse.ArgumentParser:
 
     sample = space.add_parser("sample", help="draw genomes from a space")
     _add_space(sample)
-    sample.add_argument("--count", type=int, default=1, metavar="N", help="default: 1")
-    sample.add_argument("--seed", type=int, default=0, help="default: 0")
-    sample.add_argument("--size", type=int, metavar="NODES", help="the most nodes of a genome")
+    sample.add_argument("--count", type=_at_least(1), default=1, metavar="N", help="default: 1")
+    sample.add_argument("--seed", type=_at_least(0), default=0, help="default: 0")
+    sample.add_argument("--size", type=_at_least(1), metavar="NODES", help="the most nodes of a genome")
     sample.set_defaults(command=_space_sample)
 
     check = space.add_parser("check", help="check a genome, or the name of a known model, and tell its cost")
@@ -88,19 +123,22 @@ def _add_space(command: argparse.ArgumentParser) -> None:
         "--width", type=int, default=128, help="features of the residual stream (default: 128)"
     )
     command.add_argument("--vocab", type=int, default=256, help="size of the vocabulary (default: 256)")
-    for limit in ("context", "parameters", "flops-per-token", "state-bytes"):
-        command.add_argument(f"--{limit}", type=int, metavar="N", help="of the space, see its documentation")
+    for limit in LIMITS:
+        option = f"--{limit.replace('_', '-')}"
+        command.add_argument(
+            option, type=_at_least(1), metavar="N", help="of the space, see its documentation"
+        )
     command.add_argument("--json", action="store_true")
 
 
 def _run(options: argparse.Namespace) -> int:
-    import nas.campaign as campaign
+    from nas import campaign, setup
     from nas.report.tables import console, print_result
 
     out = console(stderr=options.json)
-    config = campaign.configure(options.file, workers=options.workers, engine=options.engine)
+    config = setup.configure(options.file, workers=options.workers, engine=options.engine)
     if options.dry_run:
-        return _dry_run(campaign.plan(config), options.json)
+        return _dry_run(setup.plan(config), options.json)
     from nas.report.live import Progress
 
     # A cluster that takes the machine back says so by SIGTERM.
@@ -160,11 +198,11 @@ def _status(options: argparse.Namespace) -> int:
     from nas.report.tables import console, print_status
     from nas.result import load
 
-    facts = status(load(options.run))
+    result = load(options.run)
     if options.json:
-        _print_json(facts)
+        _print_json(status(result))
     else:
-        print_status(facts, console())
+        print_status(result, console())
     return DONE
 
 
@@ -219,8 +257,7 @@ def _load_space(options: argparse.Namespace) -> Any:
     from nas.config import importable
 
     importable(Path.cwd())
-    names = ("context", "parameters", "flops_per_token", "state_bytes")
-    limits = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    limits = {name: getattr(options, name) for name in LIMITS if getattr(options, name) is not None}
     return spaces.load(options.space, spaces.tokens(options.vocab, options.width), **limits)
 
 

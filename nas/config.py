@@ -27,6 +27,9 @@ from nas.types import JSON, Fidelity, InvalidInput, Objective
 GROWING = ("budget.trials", "budget.seconds", "workers.count")
 """The keys that may change, to more, when a campaign goes on in its folder."""
 
+LARGEST = 2**62
+"""The largest integer, since the store's tables hold 64 bits."""
+
 Count = Annotated[int, Ge(1)]
 Table = dict[str, Any]
 
@@ -52,7 +55,7 @@ class Budget:
     tokens: Count | None = None
     epochs: Count | None = None
     seconds: Annotated[float, Gt(0)] = 600.0
-    confirm: Annotated[int, Ge(0)] = 2
+    confirm: Annotated[int, Ge(0)] = 3
 
     @property
     def fidelity(self) -> Fidelity:
@@ -121,6 +124,8 @@ def parse(mapping: Mapping[str, Any]) -> Config:
     Raises:
         InvalidInput: a key that is unknown, missing, of a wrong type or out of range.
     """
+    if not isinstance(mapping, Mapping):
+        _refuse("the configuration", mapping, "a table")
     return _config(**call_options(_config, _plain(mapping, ""), where=""))
 
 
@@ -146,7 +151,7 @@ def amend(frozen: Config, wanted: Config) -> list[Amendment]:
     """
     old, new = _flat(to_dict(frozen), ""), _flat(to_dict(wanted), "")
     differing = [key for key in old | new if old.get(key) != new.get(key)]
-    refused = [key for key in differing if key not in GROWING or _amount(key, new) < _amount(key, old)]
+    refused = [key for key in differing if key not in GROWING or not _grows(key, old[key], new[key])]
     if refused:
         shown = [f"'{key}' is {_said(old, key)} there and {_said(new, key)} now" for key in refused[:3]]
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
@@ -219,7 +224,7 @@ def resolve(name: str, table: Mapping[str, str], what: str) -> Any:
         raise InvalidInput(f"{what} '{name}' is not written like 'package.module:attribute'")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             reason = f"no module '{error.name}' is installed, beside the campaign file, or in {Path.cwd()}"
@@ -318,6 +323,8 @@ def _plain(value: Any, key: str) -> Any:
         return [_plain(item, f"{key}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(key, value, "a finite number")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        _refuse(key, value, f"an integer of at most {LARGEST}")
     if not isinstance(value, str | int | float | None):
         _refuse(key, value, "a string, number, boolean, list or table")
     return value
@@ -334,9 +341,9 @@ def _flat(value: Any, key: str) -> dict[str, Any]:
     return {path: leaf for name, item in items for path, leaf in _flat(item, name).items()}
 
 
-def _amount(key: str, flat: Mapping[str, Any]) -> float:
-    """The value of a key of `GROWING`; 0 workers are as many as fit, which counts as more than any number."""
-    return math.inf if key == "workers.count" and flat[key] == 0 else flat[key]
+def _grows(key: str, old: float, new: float) -> bool:
+    """Whether a key of `GROWING` changes to more; 0 workers, as many as fit, may become any number and back."""
+    return new > old or (key == "workers.count" and 0 in (old, new))
 
 
 def _said(flat: Mapping[str, Any], key: str) -> str:

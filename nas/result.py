@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.config import Config
-from nas.store import Concluded, Opened, RunDir
+from nas.store import Concluded, Confirmed, Opened, RunDir
 from nas.store.records import Record
-from nas.types import Ended, Objective, Proposal, Proposed, Trial
+from nas.types import Ended, Objective, Proposal, Proposed, Trial, standing
 
 if TYPE_CHECKING:
     import pyarrow
-
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Gain:
     """By how much the best is better than the average random architecture of the same run and fidelity.
 
-    `mean` is the difference of the averages, positive where the best is better; `low` and `high` bound the
-    middle 95 % of its bootstrap distribution, in which random architectures and seeds are both drawn again.
-    The best is measured on `seeds` fresh seeds, which took no part in choosing it.
+    `mean` is the difference of the averages, positive where the best is better; `low` and `high` bound Welch's
+    95 % interval of it. The best is measured on `seeds` fresh seeds, which took no part in choosing it; with one
+    seed the interval knows nothing of how much seeds differ. `random` architectures are averaged; `failed` more
+    failed and are left out.
     """
 
     metric: str
@@ -34,6 +34,7 @@ class Gain:
     low: float
     high: float
     random: int
+    failed: int
     seeds: int
 
 
@@ -49,6 +50,7 @@ class Result:
         ends = [i for i, r in enumerate(records) if isinstance(r, Ended)]
         conclusions = [r for r in records[ends[-1] if ends else 0 :] if isinstance(r, Concluded)]
         self.conclusion: Concluded | None = conclusions[-1] if conclusions else None
+        self._confirmed = [r for r in records if isinstance(r, Confirmed)]
 
     @property
     def aims(self) -> tuple[Objective, ...]:
@@ -67,13 +69,7 @@ class Result:
 
     def ranking(self) -> list[Trial]:
         """The done trials, best first: constraints before the first objective, ties by age."""
-        constraints = [objective for objective in self.config.objectives if objective.bound is not None]
-
-        def rank(trial: Trial) -> tuple[float, float, int]:
-            values = merits(trial)
-            return (sum(c.violation(values) for c in constraints), self.aims[0].loss(values), trial.id)
-
-        return sorted(self.done, key=rank)
+        return sorted(self.done, key=lambda trial: (*standing(self.config.objectives, trial), trial.id))
 
     def best(self) -> Trial:
         """The best trial by validation.
@@ -90,10 +86,8 @@ class Result:
     def pareto(self) -> list[Trial]:
         """The trials that meet the constraints as well as any does and that no other beats in every objective."""
         ranking = self.ranking()
-        constraints = [objective for objective in self.config.objectives if objective.bound is not None]
-        broken = {t.id: sum(c.violation(merits(t)) for c in constraints) for t in ranking}
-        least = min(broken.values(), default=0.0)
-        ranking = [trial for trial in ranking if broken[trial.id] == least]
+        broken = {trial.id: standing(self.config.objectives, trial)[0] for trial in ranking}
+        ranking = [trial for trial in ranking if broken[trial.id] == broken[ranking[0].id]]
         losses = [tuple(aim.loss(merits(trial)) for aim in self.aims) for trial in ranking]
         return [
             trial
@@ -107,24 +101,56 @@ class Result:
 
         return trials_table(self.trials, self.config.objectives)
 
+    @property
+    def confirmations(self) -> list[Confirmed]:
+        """The best trial, trained again: its last run on each fresh seed that was tried."""
+        best = self.ranking()[:1]
+        return list({r.seed: r for r in self._confirmed if best and r.trial_id == best[0].id}.values())
+
     def confirmed(self, metric: str) -> list[float]:
-        """A metric of the best on the fresh seeds of the conclusion; empty before there is one."""
-        if self.conclusion is None:
-            return []
-        return [values[metric] for values in self.conclusion.metrics if metric in values]
+        """A metric of the best on the fresh seeds that it was trained on again so far."""
+        runs = [run for run in self.confirmations if run.status == "done"]
+        return [run.metrics[metric] for run in runs if metric in run.metrics]
 
     def gain(self) -> Gain | None:
-        """The gain over the average random architecture; None with fewer than two of them or no conclusion."""
+        """The gain over the average random architecture; None with fewer than two of them or nothing confirmed."""
         aim = self.aims[0]
-        random = [aim.loss(merits(t)) for t in self.done if t.proposal.origin == "random"]
+        drawn = [trial for trial in self.trials if trial.proposal.origin == "random"]
+        random = [aim.loss(merits(trial)) for trial in drawn if trial.status == "done"]
         best = [aim.loss({aim.metric: value}) for value in self.confirmed(aim.metric)]
         if len(random) < 2 or not best:
             return None
-        rng = np.random.default_rng(self.config.seed)
-        means = [rng.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in (random, best)]
-        low, high = np.quantile(means[0] - means[1], (0.025, 0.975))
         mean = float(np.mean(random) - np.mean(best))
-        return Gain(aim.metric, mean, float(low), float(high), len(random), len(best))
+        half = welch_half_width(random, best)
+        return Gain(
+            aim.metric, mean, mean - half, mean + half, len(random), len(drawn) - len(random), len(best)
+        )
+
+
+def welch_half_width(a: Sequence[float], b: Sequence[float]) -> float:
+    """Half of Welch's 95 % interval of a difference of means; a sample of one counts as if it had no spread."""
+    parts = [(float(np.var(x, ddof=1)) / len(x), len(x) - 1) for x in (a, b) if len(x) > 1]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return 0.0
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    return student_quantile(0.975, freedom) * math.sqrt(variance)
+
+
+def student_quantile(probability: float, freedom: float) -> float:
+    """The quantile of Student's t above its median, by bisection of the integral of its density."""
+    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+    low, high = 0.0, 1e3
+    for _ in range(60):
+        middle = (low + high) / 2
+        # On x = tan(angle) the tail takes as few points as the middle.
+        angle = np.linspace(0.0, math.atan(middle), 2001)
+        density = (1 + np.tan(angle) ** 2 / freedom) ** (-(freedom + 1) / 2) / np.cos(angle) ** 2
+        if 0.5 + math.exp(log_scale) * float(np.trapezoid(density, angle)) < probability:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def merits(trial: Trial) -> Mapping[str, float]:

@@ -118,6 +118,16 @@ class Trial:
         return cls(proposal, "done", dict(metrics))
 
 
+def standing(objectives: Sequence[Objective], trial: Trial) -> tuple[float, float]:
+    """How good a trial is, lower is better: by how far it breaks constraints, then its first objective.
+
+    Objectives may speak of the metrics of a trial and of what its genome costs.
+    """
+    values = {**trial.cost, **trial.metrics}
+    aim = next(objective for objective in objectives if objective.bound is None)
+    return math.fsum(objective.violation(values) for objective in objectives), aim.loss(values)
+
+
 @dataclass(frozen=True, slots=True)
 class Proposed:
     """A proposal was made and is about to run."""

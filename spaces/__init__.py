@@ -34,12 +34,14 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
         raise InvalidSpace(f"unknown space {name!r}{suggest(name, SPACES)}, or 'package.module:attribute'")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise InvalidSpace(f"space {name!r}: cannot import module {module_name!r} ({error})") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise InvalidSpace(f"space {name!r}: cannot import module {module_name!r} ({reason})") from error
     found = getattr(module, attribute, None)
     if found is None:
+        public = [key for key in vars(module) if not key.startswith("_")]
         raise InvalidSpace(
-            f"space {name!r}: module {module_name!r} has no {attribute!r}{suggest(attribute, vars(module))}"
+            f"space {name!r}: module {module_name!r} has no {attribute!r}{suggest(attribute, public)}"
         )
     io = io or tokens()
     factory = GrammarSpace if isinstance(found, Grammar) else found

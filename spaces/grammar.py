@@ -214,7 +214,7 @@ def check_signature(
 class Grammar:
     """Productions over nonterminals, from a start symbol.
 
-    `attributes` are inherited by the root beside that of the input and output (`width`); guards
+    `attributes` are inherited by the root beside `width` and `context`; guards
     (`where`) and derived attributes (`attributes` of a production) read them as `at.NAME`.
     """
 

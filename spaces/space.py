@@ -61,7 +61,7 @@ class GrammarSpace:
     Args:
         grammar: what can be built.
         io: what goes in and out.
-        context: the sequence length, in tokens, at which FLOPs and decode state are counted.
+        context: the sequence length, in tokens, at which FLOPs and decode state are counted, and which guards see.
         nodes: the most nodes of a derivation tree.
         operators: the most operators of the model, repeats unrolled.
         parameters, flops_per_token, state_bytes: the most that a whole model may have, embedding and head
@@ -113,7 +113,7 @@ class GrammarSpace:
             UNLIMITED if flops_per_token is None else math.floor(flops_per_token - around.flops_per_token),
             UNLIMITED if state_bytes is None else state_bytes - around.state_bytes,
         )
-        self._engine = Engine(grammar, io.attributes, self._vector, limit)
+        self._engine = Engine(grammar, {**io.attributes, "context": context}, self._vector, limit)
         self.unavailable = self._engine.unavailable
         """Productions that no genome has at this input and output, because their guards never hold."""
         self.mutations: Mapping[str, Mutation] = {

@@ -45,7 +45,7 @@ def run_trial(
 
     "done" where the evaluator returned finite metrics; "stopped", with the metrics reported last, where
     `on_report` answered False; "failed", with the reason, where a metric is not finite or anything was raised,
-    `TooSlow` and `MemoryError` included. Only what is no `Exception`, as `KeyboardInterrupt`, passes through.
+    `TooSlow` and `MemoryError` included. Only `KeyboardInterrupt` passes through.
 
     Args:
         seconds: wall time until the deadline of the trial.
@@ -82,7 +82,10 @@ def run_trial(
         error = too_slow(seconds)
     except Diverged as diverged:
         error = one_line(f"diverged: {diverged}")
-    except Exception as raised:
+    except (
+        Exception,
+        SystemExit,
+    ) as raised:  # a library that calls sys.exit ends its trial, not the campaign
         error = reason(raised)
     duration = time.monotonic() - clock
     return Trial(

@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.result import Result, load, merits
 from nas.store import RunDir
-from nas.types import JSON, InvalidInput, Trial
+from nas.types import JSON, InvalidInput
 
 COSTS = ("parameters", "flops_per_token", "state_bytes")
 
@@ -31,7 +31,6 @@ def status(result: Result) -> JSON:
     best = result.ranking()[:1]
     aim = result.aims[0]
     gain = result.gain()
-    concluded = result.conclusion
     return {
         "name": result.config.name,
         "path": str(result.path),
@@ -46,7 +45,9 @@ def status(result: Result) -> JSON:
         "best": merits(best[0]).get(aim.metric) if best else None,
         "best_trial": best[0].id if best else None,
         "best_genome": best[0].proposal.genome.text if best else None,
-        "confirmed": [dict(metrics) for metrics in concluded.metrics] if concluded else [],
+        "confirmed": [
+            {"seed": run.seed, **run.metrics} for run in result.confirmations if run.status == "done"
+        ],
         "gain": asdict(gain) if gain else None,
         "failures": failures(result),
     }
@@ -56,9 +57,7 @@ def state(result: Result, driver: int | None) -> str:
     """One word for a campaign: running, finished or stopped."""
     if driver is not None:
         return "running"
-    over = len(result.trials) >= result.config.budget.trials
-    confirmed = result.conclusion is not None or not result.config.budget.confirm or not result.done
-    return "finished" if result.conclusion is not None or (over and confirmed) else "stopped"
+    return "stopped" if result.conclusion is None else "finished"
 
 
 def failures(result: Result) -> dict[str, int]:
@@ -66,14 +65,14 @@ def failures(result: Result) -> dict[str, int]:
     reasons: dict[str, int] = {}
     for trial in result.trials:
         if trial.status == "failed":
-            reason = reason_of(trial)
+            reason = first_line(trial.error)
             reasons[reason] = reasons.get(reason, 0) + 1
     return reasons
 
 
-def reason_of(trial: Trial) -> str:
-    """Why a trial failed, in a line."""
-    return (trial.error or "unknown").splitlines()[0][:160]
+def first_line(error: str | None) -> str:
+    """Why something failed, in a line."""
+    return (error or "unknown").splitlines()[0][:160]
 
 
 def runs(folder: str | Path) -> list[JSON]:

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.config import Config
-from nas.report.data import duration, number, reason_of, short
+from nas.report.data import duration, first_line, number, short
 from nas.result import merits
-from nas.store import Amended, Concluded, Opened
+from nas.store import Amended, Concluded, Confirmed, Opened
 from nas.store.records import Record
-from nas.types import Ended, Measured, Proposal, Proposed, Trial
+from nas.types import Ended, Measured, Proposal, Proposed, Trial, standing
 
 LATEST = 5
 
@@ -33,7 +33,7 @@ class Progress:
         self.ended: list[Trial] = []
         self.here = 0
         self.best: Trial | None = None
-        self.workers = 0
+        self.versions: dict[str, str] = {}
         self.started = time.monotonic()
         self.confirming = False
         self.live = (
@@ -58,48 +58,71 @@ class Progress:
             self.steps[record.trial_id] = record.measurement.step
         elif isinstance(record, Ended):
             self._ended(record.trial, replayed)
-        elif isinstance(record, Opened) and not replayed:
-            self.workers = record.workers
-            self.started = time.monotonic()
-            if self.ended:
-                self.say(
-                    f"Going on: {len(self.ended)} of {self.config.budget.trials} trials have ended before."
-                )
-            self.say(f"{record.workers} worker{'s' if record.workers > 1 else ''} on {record.engine}.")
+        elif isinstance(record, Opened):
+            if not replayed:
+                self._opened(record)
+            self.versions = dict(record.versions)
         elif isinstance(record, Amended) and not replayed:
             self.say(f"{record.key} is now {record.new}, was {record.old}.")
+        elif isinstance(record, Confirmed) and not replayed:
+            self._confirmed(record)
         elif isinstance(record, Concluded):
             self.confirming = False
 
-    def _ended(self, trial: Trial, replayed: bool) -> None:
-        self.running.pop(trial.id, None)
-        self.steps.pop(trial.id, None)
-        self.ended.append(trial)
-        if trial.status == "done" and (self.best is None or self._loss(trial) < self._loss(self.best)):
-            self.best = trial
-        if replayed:
-            return
-        self.here += 1
-        if self.live is None:
-            self.say(f"[{len(self.ended)}/{self.config.budget.trials}] {self.line(trial)}{self.tail()}")
+    def _opened(self, record: Opened) -> None:
+        self.started = time.monotonic()
+        if self.ended:
+            self.say(f"Going on: {len(self.ended)} of {self.config.budget.trials} trials have ended before.")
+        for name, version in record.versions.items():
+            if self.versions.get(name, version) != version:
+                self.say(
+                    f"Note: {name} is {version}, but was {self.versions[name]} when the last trials ran."
+                )
+        self.say(f"{record.workers} worker{'s' if record.workers > 1 else ''} on {record.engine}.")
+        self._announce()
+
+    def _confirmed(self, record: Confirmed) -> None:
+        if record.status == "done":
+            said = f"{self.aim.metric} {number(record.metrics.get(self.aim.metric))}"
+        else:
+            said = f"failed: {first_line(record.error)}"
+        self.say(f"Trial {record.trial_id} on fresh seed {record.seed}: {said}")
+
+    def _announce(self) -> None:
+        """Says when the last part begins."""
         if (
-            len(self.ended) == self.config.budget.trials
+            len(self.ended) >= self.config.budget.trials
             and self.config.budget.confirm
             and self.best is not None
         ):
             self.confirming = True
             self.say(f"Training the best again on {self.config.budget.confirm} fresh seeds.")
 
+    def _ended(self, trial: Trial, replayed: bool) -> None:
+        self.running.pop(trial.id, None)
+        self.steps.pop(trial.id, None)
+        self.ended.append(trial)
+        if trial.status == "done" and (
+            self.best is None or self._standing(trial) < self._standing(self.best)
+        ):
+            self.best = trial
+        if replayed:
+            return
+        self.here += 1
+        if self.live is None:
+            self.say(f"[{len(self.ended)}/{self.config.budget.trials}] {self.line(trial)}{self.tail()}")
+        self._announce()
+
     def say(self, line: str) -> None:
         self.out.print(line, soft_wrap=True)
 
-    def _loss(self, trial: Trial) -> float:
-        return self.aim.loss(merits(trial))
+    def _standing(self, trial: Trial) -> tuple[float, float]:
+        return standing(self.config.objectives, trial)
 
     def line(self, trial: Trial) -> str:
         """One ended trial in a line."""
         if trial.status == "failed":
-            return f"trial {trial.id} failed: {reason_of(trial)} ({trial.proposal.origin})"
+            return f"trial {trial.id} failed: {first_line(trial.error)} ({trial.proposal.origin})"
         value = number(merits(trial).get(self.aim.metric))
         cost = short(trial.cost.get("parameters"))
         return (

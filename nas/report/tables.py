@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nas.report.data import number, ranking, short, size, status
+from nas.report.data import failures, first_line, number, ranking, short, size, status
 from nas.result import Result
 from nas.types import JSON
 
@@ -23,11 +23,11 @@ _HEADS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that colours a terminal and writes plain text elsewhere."""
-    made = Console(stderr=stderr, highlight=False)
-    if not made.is_terminal:
-        made = Console(stderr=stderr, highlight=False, width=WIDTH)
-    return made
+    """A console that colours a terminal and writes plain text elsewhere; [ ] in texts are just that."""
+    terminal = Console(stderr=stderr).is_terminal
+    return Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else WIDTH
+    )
 
 
 def ranking_table(result: Result, top: int = 10) -> Table:
@@ -51,63 +51,66 @@ def conclusion_lines(result: Result) -> list[str]:
     """The best, its test result and the gain, in sentences."""
     lines: list[str] = []
     done = result.ranking()
-    if not done:
-        return ["No trial finished."]
     aim = result.aims[0]
-    if result.conclusion is not None:
-        seeds = len(result.conclusion.metrics)
-        if not seeds:
-            lines.append(
-                f"Trial {result.conclusion.trial_id} failed when it was trained again on fresh seeds."
-            )
-        names = dict.fromkeys(name for metrics in result.conclusion.metrics for name in metrics)
-        shown = [name for name in names if name == aim.metric or name.startswith("test_")]
-        for name in shown:
-            values = result.confirmed(name)
-            spread = f" (of {', '.join(map(number, values))})" if len(values) > 1 else ""
-            lines.append(
-                f"{name} {number(sum(values) / len(values))}{spread}: trial {result.conclusion.trial_id}, "
-                f"trained again on {seeds} fresh seed{'s' if seeds > 1 else ''}"
-            )
+    runs = result.confirmations
+    names = dict.fromkeys(name for run in runs if run.status == "done" for name in run.metrics)
+    for name in [name for name in names if name == aim.metric or name.startswith("test_")]:
+        values = result.confirmed(name)
+        spread = f" (of {', '.join(map(number, values))})" if len(values) > 1 else ""
+        lines.append(
+            f"{name} {number(sum(values) / len(values))}{spread}: trial {done[0].id}, "
+            f"trained again on {len(values)} fresh seed{'s' if len(values) > 1 else ''}"
+        )
+    for run in runs:
+        if run.status != "done":
+            lines.append(f"Trial {run.trial_id} failed on fresh seed {run.seed}: {first_line(run.error)}")
     gain = result.gain()
     if gain is not None:
+        failed = f" ({gain.failed} more failed)" if gain.failed else ""
         lines.append(
-            f"Gain over the average of {gain.random} random architectures of this run: {gain.mean:.4f} {gain.metric}, "
-            f"95 % interval [{gain.low:.4f}, {gain.high:.4f}]"
+            f"Gain over the average of {gain.random} random architectures of this run{failed}: {gain.mean:.4f} "
+            f"{gain.metric}, 95 % interval [{gain.low:.4f}, {gain.high:.4f}]"
+            + (", which knows nothing of how much seeds differ" if gain.seeds == 1 else "")
         )
     return lines
 
 
 def print_result(result: Result, out: Console) -> None:
     """The final report of a campaign."""
-    facts = status(result)
     out.print()
-    out.print(ranking_table(result))
-    out.print()
-    if facts["best_genome"]:
-        out.print(Text.assemble(("Best genome  ", "bold"), facts["best_genome"]), soft_wrap=True)
-    for line in conclusion_lines(result):
-        out.print(line, soft_wrap=True)
-    for reason, times in facts["failures"].items():
+    print_ranking(result, out)
+    for reason, times in failures(result).items():
         out.print(f"{times} failed: {reason}", soft_wrap=True)
     out.print(f"Everything is in {result.path} (trials.parquet, events.jsonl)", soft_wrap=True)
 
 
-def print_status(facts: JSON, out: Console) -> None:
-    """One campaign, in a few lines."""
+def print_ranking(result: Result, out: Console, top: int = 10) -> None:
+    """The best trials, the best genome in full, and what the campaign concludes."""
+    if not result.done:
+        out.print("No trial finished.")
+        return
+    out.print(ranking_table(result, top))
+    out.print()
+    out.print(Text.assemble(("Best genome  ", "bold"), result.best().proposal.genome.text), soft_wrap=True)
+    for line in conclusion_lines(result):
+        out.print(line, soft_wrap=True)
+
+
+def print_status(result: Result, out: Console) -> None:
+    """Where one campaign stands, and its best so far."""
+    facts = status(result)
     out.print(
         f"{facts['name']}: {facts['state']}, {facts['ended']} of {facts['trials']} trials", soft_wrap=True
     )
     parts = [
         f"{facts[key]} {key}" for key in ("done", "failed", "stopped", "dropped", "running") if facts[key]
     ]
-    if parts:
-        out.print("  " + ", ".join(parts))
-    if facts["best"] is not None:
-        out.print(f"  best {facts['metric']} {number(facts['best'])} (trial {facts['best_trial']})")
-        out.print(f"  {facts['best_genome']}", soft_wrap=True)
+    out.print("  " + (", ".join(parts) or "nothing has ended yet"))
     for reason, times in facts["failures"].items():
         out.print(f"  {times} failed: {reason}", soft_wrap=True)
+    if result.done:
+        out.print()
+        print_ranking(result, out, top=5)
 
 
 def runs_table(rows: Sequence[JSON]) -> Table:

@@ -14,7 +14,7 @@ from annotated_types import Ge, Le
 
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.random_search import draw
-from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial
+from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial, standing
 from spaces import NoNeighbour, Space
 
 
@@ -89,4 +89,5 @@ class RegularisedEvolution(HistoryStrategy):
 
     def _parent(self, living: list[Trial], rng: np.random.Generator) -> Trial:
         number = min(self.tournament, len(living))
-        return min((living[i] for i in rng.choice(len(living), number, replace=False)), key=self.rank)
+        candidates = [living[i] for i in rng.choice(len(living), number, replace=False)]
+        return min(candidates, key=lambda trial: standing(self.objectives, trial))

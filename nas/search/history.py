@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,8 +40,7 @@ class HistoryStrategy:
                 f"{len(aims)}: {', '.join(aim.metric for aim in aims) or 'none'}; give all others a bound"
             )
         self.space = space
-        self.objective = aims[0]
-        self.constraints = tuple(objective for objective in objectives if objective.bound is not None)
+        self.objectives = tuple(objectives)
         self.seed = seed
         self.fidelity = fidelity
         self.proposals: list[Proposal] = []
@@ -89,14 +87,6 @@ class HistoryStrategy:
     def proceed(self, trial_id: int, measurement: Measurement) -> bool:
         """Always: these strategies let every trial run to its end."""
         return True
-
-    def rank(self, trial: Trial) -> tuple[float, float]:
-        """Lower is better: first by how far constraints are broken, then by the objective."""
-        merits = {**trial.cost, **trial.metrics}
-        return (
-            math.fsum(constraint.violation(merits) for constraint in self.constraints),
-            self.objective.loss(merits),
-        )
 
     def proposal(self, k: int, genome: Genome, origin: str, parents: tuple[int, ...] = ()) -> Proposal:
         return Proposal(k, genome, self.fidelity, self.seed, parents, origin)

@@ -4,7 +4,7 @@
 """
 
 from nas.store.journal import Journal, read
-from nas.store.records import Amended, Concluded, Opened, Record
+from nas.store.records import Amended, Concluded, Confirmed, Opened, Record
 from nas.store.run_dir import RunDir, versions
 
-__all__ = ["Amended", "Concluded", "Journal", "Opened", "Record", "RunDir", "read", "versions"]
+__all__ = ["Amended", "Concluded", "Confirmed", "Journal", "Opened", "Record", "RunDir", "read", "versions"]

@@ -1,7 +1,7 @@
 """The records of the event log, and how each is written as JSON.
 
-The events that strategies see come from `nas.types`; `Opened`, `Amended` and `Concluded` are for people and
-reports only. JSON has no NaN and no infinity: in a field that holds a number, NaN is written as null, which
+The events that strategies see come from `nas.types`; `Opened`, `Amended`, `Confirmed` and `Concluded` are for people
+and reports only. JSON has no NaN and no infinity: in a field that holds a number, NaN is written as null, which
 table readers take for a missing value, and infinities as "Infinity" and "-Infinity".
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nas.types import (
     JSON,
@@ -22,6 +22,7 @@ from nas.types import (
     Measurement,
     Proposal,
     Proposed,
+    Status,
     Trial,
 )
 from spaces.genome import Genome
@@ -48,16 +49,32 @@ class Amended:
 
 
 @dataclass(frozen=True, slots=True)
-class Concluded:
-    """The best trial was trained again: `metrics[i]` with `seeds[i]`; `time` in seconds since the epoch."""
+class Confirmed:
+    """A trial was trained again on a fresh seed, and measured on the test split too."""
 
     trial_id: int
-    seeds: tuple[int, ...]
-    metrics: tuple[Mapping[str, float], ...]
+    seed: int
+    status: Status
+    metrics: Mapping[str, float]
+    error: str | None
+    worker: str | None
+    started: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """The campaign came to its end, for a reason, with this trial as its best; None: no trial was done.
+
+    More trials may follow where more are asked for, and then another end.
+    """
+
+    trial_id: int | None
+    reason: Literal["budget", "exhausted"]
     time: float
 
 
-Record = Event | Opened | Amended | Concluded
+Record = Event | Opened | Amended | Confirmed | Concluded
 
 
 def encode(record: Record) -> JSON:
@@ -102,13 +119,24 @@ def encode(record: Record) -> JSON:
             }
         case Amended(key, old, new):
             return {"kind": "amended", "key": key, "old": old, "new": new}
+        case Confirmed():
+            return {
+                "kind": "confirmed",
+                "id": record.trial_id,
+                "seed": record.seed,
+                "status": record.status,
+                "metrics": _numbers(record.metrics),
+                "error": record.error,
+                "worker": record.worker,
+                "started": _number(record.started),
+                "duration": _number(record.duration),
+            }
         case Concluded():
             return {
                 "kind": "concluded",
                 "time": record.time,
                 "id": record.trial_id,
-                "seeds": list(record.seeds),
-                "metrics": [_numbers(metrics) for metrics in record.metrics],
+                "reason": record.reason,
             }
 
 
@@ -150,12 +178,22 @@ def decode(data: JSON, proposals: Mapping[int, Proposal]) -> Record:
             case "amended":
                 return Amended(data["key"], data["old"], data["new"])
             case "concluded":
-                metrics = tuple(_floats(values) for values in data["metrics"])
-                return Concluded(data["id"], tuple(data["seeds"]), metrics, data["time"])
+                return Concluded(data["id"], data["reason"], data["time"])
+            case "confirmed":
+                return Confirmed(
+                    data["id"],
+                    data["seed"],
+                    data["status"],
+                    _floats(data["metrics"]),
+                    data["error"],
+                    data["worker"],
+                    _float(data["started"]),
+                    _float(data["duration"]),
+                )
             case kind:
                 raise InvalidInput(
                     f"unknown kind of record '{kind}', "
-                    "allowed: proposed, measured, ended, opened, amended, concluded"
+                    "allowed: proposed, measured, ended, opened, amended, confirmed, concluded"
                 )
     except KeyError as error:
         raise InvalidInput(f"a record of kind '{data.get('kind')}' has no field {error}") from None

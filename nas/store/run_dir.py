@@ -31,29 +31,40 @@ class RunDir:
         self.trials = self.path / "trials.parquet"
 
     @classmethod
-    def create_or_open(cls, path: str | Path, config: Config) -> tuple[RunDir, list[Amendment]]:
+    def create_or_open(
+        cls, path: str | Path, config: Config, data: str = ""
+    ) -> tuple[RunDir, list[Amendment]]:
         """A new run folder for `config`, or that of the same campaign with what `config` changes in it.
 
         The changes are only told, so that the driver may log them and then `freeze` them, under its lock.
 
+        Args:
+            data: the fingerprint of the task's data, which may not change.
+
         Raises:
-            InvalidInput: the folder cannot be written in, holds something else, or another campaign, or a
-                driver is making it right now.
+            InvalidInput: the folder cannot be written in, holds something else, or another campaign or one on
+                other data, or a driver is making it right now.
         """
         run = cls(path)
         if run._is_new():
             lock = Lock(run.path / "lock")
             try:
                 if run._is_new():  # still, now that no other driver can be making it
-                    _write(run.path / "versions.json", versions())
+                    _write(run.path / "versions.json", {**versions(), "data": data})
                     run.freeze(config)
             finally:
                 lock.close()
         frozen = run.config
         try:
-            return run, amend(frozen, config)
+            amendments = amend(frozen, config)
         except InvalidInput as error:
             raise InvalidInput(f"{path}: {error}") from None
+        if run.versions.get("data", "") != data:
+            raise InvalidInput(
+                f"{path}: the data of task {config.task.name!r} is not what this campaign began with, so old and new "
+                "trials could not be compared; another --dir starts a new campaign"
+            )
+        return run, amendments
 
     @classmethod
     def open_readonly(cls, path: str | Path) -> RunDir:

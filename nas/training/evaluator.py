@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class TrainingEvaluator:
             )
 
     def evaluate(self, proposal: Proposal, context: Context) -> dict[str, float]:
-        """Trains for the proposal's fidelity on one thread, then measures on the splits of the context.
+        """Trains for the proposal's fidelity on OMP_NUM_THREADS threads (else 1), then measures on the splits asked.
 
         Equal proposals give equal metrics on one machine (CPU), but for the speed. Reports count in the unit
         of the fidelity.
@@ -148,9 +149,9 @@ def _estimate(evaluator: TrainingEvaluator, proposal: Proposal, steps: int, devi
 
 @contextmanager
 def _reproducible(seed: int, device: str) -> Iterator[None]:
-    """One thread, since their number changes bits, and torch seeded; both as they were before afterwards."""
+    """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     cuda = [device] if device.startswith("cuda") else []
     try:
         with torch.random.fork_rng(cuda):

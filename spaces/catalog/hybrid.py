@@ -36,12 +36,14 @@ def residual(body=child("mixer")): ...
 def parallel(branches=many("mixer", 2, 3)): ...
 
 
-def _heads_fit(at, heads, kv_heads, position):
+def _attends(at, heads, kv_heads, position, window):
+    """Heads divide the width and rotate in pairs; a window that holds the whole context would be none."""
     head_dim, rest = divmod(at.width, heads)
-    return rest == 0 and heads % kv_heads == 0 and head_dim >= 8 and (position != "rope" or head_dim % 2 == 0)
+    fits = rest == 0 and heads % kv_heads == 0 and head_dim >= 8 and (position != "rope" or head_dim % 2 == 0)
+    return fits and (window is None or window < at.context)
 
 
-@hybrid.production("mixer", weight=2, where=_heads_fit)
+@hybrid.production("mixer", weight=2, where=_attends)
 def attention(
     heads=choice(1, 2, 4, 8, 16, 32, ordered=True),
     kv_heads=choice(1, 2, 4, 8, 16, 32, ordered=True),

@@ -64,7 +64,10 @@ def test_status_and_list(capsys, campaign_file, tmp_path, monkeypatch):
     call(capsys, "run", campaign_file())
     code, out, _ = call(capsys, "status", "runs/small")
     assert code == 0
-    assert out.startswith("small: finished, 6 of 6 trials\n  6 done\n  best valid_bpb ")
+    assert out.startswith("small: finished, 6 of 6 trials\n  6 done\n")
+    assert f"Best genome  {nas.load('runs/small').best().proposal.genome.text}\n" in out
+    assert "test_bpb " in out
+    assert "Gain over the average of 4 random architectures" in out
     facts = json.loads(call(capsys, "status", "runs/small", "--json")[1])
     assert (facts["state"], facts["ended"], facts["driver"]) == ("finished", 6, None)
     code, out, _ = call(capsys, "list")
@@ -106,7 +109,7 @@ def test_space_commands(capsys):
     assert code == 0
     assert "parameters       24.7k, 16.5k active a token" in out
     row = json.loads(call(capsys, "space", "check", "hybrid", "transformer++", "--json")[1])
-    assert row["parameters"] == 2_329_728
+    assert row["parameters"] == 2_624_640
 
 
 @pytest.mark.parametrize(
@@ -227,3 +230,38 @@ def test_status_needs_no_torch_and_no_ray(campaign_file, tmp_path):
     )
     done = subprocess.check_output([sys.executable, "-c", code, str(tmp_path / "run")], text=True)
     assert done.splitlines()[-1] == "[]"
+
+
+def test_brackets_in_texts_are_texts(capsys, campaign_file, tmp_path):
+    name = f"brackets{os.getpid()}"
+    (tmp_path / f"{name}.py").write_text(
+        "from nas.training.tasks.bytes import ByteText\n"
+        "class Closes(ByteText):\n"
+        "    def evaluate(self, model, split):\n"
+        "        raise ValueError('cannot open [/data/x] as [red]tensor')\n"
+    )
+    file = campaign_file(**{"task.name": f'"{name}:Closes"', "budget.trials": 2})
+    for arguments in (("run", file, "--dir", tmp_path / "run"), ("status", tmp_path / "run")):
+        _, out, err = call(capsys, *arguments)
+        assert err == ""
+        assert "cannot open [/data/x] as [red]tensor" in out
+
+
+@pytest.mark.parametrize("option", [("--count", "-3"), ("--seed", "-1"), ("--size", "0")])
+def test_numbers_out_of_range_are_refused(capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        main(["space", "sample", "hybrid", *option])
+    assert ended.value.code == 2
+    assert "must be at least" in capsys.readouterr().err
+
+
+def test_a_cluster_address_and_the_serial_engine_do_not_go_together(capsys, campaign_file, tmp_path):
+    code, _, err = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run", "--address", "auto")
+    assert code == 2
+    assert "--address auto is of a Ray cluster, but 'workers.engine' is \"serial\"" in err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == "0.1.0"

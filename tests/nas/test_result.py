@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from nas.config import parse
-from nas.result import Result
-from nas.store import Concluded
+from nas.result import Result, student_quantile, welch_half_width
+from nas.store import Concluded, Confirmed
 from nas.types import Ended, Fidelity, Proposal, Proposed, Trial
 from spaces.genome import Genome
 
@@ -56,41 +56,81 @@ def test_constraints_rank_first():
     assert [trial.id for trial in result.pareto()] == [2]
 
 
+def confirmed(trial_id, *values):
+    """A trial on fresh seeds, with these values of metric a; None: it failed."""
+    return [
+        Confirmed(
+            trial_id,
+            seed,
+            "failed" if value is None else "done",
+            {} if value is None else {"a": value},
+            None,
+            None,
+            0.0,
+            1.0,
+        )
+        for seed, value in enumerate(values, start=1)
+    ]
+
+
 @pytest.mark.parametrize("direction, sign", [("min", 1), ("max", -1)])
 def test_gain_is_positive_where_the_best_is_better(direction, sign):
     losses = [5.0, 6.0, 7.0, 6.0]
     rows = [({"a": sign * loss}, "random") for loss in losses] + [({"a": sign * 2.0}, "mutation of 0")]
-    log = [*records(rows), Concluded(4, (1, 2), ({"a": sign * 2.5}, {"a": sign * 3.5}), 0.0)]
+    log = [*records(rows), *confirmed(4, sign * 2.5, None, sign * 3.5)]
     gain = Result(config({"metric": "a", "direction": direction}), log).gain()
     assert gain.mean == pytest.approx(6.0 - 3.0)
-    assert gain.low < 3.0 < gain.high
-    assert gain.low > 6.0 - 3.5 - 1.0
-    assert (gain.random, gain.seeds) == (4, 2)
+    # Welch: variances 2/3 of 4 and 1/2 of 2 seeds, 2.419 degrees of freedom, where SciPy's t.ppf(0.975) is 3.66136.
+    assert gain.high - gain.mean == pytest.approx(3.66136 * (2 / 3 / 4 + 1 / 2 / 2) ** 0.5, rel=1e-5)
+    assert gain.mean - gain.low == pytest.approx(gain.high - gain.mean)
+    assert (gain.random, gain.failed, gain.seeds) == (4, 0, 2)
 
 
-def test_the_interval_covers_the_true_gain():
-    """Of 300 made-up campaigns with 12 random architectures and 4 seeds, about 95 % cover it (bootstrap: a bit fewer)."""
+@pytest.mark.parametrize(
+    "freedom, quantile", [(1, 12.7062), (2, 4.30265), (3, 3.18245), (10, 2.22814), (200, 1.97190)]
+)
+def test_quantiles_of_student(freedom, quantile):
+    """Against the printed tables."""
+    assert student_quantile(0.975, freedom) == pytest.approx(quantile, rel=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.1, 0.15])
+def test_the_interval_covers_the_true_gain(spread):
+    """95 % of 600 made-up campaigns with 12 random architectures, within three standard errors of that share.
+
+    Three seeds, the default, that spread up to half as much as architectures do.
+    """
     rng = np.random.default_rng(0)
     covered = 0
-    for _ in range(300):
-        rows = [({"a": value}, "random") for value in rng.normal(3.0, 0.3, 12)]
-        confirmed = tuple({"a": value} for value in rng.normal(2.5, 0.02, 4))
-        campaign = Result(
-            config({"metric": "a"}), [*records(rows), Concluded(0, tuple(range(4)), confirmed, 0.0)]
-        )
-        gain = campaign.gain()
-        covered += gain.low <= 0.5 <= gain.high
-    assert 0.85 * 300 <= covered <= 0.99 * 300
+    for _ in range(600):
+        random, best = rng.normal(3.0, 0.3, 12), rng.normal(2.5, spread, 3)
+        covered += abs(random.mean() - best.mean() - 0.5) <= welch_half_width(random, best)
+    assert abs(covered / 600 - 0.95) < 3 * (0.95 * 0.05 / 600) ** 0.5
+
+
+def test_failed_random_architectures_are_told():
+    log = records([({"a": 5.0}, "random"), ({"a": 4.0}, "random"), ({"a": 1.0}, "mutation of 0")])
+    failed = Proposal(3, Genome.restore("g3()", "3" * 32), Fidelity(1), 0, origin="random")
+    log += [Proposed(failed), Ended(Trial(failed, "failed", error="diverged")), *confirmed(2, 1.0, 1.1)]
+    gain = Result(config({"metric": "a"}), log).gain()
+    assert (gain.random, gain.failed) == (2, 1)
 
 
 def test_a_conclusion_counts_only_for_the_trials_before_it():
-    rows = [({"a": 5.0}, "random"), ({"a": 4.0}, "random"), ({"a": 3.0}, "random")]
-    log = records(rows)
-    early = Concluded(1, (1,), ({"a": 4.0},), 0.0)
+    log = records([({"a": 5.0}, "random"), ({"a": 4.0}, "random"), ({"a": 3.0}, "random")])
+    early = Concluded(1, "budget", 0.0)
     assert Result(config({"metric": "a"}), [*log[:4], early]).conclusion == early
     assert Result(config({"metric": "a"}), [*log[:4], early, *log[4:]]).conclusion is None
 
 
+def test_confirmations_are_those_of_the_best():
+    log = records([({"a": 5.0}, "random"), ({"a": 4.0}, "random"), ({"a": 3.0}, "mutation of 1")])
+    runs = [*confirmed(1, 4.5), *confirmed(2, None), *confirmed(2, 3.5, 3.6)]
+    assert Result(config({"metric": "a"}), [*log, *runs]).confirmed("a") == [3.5, 3.6]
+
+
 def test_without_random_architectures_there_is_no_gain():
-    log = [*records([({"a": 5.0}, "mamba-2")]), Concluded(0, (1,), ({"a": 4.0},), 0.0)]
-    assert Result(config({"metric": "a"}), log).gain() is None
+    assert (
+        Result(config({"metric": "a"}), [*records([({"a": 5.0}, "mamba-2")]), *confirmed(0, 4.0)]).gain()
+        is None
+    )

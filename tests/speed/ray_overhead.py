@@ -17,9 +17,10 @@ import ray
 
 import nas.search
 import spaces
-from nas.campaign import Setup, execute
+from nas.campaign import execute
 from nas.cluster.ray_engine import RayEngine
 from nas.config import parse
+from nas.setup import Setup
 from nas.store.records import Record
 from nas.types import Context, Ended, Fidelity, Objective, Proposal, Proposed
 

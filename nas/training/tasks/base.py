@@ -24,6 +24,9 @@ class Task(Protocol):
     steps_per_epoch: int | None = None
     """Optimiser steps in one pass over the training split; None: the task has no epochs."""
 
+    fingerprint: str
+    """Changes with the data, so that a campaign never goes on with other data than it began with."""
+
     def io(self, width: int) -> IO:
         """The input and output that a space must be bound to, with a residual stream of `width` features."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.training.tasks.base import Task
-from nas.training.tasks.corpus import TextFile, read_text, split_by_file
+from nas.training.tasks.corpus import TextFile, fingerprint, read_text, split_by_file
 from nas.types import InvalidInput, Split
 from spaces.io import IO, tokens
 
@@ -58,6 +58,7 @@ class ByteText(Task):
         files = split_by_file(read_text(text), text)
         self.files = {split: tuple(file.name for file in part) for split, part in files.items()}
         """The paths of the files in each split."""
+        self.fingerprint = fingerprint(files)
         self._bytes = {split: _joined(part, split, text, length) for split, part in files.items()}
         self._held_out = {"valid": valid_tokens, "test": test_tokens}
 

@@ -71,7 +71,12 @@ def _stdlib() -> Iterable[Path]:
 
 
 def _matching(text: str) -> Iterable[Path]:
-    place = Path(text).expanduser()
+    try:
+        place = Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidInput(f"'task.text' is {text!r}, but {error}: {ALLOWED}") from error
+    if not text.strip():
+        raise InvalidInput(f"'task.text' is empty: {ALLOWED}")
     if place.is_dir():
         below = (path for path in place.rglob("*") if path.is_file())
         return [p for p in below if not any(part.startswith(".") for part in p.relative_to(place).parts)]
@@ -118,3 +123,13 @@ def split_by_file(files: Iterable[TextFile], text: str) -> Mapping[str, list[Tex
             part.append(queue.pop())
             size += len(part[-1].content)
     return {"train": queue, **held_out}
+
+
+def fingerprint(splits: Mapping[str, list[TextFile]]) -> str:
+    """32 hexadecimal digits that change with the content of any split, or with the order of its files."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, files in splits.items():
+        whole.update(name.encode())
+        for file in files:
+            whole.update(file.digest)
+    return whole.hexdigest()

@@ -86,6 +86,9 @@ class Scripted:
     def exits(self, context: Context) -> dict[str, float]:
         sys.exit("a library calls exit")
 
+    def interrupts(self, context: Context) -> dict[str, float]:
+        raise KeyboardInterrupt
+
     def waits_to_be_killed(self, context: Context) -> dict[str, float]:
         """In its first run, waits; in its second, ends after the same reports and one more."""
         second = context.folder.exists()

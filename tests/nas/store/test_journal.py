@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.store import Amended, Concluded, Journal, Opened, Record, read
+from nas.store import Amended, Concluded, Confirmed, Journal, Opened, Record, read
 from nas.types import Ended, Fidelity, InvalidInput, Measured, Measurement, Proposal, Proposed, Trial
 from spaces.genome import Genome
 
@@ -39,7 +39,9 @@ def logs(draw: st.DrawFn, min_size: int = 0) -> list[Record]:
     records: list[Record] = []
     for _ in range(draw(st.integers(min_size, 8))):
         kind = draw(
-            st.sampled_from(["proposed", "ended", "ended", "measured", "opened", "amended", "concluded"])
+            st.sampled_from(
+                ["proposed", "ended", "ended", "measured", "opened", "amended", "confirmed", "concluded"]
+            )
         )
         if kind == "proposed" or (kind == "ended" and not proposals):
             proposals.append(
@@ -68,11 +70,15 @@ def logs(draw: st.DrawFn, min_size: int = 0) -> list[Record]:
             records.append(draw(st.builds(Opened, seconds, versions, st.integers(), texts, st.integers())))
         elif kind == "amended":
             records.append(draw(st.builds(Amended, texts, plain, plain)))
-        else:
-            seeds = tuple(draw(st.lists(st.integers(), max_size=2)))
+        elif kind == "confirmed":
+            status, error = draw(st.sampled_from(["done", "failed"])), draw(st.none() | texts)
+            ids = (draw(st.integers()), draw(st.integers()))
             records.append(
-                Concluded(draw(st.integers()), seeds, tuple(draw(metrics) for _ in seeds), draw(seconds))
+                Confirmed(*ids, status, draw(metrics), error, draw(texts), draw(seconds), draw(seconds))
             )
+        else:
+            reason = draw(st.sampled_from(["budget", "exhausted"]))
+            records.append(Concluded(draw(st.none() | st.integers()), reason, draw(seconds)))
     return records
 
 
@@ -208,7 +214,7 @@ def test_a_trial_must_have_been_proposed(tmp_path: Path) -> None:
     [
         ({"kind": "ended", "id": 7}, "trial 7 ended but was never proposed"),
         ({"kind": "guessed"}, "unknown kind of record 'guessed', "
-         "allowed: proposed, measured, ended, opened, amended, concluded"),
+         "allowed: proposed, measured, ended, opened, amended, confirmed, concluded"),
         ({"kind": "amended"}, "a record of kind 'amended' has no field 'key'"),
     ],
 )  # fmt: skip

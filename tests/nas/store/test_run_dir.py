@@ -55,7 +55,7 @@ def test_a_new_folder(tmp_path: Path) -> None:
     assert names(path) == {"config.json", "versions.json", "lock"}
     assert run.config == config()
     assert json.loads((path / "config.json").read_text())["budget"]["trials"] == 5
-    assert run.versions == versions()
+    assert run.versions == {**versions(), "data": ""}
     assert list(run.records()) == []
     assert run.driver is None
     with run.journal() as journal:
@@ -110,7 +110,6 @@ def test_more_trials_seconds_and_workers_may_be_had() -> None:
         ({"budget": {"trials": 4, "steps": 10}}, "'budget.trials' is 5 there and 4 now"),
         ({"budget": {"trials": 5, "tokens": 10}},
          "'budget.steps' is 10 there and left out now; 'budget.tokens' is left out there and 10 now"),
-        ({"workers": {"count": 3}}, "'workers.count' is 0 there and 3 now"),
         ({"strategy": {"name": "evolution", "mix": {"a": [1, 2]}}},
          "'strategy.mix.a[0]' is left out there and 1 now; 'strategy.mix.a[1]' is left out there and 2 now"),
         ({"recipe": {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}},
@@ -150,7 +149,7 @@ def test_a_start_that_was_killed_before_the_configuration_stood(tmp_path: Path) 
     for name in ("lock", "versions.json", "versions.json.tmp", "config.json.tmp"):
         (tmp_path / name).write_text('{"ha')
     run, amendments = RunDir.create_or_open(tmp_path, config())
-    assert (run.config, run.versions, amendments) == (config(), versions(), [])
+    assert (run.config, run.versions, amendments) == (config(), {**versions(), "data": ""}, [])
     assert names(tmp_path) == {"config.json", "versions.json", "lock"}
 
 

@@ -1,0 +1,287 @@
+"""From a campaign file to what runs: every name resolved and every option validated before any work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge
+
+import nas.search as search
+from nas.config import Config, Section, call_options, importable, load, parse, resolve, to_dict
+from nas.types import JSON, Engine, Evaluator, InvalidInput, OnReport, Proposal, Strategy
+from spaces import SPACES, Grammar, GrammarSpace, InvalidGrammar, InvalidSpace, Space, suggest
+
+PLAN_DRAWS = 4
+"""How many genomes a plan is estimated from."""
+
+COSTS = ("parameters", "active_parameters", "flops_per_token", "state_bytes")
+"""What objectives may speak of besides the metrics of the task."""
+
+OURS = ("nas", "spaces", "predictors", "benchmarks")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A configuration with every default filled in, and what it names: checked before any work starts."""
+
+    config: Config
+    space: Space
+    evaluator: Evaluator
+    strategy: Strategy
+    data: str = ""
+    """The fingerprint of the task's data."""
+
+
+def configure(
+    campaign: str | Path | Config, *, workers: int | None = None, engine: str | None = None
+) -> Config:
+    """The configuration of a campaign file with what the caller changes.
+
+    The file's folder becomes importable, and a relative `task.text` is looked for in it.
+
+    Raises:
+        InvalidInput: the file or a change is not valid.
+    """
+    if isinstance(campaign, Config):
+        config = campaign
+    else:
+        folder = Path(campaign).resolve().parent
+        config = _beside(load(campaign), folder)
+        importable(folder)
+    importable(Path.cwd())
+    changes = {key: value for key, value in (("count", workers), ("engine", engine)) if value is not None}
+    if changes:
+        plain = to_dict(config)
+        config = parse({**plain, "workers": {**plain["workers"], **changes}})
+    return config
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """The configuration with paths that start at the campaign file's folder; refuses modules of another folder.
+
+    Raises:
+        InvalidInput: a module of the same name as one beside the file was imported from elsewhere before.
+    """
+    text = config.task.options.get("text")
+    if isinstance(text, str) and text.strip() and text != "stdlib" and not text.startswith("~"):
+        options = {**config.task.options, "text": str(folder / text)}
+        config = dataclasses.replace(config, task=Section(config.task.name, options))
+    for name in (config.space.name, config.task.name, config.strategy.name):
+        top = name.partition(":")[0].partition(".")[0]
+        places = [path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.exists()]
+        loaded = getattr(sys.modules.get(top), "__file__", None)
+        if ":" in name and places and loaded and Path(loaded).resolve() != places[0]:
+            raise InvalidInput(
+                f"{name!r} is in {places[0]}, but this process has imported {top!r} from {loaded}: rename one of them, "
+                "or start another process"
+            )
+    return config
+
+
+def prepare(config: Config) -> Setup:
+    """Resolves every name and validates every option of a campaign, and reads the task's data.
+
+    Raises:
+        InvalidInput: whatever the campaign asks for cannot be had; the message names the key.
+    """
+    from nas.training.evaluator import TrainingEvaluator
+    from nas.training.recipe import Recipe
+    from nas.training.tasks import TASKS
+
+    task_type = resolve(config.task.name, TASKS, "task")
+    task_options = call_options(task_type, config.task.options, "task")
+    task = _make("task", config.task.name, lambda: task_type(**task_options))
+    _demand(
+        "task",
+        config.task.name,
+        task,
+        ("io", "metrics", "tokens_per_step", "train_batches", "loss", "evaluate"),
+    )
+    recipe = call_options(Recipe, config.recipe, "recipe")
+    space, space_options = _space(config.space, task)
+    strategy_options = search.options(config.strategy.name, config.strategy.options)
+    strategy = _make(
+        "strategy",
+        config.strategy.name,
+        lambda: search.load(
+            config.strategy.name,
+            space=space,
+            objectives=config.objectives,
+            seed=config.seed,
+            fidelity=config.budget.fidelity,
+            **strategy_options,
+        ),
+    )
+    _demand("strategy", config.strategy.name, strategy, ("ask", "tell", "proceed"))
+    known = [*task.metrics, *COSTS]
+    for i, objective in enumerate(config.objectives):
+        if objective.metric not in known:
+            raise InvalidInput(
+                f"'objectives[{i}].metric' is {objective.metric!r}, which task {config.task.name!r} does not measure"
+                f"{suggest(objective.metric, known)}"
+            )
+    evaluator = TrainingEvaluator(space, task, Recipe(**recipe))
+    evaluator.steps(config.budget.fidelity)
+    resolved = dataclasses.replace(
+        config,
+        space=Section(config.space.name, space_options),
+        task=Section(config.task.name, task_options),
+        strategy=Section(config.strategy.name, strategy_options),
+        recipe=recipe,
+    )
+    # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
+    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, getattr(task, "fingerprint", ""))
+
+
+def _make(what: str, name: str, make: Callable[[], Any]) -> Any:
+    """What a constructor gives; whatever it raises becomes an error that names the section.
+
+    Raises:
+        InvalidInput: the constructor failed.
+    """
+    try:
+        return make()
+    except InvalidInput:
+        raise
+    except (InvalidSpace, InvalidGrammar) as error:
+        raise InvalidInput(str(error)) from error
+    except Exception as error:
+        if ":" not in name:
+            raise
+        raise InvalidInput(f"{what} {name!r} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _demand(what: str, name: str, made: Any, wanted: tuple[str, ...]) -> None:
+    missing = [attribute for attribute in wanted if not hasattr(made, attribute)]
+    if missing:
+        raise InvalidInput(f"{what} {name!r} is a {type(made).__name__}, which has no {', '.join(missing)}")
+
+
+def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
+    """The space of a campaign, bound to what its task reads and predicts, and its options in full."""
+    found = resolve(section.name, SPACES, "space")
+    factory = GrammarSpace if isinstance(found, Grammar) else found
+    if not callable(factory):
+        raise InvalidInput(
+            f"space {section.name!r} is a {type(found).__name__}, but must be a Grammar, or a function that is called "
+            "with io= and gives a space"
+        )
+    rest = {key: value for key, value in section.options.items() if key != "width"}
+    options = call_options(factory, rest, "space", given=("grammar", "io", "source"), beside=("width",))
+    chosen = {key: value for key, value in section.options.items() if key == "width"}
+    width = call_options(_residual_stream, chosen, "space")["width"]
+    given: dict[str, Any] = {"grammar": found, "source": section.name} if isinstance(found, Grammar) else {}
+    space = _make("space", section.name, lambda: factory(io=task.io(width), **given, **options))
+    _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
+    return space, {"width": width, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _residual_stream(width: Annotated[int, Ge(1)] = 128) -> None:
+    """The signature is the option that every space of a campaign has, for its input and output."""
+
+
+def plan(config: Config) -> JSON:
+    """What a campaign would do: its configuration in full, the size of its space, the time and memory of a trial.
+
+    Some genomes are drawn from the space, built, and trained for a few steps on this machine; nothing is kept.
+
+    Raises:
+        InvalidInput: the campaign cannot be run as asked.
+    """
+    from nas.training.evaluator import TrainingEvaluator, estimate
+
+    setup = prepare(config)
+    config = setup.config
+    rng = np.random.default_rng(config.seed)
+    fidelity = config.budget.fidelity
+    drawn = [Proposal(k, setup.space.sample(rng), fidelity, config.seed) for k in range(PLAN_DRAWS)]
+    assert isinstance(setup.evaluator, TrainingEvaluator)
+    rows = estimate(setup.evaluator, drawn)
+    seconds = [row["seconds"] for row in rows]
+    workers = config.workers.count or max(1, int((os.cpu_count() or 1) / config.workers.cpus))
+    workers = 1 if config.workers.engine == "serial" else workers
+    mean = sum(seconds) / len(seconds)
+    rounds = math.ceil(config.budget.trials / workers) + math.ceil(config.budget.confirm / workers)
+    return {
+        "config": to_dict(config),
+        "space": {
+            "name": setup.space.name,
+            "genomes": getattr(setup.space, "size", None),
+            "unavailable": list(getattr(setup.space, "unavailable", ())),
+        },
+        "trial": {
+            "drawn": len(rows),
+            "seconds": mean,
+            "slowest": max(seconds),
+            "bytes": max(row["peak_bytes"] for row in rows),
+            "parameters": max(row["parameters"] for row in rows),
+        },
+        "workers": workers,
+        "seconds": mean * rounds,
+    }
+
+
+def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | None) -> Engine:
+    """The engine that a campaign asks for, its workers started; trials may keep files below `folder`.
+
+    Raises:
+        InvalidInput: the workers cannot be had as asked.
+    """
+    spec, seconds = setup.config.workers, setup.config.budget.seconds
+    if spec.engine == "serial":
+        from nas.cluster.serial import SerialEngine
+
+        if address is not None:
+            raise InvalidInput(f"--address {address} is of a Ray cluster, but 'workers.engine' is \"serial\"")
+        return SerialEngine(setup.evaluator, seconds=seconds, on_report=on_report, folder=folder.resolve())
+    from nas.cluster.ray_engine import RayEngine
+
+    return RayEngine(
+        setup.evaluator,
+        workers=spec.count,
+        cpus=spec.cpus,
+        gpus=spec.gpus,
+        seconds=seconds,
+        on_report=on_report,
+        address=address,
+        user_modules=user_modules(setup.config),
+        folder=folder.resolve(),
+    )
+
+
+def user_modules(config: Config) -> list[str]:
+    """The files and packages of the user's own code that a campaign needs, which workers must be given.
+
+    Those that the campaign names, and what this process has imported from the same folders. Installed packages
+    are left out: they have to be installed on every node.
+    """
+    found: dict[str, None] = {}
+    for name in (config.space.name, config.task.name, config.strategy.name):
+        module_name, colon, _ = name.partition(":")
+        home = _home(module_name.partition(".")[0]) if colon else None
+        if home is None or {"site-packages", "dist-packages"} & set(home.parts):
+            continue
+        for other in [key for key in sys.modules if "." not in key]:
+            place = _home(other)
+            if other not in OURS and place is not None and place.parent == home.parent:
+                found[str(place)] = None
+    return list(found)
+
+
+def _home(module: str) -> Path | None:
+    """The file of a module, or the folder of a package."""
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file is None:
+        folders = list(getattr(loaded, "__path__", ()))
+        return Path(folders[0]).resolve() if folders else None
+    path = Path(file).resolve()
+    return path.parent if path.name == "__init__.py" else path
