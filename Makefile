@@ -23,6 +23,7 @@ lint: .venv/dev
 speed: .venv/dev
 	$(BIN)/python tests/speed/genomes.py
 	$(BIN)/python tests/speed/blocks.py
+	$(BIN)/python tests/speed/prediction.py
 	$(BIN)/python tests/speed/ray_overhead.py
 
 clean:

@@ -1,1 +1,56 @@
-"""Performance predictors: models that rank genomes before they are trained."""
+"""Performance predictors: models that rank genomes before they are trained.
+
+Losses are what is predicted: lower is better. `import predictors` loads no model; scikit-learn comes with the
+first fit.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from predictors.acquisition import expected_improvement
+from predictors.types import Context, InvalidPredictor, Prediction, Predictor
+from spaces import Space
+from spaces.errors import suggest
+
+PREDICTORS = {"trees": "predictors.trees:Trees"}
+"""The predictors known by name, and where they are."""
+
+
+def load(name: str, *, space: Space, seed: int = 0) -> Predictor:
+    """A predictor by name, or a user's own as "package.module:attribute", not fitted yet.
+
+    Args:
+        name: one of `PREDICTORS`, or the place of a class or function that takes `space` and `seed`.
+        space: what the genomes to be ranked are from.
+        seed: what everything random in it follows from.
+
+    Raises:
+        InvalidPredictor: the name is unknown or does not lead to a predictor, or the space does not suit it.
+    """
+    module_name, colon, attribute = PREDICTORS.get(name, name).partition(":")
+    if not (colon and module_name and attribute):
+        raise InvalidPredictor(
+            f"unknown predictor {name!r}{suggest(name, PREDICTORS)}, or 'package.module:attribute'"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InvalidPredictor(f"predictor {name!r}: cannot import {module_name!r} ({error})") from error
+    make = getattr(module, attribute, None)
+    if make is None:
+        raise InvalidPredictor(
+            f"predictor {name!r}: {module_name!r} has no {attribute!r}{suggest(attribute, vars(module))}"
+        )
+    return make(space=space, seed=seed)
+
+
+__all__ = [
+    "PREDICTORS",
+    "Context",
+    "InvalidPredictor",
+    "Prediction",
+    "Predictor",
+    "expected_improvement",
+    "load",
+]
