@@ -89,6 +89,7 @@ class Config:
     budget: Budget
     objectives: tuple[Objective, ...]
     seed: int = 0
+    predictor: Section | None = None
     recipe: Table = field(default_factory=dict)
     workers: Workers = field(default_factory=Workers)
 
@@ -132,6 +133,8 @@ def parse(mapping: Mapping[str, Any]) -> Config:
 def to_dict(config: Config) -> JSON:
     """The configuration laid out like a campaign file, as JSON takes it: `parse(to_dict(c)) == c`."""
     named = {"space": config.space, "task": config.task, "strategy": config.strategy}
+    if config.predictor is not None:
+        named["predictor"] = config.predictor
     return {
         "name": config.name,
         "seed": config.seed,
@@ -262,6 +265,7 @@ def _config(
     budget: Table,
     objectives: list[Table],
     seed: Annotated[int, Ge(0)] = 0,
+    predictor: Table | None = None,
     recipe: Table | None = None,
     workers: Table | None = None,
 ) -> Config:
@@ -285,6 +289,7 @@ def _config(
         budget=spent,
         objectives=_objectives(objectives),
         seed=seed,
+        predictor=None if predictor is None else _section(**call_options(_section, predictor, "predictor")),
         recipe=recipe or {},
         workers=Workers(**call_options(Workers, workers or {}, "workers")),
     )

@@ -15,6 +15,7 @@ import numpy as np
 from annotated_types import Ge
 
 import nas.search as search
+import predictors
 from nas.config import Config, Section, call_options, importable, load, parse, resolve, to_dict
 from nas.types import JSON, Engine, Evaluator, InvalidInput, OnReport, Proposal, Strategy
 from spaces import SPACES, Grammar, GrammarSpace, InvalidGrammar, InvalidSpace, Space, suggest
@@ -108,6 +109,7 @@ def prepare(config: Config) -> Setup:
     recipe = call_options(Recipe, config.recipe, "recipe")
     space, space_options = _space(config.space, task)
     strategy_options = search.options(config.strategy.name, config.strategy.options)
+    predictor, screening = _screening(config, space)
     strategy = _make(
         "strategy",
         config.strategy.name,
@@ -117,6 +119,7 @@ def prepare(config: Config) -> Setup:
             objectives=config.objectives,
             seed=config.seed,
             fidelity=config.budget.fidelity,
+            screening=screening,
             **strategy_options,
         ),
     )
@@ -135,6 +138,7 @@ def prepare(config: Config) -> Setup:
         space=Section(config.space.name, space_options),
         task=Section(config.task.name, task_options),
         strategy=Section(config.strategy.name, strategy_options),
+        predictor=predictor,
         recipe=recipe,
     )
     # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
@@ -151,7 +155,7 @@ def _make(what: str, name: str, make: Callable[[], Any]) -> Any:
         return make()
     except InvalidInput:
         raise
-    except (InvalidSpace, InvalidGrammar) as error:
+    except (InvalidSpace, InvalidGrammar, predictors.InvalidPredictor) as error:
         raise InvalidInput(str(error)) from error
     except Exception as error:
         if ":" not in name:
@@ -182,6 +186,20 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
     space = _make("space", section.name, lambda: factory(io=task.io(width), **given, **options))
     _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
     return space, {"width": width, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _screening(config: Config, space: Space) -> tuple[Section | None, search.Screening | None]:
+    """The predictor of a campaign, with its options in full, and the screening by it; None and None without one."""
+    if config.predictor is None:
+        return None, None
+    name = config.predictor.name
+    options = call_options(search.Screening, config.predictor.options, "predictor", given=("make",))
+
+    def make() -> predictors.Predictor:
+        return predictors.load(name, space=space, seed=config.seed)
+
+    _make("predictor", name, make)
+    return Section(name, options), search.Screening(make, **options)
 
 
 def _residual_stream(width: Annotated[int, Ge(1)] = 128) -> None:

@@ -70,7 +70,8 @@ class Proposal:
     """A genome that a strategy wants measured.
 
     `id` is the ordinal of the proposal in its campaign, from 0, and names the trial that comes of it.
-    `parents` are ids of earlier trials; `resume_from` is the trial whose checkpoint training starts from.
+    `parents` are ids of earlier trials; `resume_from` is the trial whose checkpoint training starts from; `notes`
+    are what the strategy wants the log to keep of how it came to it.
     """
 
     id: int
@@ -80,6 +81,7 @@ class Proposal:
     parents: tuple[int, ...] = ()
     origin: str = ""
     resume_from: int | None = None
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

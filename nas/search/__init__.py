@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from nas.config import call_options, resolve
-from nas.types import Fidelity, Objective, Strategy
+from nas.search.screening import Screening
+from nas.types import Fidelity, InvalidInput, Objective, Strategy
 from spaces import Space
 
 STRATEGIES = {
@@ -15,8 +17,8 @@ STRATEGIES = {
 }
 """The strategies known by name, and where they are."""
 
-GIVEN = ("space", "objectives", "seed", "fidelity")
-"""What every strategy is made from; all else that it takes is an option of its own."""
+GIVEN = ("space", "objectives", "seed", "fidelity", "screening")
+"""What strategies are made from (`screening` for those that take it); all else that one takes is an option."""
 
 
 def options(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -35,20 +37,28 @@ def load(
     objectives: Sequence[Objective],
     seed: int = 0,
     fidelity: Fidelity = Fidelity(1),
+    screening: Screening | None = None,
     **given: Any,
 ) -> Strategy:
     """A strategy by name, or a user's own as "package.module:attribute".
 
     Args:
         fidelity: what each of its trials spends, where the strategy does not choose.
+        screening: ranks the strategy's candidates by a predictor.
         given: the strategy's own options.
 
     Raises:
-        InvalidInput: the strategy or an option is unknown, or a value does not fit.
+        InvalidInput: the strategy or an option is unknown, a value does not fit, or it cannot be screened.
     """
     factory = resolve(name, STRATEGIES, "strategy")
     chosen = call_options(factory, given, where="strategy", given=GIVEN)
+    if screening is not None:
+        if "screening" not in inspect.signature(factory).parameters:
+            raise InvalidInput(
+                f"strategy {name!r} makes no candidates that a predictor could rank: leave [predictor] out"
+            )
+        chosen["screening"] = screening
     return factory(space=space, objectives=tuple(objectives), seed=seed, fidelity=fidelity, **chosen)
 
 
-__all__ = ["STRATEGIES", "load", "options"]
+__all__ = ["STRATEGIES", "Screening", "load", "options"]

@@ -6,6 +6,7 @@ random tournament, and its child is one mutation away. A child is proposed whene
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from annotated_types import Ge, Le
 
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.random_search import draw
+from nas.search.screening import Screening
 from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial, standing
 from spaces import NoNeighbour, Space
 
@@ -27,6 +29,7 @@ class RegularisedEvolution(HistoryStrategy):
         crossover: the share of children that cross two parents instead of mutating one.
         named: architectures of the space by name that stand first in the first population, the rest of which
             is random.
+        screening: children are made many to one and the most promising is proposed, once a predictor can tell.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class RegularisedEvolution(HistoryStrategy):
         tournament: Annotated[int, Ge(1)] = 5,
         crossover: Annotated[float, Ge(0), Le(1)] = 0.0,
         named: tuple[str, ...] = (),
+        screening: Screening | None = None,
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
         if tournament > population:
@@ -52,6 +56,7 @@ class RegularisedEvolution(HistoryStrategy):
         self.population = population
         self.tournament = tournament
         self.crossover = crossover
+        self.screening = screening
         self.named = tuple((name, space.architecture(name)) for name in named)
 
     @property
@@ -67,11 +72,29 @@ class RegularisedEvolution(HistoryStrategy):
         living = self.living
         if k < self.population or not living:
             return draw(self, k, rng, taken)
-        for _ in range(TRIES):
+        screening = self.screening
+        fitted = None if screening is None else screening.fitted(self.ended, self.objectives)
+        if screening is None or fitted is None:
+            children = self._children(1, k, living, rng, taken)
+            return children[0] if children else draw(self, k, rng, taken)
+        screened = fitted.trusted and rng.random() >= screening.explore
+        children = self._children(screening.candidates if screened else 1, k, living, rng, taken)
+        children = children or [draw(self, k, rng, taken)]
+        chosen = screening.choose([child.genome for child in children], fitted) if len(children) > 1 else 0
+        return dataclasses.replace(children[chosen], notes=screening.notes(fitted, len(children)))
+
+    def _children(
+        self, number: int, k: int, living: list[Trial], rng: np.random.Generator, taken: set[str]
+    ) -> list[Proposal]:
+        """At most so many children of different new networks; fewer where they are hard to find."""
+        children: dict[str, Proposal] = {}
+        for _ in range(TRIES + number):
             child = self._child(k, living, rng)
             if child is not None and child.genome.digest not in taken:
-                return child
-        return draw(self, k, rng, taken)
+                children.setdefault(child.genome.digest, child)
+                if len(children) == number:
+                    break
+        return list(children.values())
 
     def _child(self, k: int, living: list[Trial], rng: np.random.Generator) -> Proposal | None:
         parent = self._parent(living, rng)

@@ -35,6 +35,7 @@ FIXED = pa.schema(
         ("fidelity_unit", pa.string()),
         ("seed", pa.int64()),
         ("status", pa.string()),
+        ("notes", pa.map_(pa.string(), pa.float64())),
     ]
 )
 """The columns before those of the metrics and the cost."""
@@ -124,6 +125,7 @@ def _row(trial: Trial) -> dict[str, object]:
         "fidelity_unit": proposal.fidelity.unit,
         "seed": proposal.seed,
         "status": trial.status,
+        "notes": list(proposal.notes.items()),
         # 0.0 is the default of a trial made by hand, which started at no known time.
         "started": datetime.fromtimestamp(trial.started, UTC) if trial.started else None,
         "duration": trial.duration,

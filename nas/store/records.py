@@ -92,6 +92,7 @@ def encode(record: Record) -> JSON:
                 "parents": list(proposal.parents),
                 "origin": proposal.origin,
                 "resume_from": proposal.resume_from,
+                "notes": _numbers(proposal.notes),
             }
         case Measured(trial_id, measurement, proceed):
             return {"kind": "measured", "id": trial_id, **_measurement(measurement), "proceed": proceed}
@@ -151,9 +152,17 @@ def decode(data: JSON, proposals: Mapping[int, Proposal]) -> Record:
             case "proposed":
                 genome = Genome.restore(data["text"], data["digest"])
                 fidelity = Fidelity(data["amount"], data["unit"])
-                parents, resumed = tuple(data["parents"]), data["resume_from"]
                 return Proposed(
-                    Proposal(data["id"], genome, fidelity, data["seed"], parents, data["origin"], resumed)
+                    Proposal(
+                        data["id"],
+                        genome,
+                        fidelity,
+                        data["seed"],
+                        tuple(data["parents"]),
+                        data["origin"],
+                        data["resume_from"],
+                        _floats(data["notes"]),
+                    )
                 )
             case "measured":
                 return Measured(data["id"], _measured(data), data["proceed"])

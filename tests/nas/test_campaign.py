@@ -585,3 +585,39 @@ def test_epochs_of_a_task_without_are_refused_at_once(campaign_file, tmp_path):
     with pytest.raises(InvalidInput, match="task ByteText has no epochs: use steps or tokens"):
         nas.run(campaign_file(**{"budget.steps": None, "budget.epochs": 1}), dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_predictor_screens_inside_a_campaign(campaign_file, tmp_path):
+    file = campaign_file(**{"budget.trials": 12, "budget.confirm": 0})
+    file.write_text(file.read_text() + '\n[predictor]\nname = "trees"\nleast = 6\ncandidates = 4\n')
+    with pytest.raises(KeyboardInterrupt):
+        nas.run(file, dir=tmp_path / "run", observe=Interrupt(9))
+    result = nas.run(file, dir=tmp_path / "run")
+    notes = [trial.proposal.notes for trial in result.trials]
+    assert [note.get("labels") for note in notes] == [None] * 6 + [6] * 4 + [10] * 2
+    assert result.table().column("notes").to_pylist()[-1] == list(notes[-1].items())
+    assert facts(nas.run(file, dir=tmp_path / "whole")) == facts(result)
+    assert RunDir.open_readonly(tmp_path / "run").config.predictor.options == {
+        "least": 6,
+        "candidates": 4,
+        "explore": 0.2,
+    }
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ('name = "tress"', "unknown predictor 'tress', did you mean 'trees'?"),
+        (
+            'name = "trees"\ncandidate = 4',
+            "unknown key 'predictor.candidate', did you mean 'predictor.candidates'?",
+        ),
+        ('name = "trees"\ncandidates = 1', "'predictor.candidates' must be an integer >= 2, got 1"),
+    ],
+)
+def test_wrong_predictors_are_refused(campaign_file, tmp_path, table, message):
+    file = campaign_file()
+    file.write_text(file.read_text() + f"\n[predictor]\n{table}\n")
+    with pytest.raises(InvalidInput) as error:
+        nas.run(file, dir=tmp_path / "run")
+    assert message in str(error.value)

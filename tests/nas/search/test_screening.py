@@ -1,0 +1,111 @@
+import math
+
+import numpy as np
+import pytest
+
+import nas.search
+import predictors
+import spaces
+from nas.search.screening import Screening
+from nas.search.testing import strategy_checks
+from nas.types import Ended, InvalidInput, Objective, Proposed, Trial
+
+SPACE = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
+OBJECTIVES = (Objective("loss"),)
+
+
+def screening(**options):
+    return Screening(lambda: predictors.load("trees", space=SPACE), **options)
+
+
+def evolution(seed=0, screen=None, **options):
+    return nas.search.load(
+        "evolution", space=SPACE, objectives=OBJECTIVES, seed=seed, screening=screen, population=10, **options
+    )
+
+
+def run(strategy, trials, outcome):
+    ended = []
+    for _ in range(trials):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Proposed(proposal))
+        ended.append(outcome(proposal))
+        strategy.tell(Ended(ended[-1]))
+    return ended
+
+
+def learnable(proposal):
+    """The loss is the distance of the FLOPs from a target, on a log scale, and for some a failure."""
+    cost = SPACE.cost(proposal.genome)
+    if "product_key_memory" in proposal.genome.text:
+        return Trial(proposal, "failed", error="diverged")
+    return Trial.done(proposal, {"loss": abs(math.log(cost.flops_per_token / 400_000))})
+
+
+def noise(proposal):
+    return Trial.done(proposal, {"loss": int(proposal.genome.digest[:8], 16) / 2**32})
+
+
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance(check):
+    def make(space, objectives, seed):
+        return nas.search.load(
+            "evolution", space=space, objectives=objectives, seed=seed, population=8,
+            screening=screening(least=28, candidates=4),
+        )  # fmt: skip
+
+    check(make, SPACE)
+
+
+@pytest.mark.slow
+def test_a_learnable_loss_is_found_sooner_and_failures_are_avoided():
+    """Sums over five seeds, so that one lucky run decides nothing."""
+    last = {True: [], False: []}
+    failed = {True: 0, False: 0}
+    for seed in range(5):
+        for screened in (True, False):
+            screen = screening(least=15) if screened else None
+            ended = run(evolution(seed, screen), 40, learnable)[15:]
+            last[screened] += [trial.metrics["loss"] for trial in ended if trial.status == "done"]
+            failed[screened] += sum(trial.status == "failed" for trial in ended)
+    assert np.mean(last[True]) < 0.8 * np.mean(last[False])
+    assert failed[True] < failed[False]
+
+
+def test_proposals_tell_how_they_were_chosen():
+    strategy = evolution(0, screening(least=15, candidates=8, explore=0.3))
+    proposals = [trial.proposal for trial in run(strategy, 45, learnable)]
+    assert all(not proposal.notes for proposal in proposals[:15])
+    notes = [proposal.notes for proposal in proposals[15:]]
+    assert [note["labels"] for note in notes] == [15 + 4 * (i // 4) for i in range(30)]
+    assert all(-1 <= note["tau_low"] <= note["tau"] <= 1 for note in notes)
+    trusted = [note["candidates"] for note in notes if note["tau_low"] > 0]
+    assert len(trusted) > 15
+    assert set(trusted) == {1, 8}  # the part that explores, and the part that is screened
+    assert 0 < trusted.count(1) < 0.6 * len(trusted)
+
+
+@pytest.mark.slow
+def test_on_noise_the_predictor_is_set_aside():
+    counts = []
+    for seed in range(4):
+        proposals = [trial.proposal for trial in run(evolution(seed, screening(least=15)), 40, noise)]
+        counts += [proposal.notes["candidates"] == 1 for proposal in proposals[15:]]
+    assert np.mean(counts) > 0.8  # each fit is trusted by chance once in twenty
+
+
+def test_the_fit_depends_on_the_trials_and_not_on_when_it_was_asked_for():
+    trials = run(evolution(), 33, learnable)
+    at_once, step_by_step = screening(), screening()
+    for n in range(34):
+        seen = step_by_step.fitted(trials[:n], OBJECTIVES)
+    fitted = at_once.fitted(trials, OBJECTIVES)
+    assert (fitted.labels, fitted.tau) == (seen.labels, seen.tau) == (32, fitted.tau)
+    genomes = [trial.proposal.genome for trial in trials]
+    assert np.array_equal(fitted.predictor.predict(genomes).mean, seen.predictor.predict(genomes).mean)
+    assert at_once.fitted(trials[:19], OBJECTIVES) is None
+
+
+def test_a_strategy_without_candidates_cannot_be_screened():
+    with pytest.raises(InvalidInput, match="strategy 'random' makes no candidates that a predictor could rank"):
+        nas.search.load("random", space=SPACE, objectives=OBJECTIVES, screening=screening())
