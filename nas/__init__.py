@@ -1,6 +1,6 @@
 """Campaigns of neural architecture search: strategies, training, engines, and the store that remembers.
 
-`run`, `load`, `Result` and `search` are imported when they are first used: nothing heavy loads before.
+`run`, `load`, `export`, `Result` and `search` are imported when they are first used: nothing heavy loads before.
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ from nas.types import (
 if TYPE_CHECKING:
     from nas import search
     from nas.campaign import run
+    from nas.exporting.trained import export_trial as export
     from nas.result import Result, load
 
-_PLACES = {"run": "nas.campaign", "load": "nas.result", "Result": "nas.result"}
+_PLACES = {
+    "run": "nas.campaign:run",
+    "load": "nas.result:load",
+    "Result": "nas.result:Result",
+    "export": "nas.exporting.trained:export_trial",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -35,7 +41,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("nas.search")
     if name not in _PLACES:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 __all__ = [
@@ -51,6 +58,7 @@ __all__ = [
     "Proposed",
     "Result",
     "Trial",
+    "export",
     "load",
     "run",
     "search",

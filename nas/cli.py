@@ -96,6 +96,19 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--json", action="store_true")
     runs.set_defaults(command=_list)
 
+    export = commands.add_parser("export", help="write a trained model as PyTorch source or ONNX")
+    export.add_argument("run", metavar="RUN", help="the run folder")
+    export.add_argument("trial", metavar="TRIAL", help="the number of a trial, or best")
+    export.add_argument("--to", required=True, metavar="FORM", help="onnx or source")
+    export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    export.add_argument("--json", action="store_true")
+    export.set_defaults(command=_export)
+
+    verify = commands.add_parser("verify", help="check an exported model again")
+    verify.add_argument("folder", metavar="DIR", help="what nas export wrote")
+    verify.add_argument("--json", action="store_true")
+    verify.set_defaults(command=_verify)
+
     space = commands.add_parser("space", help="look at search spaces").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )
@@ -223,6 +236,44 @@ def _list(options: argparse.Namespace) -> int:
     else:
         print(f"No campaigns in {options.folder}; start one with: nas run FILE")
     return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from nas.exporting.trained import export_trial
+    from nas.result import load
+    from nas.types import InvalidInput
+
+    number = None if options.trial == "best" else options.trial
+    if number is not None:
+        if not number.isdecimal():
+            raise InvalidInput(f"trial {options.trial!r} is neither a number nor 'best'")
+        number = int(number)
+    result = load(options.run)
+    try:
+        checks = export_trial(result, options.to, options.out, number)
+    except RuntimeError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        return FAILED
+    return _print_checks(checks, options, f"Exported to {options.out}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from nas.exporting import verify
+
+    return _print_checks(verify(options.folder), options, f"{options.folder} is what was exported")
+
+
+def _print_checks(checks: Sequence[Any], options: argparse.Namespace, conclusion: str) -> int:
+    passed = all(check.passed for check in checks)
+    if options.json:
+        from dataclasses import asdict
+
+        _print_json([{**asdict(check), "passed": check.passed} for check in checks])
+    else:
+        for check in checks:
+            print(check)
+        print(conclusion if passed else "Not all checks passed.")
+    return DONE if passed else FAILED
 
 
 def _space_list(options: argparse.Namespace) -> int:

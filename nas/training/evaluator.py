@@ -9,15 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.training.loop import Optimization, train
+from nas.training.loop import Optimization, Training, train
 from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
 from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
+from spaces.genome import Genome
 from spaces.space import Space
+
+WEIGHTS = "weights.pt"
+"""The file of a trained model in the folder of its trial."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class TrainingEvaluator:
         """Trains for the proposal's fidelity on OMP_NUM_THREADS threads (else 1), then measures on the splits asked.
 
         Equal proposals give equal metrics on one machine (CPU), but for the speed. Reports count in the unit
-        of the fidelity.
+        of the fidelity. What is measured on "test" was selected: its weights are kept in the trial's folder.
 
         Returns:
             The task's metrics on each split; "train_loss", the mean of the last steps (nats);
@@ -54,6 +59,25 @@ class TrainingEvaluator:
             TooSlow, TrialStopped: as the context says.
             InvalidInput: a fidelity in epochs for a task without, or a proposal that resumes another.
         """
+        with _reproducible(proposal.seed, context.device):
+            model, training = self._train(proposal, context)
+            metrics: dict[str, float] = {}
+            for split in context.splits:
+                metrics |= self.task.evaluate(model, split)
+        if "test" in context.splits and context.folder is not None:
+            save_weights(context.folder, proposal.genome, model)
+        for key, value in metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{key} is {value} after training for {proposal.fidelity}")
+        speed = self.steps(proposal.fidelity) * self.task.tokens_per_step / training.seconds
+        return {**metrics, "train_loss": training.loss, "tokens_per_second": speed}
+
+    def train(self, proposal: Proposal, context: Context) -> nn.Module:
+        """The trained model of a proposal, as `evaluate` trains it; raises what that does."""
+        with _reproducible(proposal.seed, context.device):
+            return self._train(proposal, context)[0]
+
+    def _train(self, proposal: Proposal, context: Context) -> tuple[nn.Module, Training]:
         if proposal.resume_from is not None:
             raise InvalidInput(
                 f"proposal {proposal.id} resumes trial {proposal.resume_from}, but training keeps no checkpoints: "
@@ -64,25 +88,11 @@ class TrainingEvaluator:
         def report(step: int, metrics: Mapping[str, float]) -> None:
             context.report(round(proposal.fidelity.amount * step / steps), metrics)
 
-        with _reproducible(proposal.seed, context.device):
-            model = self.space.build(proposal.genome).to(context.device)
-            training = train(
-                model,
-                self.task,
-                self.recipe,
-                steps,
-                proposal.seed,
-                report=report,
-                check_deadline=context.check_deadline,
-            )
-            metrics: dict[str, float] = {}
-            for split in context.splits:
-                metrics |= self.task.evaluate(model, split)
-        for key, value in metrics.items():
-            if not math.isfinite(value):
-                raise Diverged(f"{key} is {value} after {steps} steps of training")
-        speed = steps * self.task.tokens_per_step / training.seconds
-        return {**metrics, "train_loss": training.loss, "tokens_per_second": speed}
+        model = self.space.build(proposal.genome).to(context.device)
+        seed = proposal.seed
+        check = context.check_deadline
+        training = train(model, self.task, self.recipe, steps, seed, report=report, check_deadline=check)
+        return model, training
 
     def steps(self, fidelity: Fidelity) -> int:
         """The optimiser steps of a fidelity, rounded up to whole ones.
@@ -100,6 +110,27 @@ class TrainingEvaluator:
                 f"the fidelity is {fidelity}, but task {name} has no epochs: use steps or tokens"
             )
         return fidelity.amount * self.task.steps_per_epoch
+
+
+def save_weights(folder: Path, genome: Genome, model: nn.Module) -> None:
+    """Keeps a trained model in a folder, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f"{WEIGHTS}.tmp"
+    torch.save({"genome": genome.text, "weights": model.state_dict()}, made)
+    made.replace(folder / WEIGHTS)
+
+
+def load_weights(folder: Path, space: Space, genome: Genome) -> nn.Module | None:
+    """The trained model of a genome on the CPU; None where the folder keeps none, or that of another genome."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    kept = torch.load(path, map_location="cpu", weights_only=True)
+    if kept["genome"] != genome.text:
+        return None
+    model = space.build(genome)
+    model.load_state_dict(kept["weights"])
+    return model
 
 
 def estimate(

@@ -57,7 +57,7 @@ engine = "serial"
 """
 
 NAMES_A_FOLDER = "'name' must be letters, digits, '-', '_' and '.', because it names a folder"
-TOP = "name, space, task, strategy, budget, objectives, seed, recipe, workers"
+TOP = "name, space, task, strategy, budget, objectives, seed, predictor, recipe, workers"
 
 
 @pytest.fixture

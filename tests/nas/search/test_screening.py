@@ -107,5 +107,7 @@ def test_the_fit_depends_on_the_trials_and_not_on_when_it_was_asked_for():
 
 
 def test_a_strategy_without_candidates_cannot_be_screened():
-    with pytest.raises(InvalidInput, match="strategy 'random' makes no candidates that a predictor could rank"):
+    with pytest.raises(
+        InvalidInput, match="strategy 'random' makes no candidates that a predictor could rank"
+    ):
         nas.search.load("random", space=SPACE, objectives=OBJECTIVES, screening=screening())

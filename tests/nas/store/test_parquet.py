@@ -19,7 +19,9 @@ from spaces.genome import Genome
 
 def trial(i: int, metrics: dict[str, float] | None = None, **fields: Any) -> Trial:
     genome = Genome.restore(f"mlp(width={i})", f"{i:032x}")
-    proposal = Proposal(i, genome, Fidelity(200), 7, (1, 2), "mutation of 1", resume_from=3)
+    proposal = Proposal(
+        i, genome, Fidelity(200), 7, (1, 2), "mutation of 1", resume_from=3, notes={"tau": 0.5}
+    )
     return Trial(proposal, **{"status": "done", "metrics": metrics or {}, **fields})
 
 
@@ -38,7 +40,7 @@ def test_one_row_a_trial() -> None:
     table = trials_table([FULL])
     assert table.column_names == [
         *("id", "text", "digest", "parents", "origin", "resume_from"),
-        *("fidelity", "fidelity_amount", "fidelity_unit", "seed", "status"),
+        *("fidelity", "fidelity_amount", "fidelity_unit", "seed", "status", "notes"),
         *("valid_bpb", "parameters", "flops_per_token"),
         *("started", "duration", "worker", "error", "curve"),
     ]
@@ -55,6 +57,7 @@ def test_one_row_a_trial() -> None:
             "fidelity_unit": "steps",
             "seed": 7,
             "status": "done",
+            "notes": [("tau", 0.5)],
             "valid_bpb": 1.5,
             "parameters": 12.0,
             "flops_per_token": 3.5e18,
@@ -145,5 +148,5 @@ def test_files_that_are_no_tables_of_trials(tmp_path: Path) -> None:
         read_trials(path)
     assert str(error.value) == (
         f"{path}: not a table of trials: no column text, digest, parents, origin, resume_from, fidelity, "
-        "fidelity_amount, fidelity_unit, seed, status; it has id, x"
+        "fidelity_amount, fidelity_unit, seed, status, notes; it has id, x"
     )

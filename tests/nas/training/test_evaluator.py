@@ -85,7 +85,7 @@ def test_divergence_in_training_and_in_validation(evaluator, propose, context, m
         with pytest.raises(Diverged, match="the training loss was nan in step 1 of 3"):
             evaluator.evaluate(propose(), context())
     monkeypatch.setattr(ByteText, "evaluate", lambda self, model, split: {"valid_bpb": math.nan})
-    with pytest.raises(Diverged, match="valid_bpb is nan after 3 steps"):
+    with pytest.raises(Diverged, match="valid_bpb is nan after training for 3 steps"):
         evaluator.evaluate(propose(), context())
 
 

@@ -1,0 +1,83 @@
+"""From a campaign to a trained model that leaves it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from nas.exporting import check_free, export
+from nas.exporting.verify import Check
+from nas.result import Result
+from nas.setup import Setup, prepare
+from nas.training.evaluator import TrainingEvaluator, load_weights
+from nas.types import Context, Diverged, InvalidInput, Trial
+
+
+def export_trial(result: Result, to: str, out: str | Path, trial: int | None = None) -> list[Check]:
+    """Exports a trial of a campaign, trained: by default its best.
+
+    The best was trained on fresh seeds at the end of the campaign; the model of the first is taken, where its file
+    is at hand. Else, and for other trials, it is trained here, as it was then.
+
+    Args:
+        to: "onnx" or "source".
+        out: a folder, see `export`.
+        trial: the number of a trial that is done; None: the best.
+
+    Raises:
+        InvalidInput: there is no such trial, or it cannot be exported so.
+        ExportFailed: the exported model does not compute the same.
+        RuntimeError: training diverged.
+    """
+    chosen = choose(result, trial)
+    check_free(Path(out), to, chosen.proposal.genome)
+    setup = prepare(result.config)
+    model, metrics = trained(result, setup, chosen)
+    return export(setup.space, chosen.proposal.genome, model, to, out, metrics)
+
+
+def choose(result: Result, trial: int | None) -> Trial:
+    """The best trial, or the one of a number.
+
+    Raises:
+        InvalidInput: it is not there, or not done.
+    """
+    done = {each.id: each for each in result.done}
+    if not done:
+        raise InvalidInput(f"campaign {result.config.name!r} has no finished trial")
+    if trial is None:
+        return result.best()
+    if trial not in done:
+        numbers = ", ".join(map(str, sorted(done)[:20]))
+        raise InvalidInput(
+            f"campaign {result.config.name!r} has no finished trial {trial}; there are: {numbers}"
+        )
+    return done[trial]
+
+
+def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapping[str, float]]:
+    """The model of a trial with its weights, and its metrics with the seed that it was trained on.
+
+    Raises:
+        RuntimeError: it had to be trained here, and that failed.
+    """
+    genome, seed, metrics = trial.proposal.genome, trial.proposal.seed, trial.metrics
+    runs = [run for run in result.confirmations if run.trial_id == trial.id and run.status == "done"]
+    model = None
+    if runs:
+        seed, metrics = runs[0].seed, runs[0].metrics
+        if result.path is not None:
+            model = load_weights(result.path / "trials" / str(-seed), setup.space, genome)
+    if model is None:
+        assert isinstance(setup.evaluator, TrainingEvaluator)
+        proposal = dataclasses.replace(trial.proposal, seed=seed)
+        alone = Context(trial.id, None, "cpu", math.inf, lambda step, metrics: None, lambda: None)
+        try:
+            model = setup.evaluator.train(proposal, alone)
+        except Diverged as error:
+            raise RuntimeError(f"trial {trial.id} could not be trained again: {error}") from error
+    return model, {**metrics, "seed": seed}

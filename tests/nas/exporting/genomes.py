@@ -1,0 +1,65 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import spaces
+
+SPACE = spaces.load("hybrid", spaces.tokens(64, 32), context=64, parameters=400_000)
+FEW = spaces.load("hybrid", spaces.tokens(64, 32), context=64, operators=16, parameters=400_000)
+"""With fewer repeats of the known models: the time of an export to ONNX grows with the operators."""
+SMALL = spaces.load("hybrid", spaces.tokens(64, 32), context=100, operators=6, parameters=400_000)
+
+MIXERS = {
+    "rope": "attention(heads=4, kv_heads=2, position=rope, window=none)",
+    "alibi": "attention(heads=4, kv_heads=1, position=alibi, window=none)",
+    "no-position": "attention(heads=4, kv_heads=4, position=none, window=none)",
+    "sliding-window": "attention(heads=4, kv_heads=2, position=rope, window=32)",
+    "alibi-window": "attention(heads=2, kv_heads=2, position=alibi, window=64)",
+    "mamba2": "mamba2(state=16, expand=2, head_dim=16)",
+    "gated-conv": "gated_conv(kernel=4)",
+    "swiglu": "swiglu(mult=2)",
+    "gelu": "mlp(mult=2, activation=gelu)",
+    "relu2": "mlp(mult=2, activation=relu2)",
+    "moe": "moe(experts=8, top_k=2, mult=1)",
+    "product-key-memory": "product_key_memory(keys=32, heads=2, top_k=4)",
+}
+"""Every production of the space that is not a layer, with each form that a block has."""
+
+
+def one(mixer):
+    """A genome of one mixer."""
+    return SMALL.parse(f"stack(layers=[residual(body={MIXERS[mixer]})], repeat=1)")
+
+
+def random_genomes(count=6):
+    """Random genomes that together use every production."""
+    genomes = [SMALL.sample(np.random.default_rng(seed)) for seed in range(100)]
+    chosen, missing = [], set(SMALL.grammar.productions)
+    while len(chosen) < count:
+        best = max(genomes, key=lambda genome: len(missing & productions(genome)))
+        chosen.append(best)
+        missing -= productions(best)
+        genomes.remove(best)
+    assert not missing, missing
+    return chosen
+
+
+def productions(genome):
+    return set(re.findall(r"(\w+)\(", genome.text))
+
+
+def built(space, genome):
+    torch.manual_seed(0)
+    return space.build(genome).eval()
+
+
+def known(space):
+    """The known models of the space, as slow cases."""
+    return [
+        pytest.param(space, space.architecture(name), id=name, marks=pytest.mark.slow) for name in space.named
+    ]
+
+
+RANDOM = [pytest.param(SMALL, genome, id=f"random-{i}") for i, genome in enumerate(random_genomes())]

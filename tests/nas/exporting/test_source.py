@@ -1,0 +1,153 @@
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nas.exporting import export, verify
+from nas.exporting.constructor import constructor
+from nas.exporting.inline import inline
+from nas.exporting.layout import Group, render
+from nas.exporting.source import source
+from nas.types import InvalidInput
+from spaces.blocks.base import Block, linear
+from tests.nas.exporting.genomes import MIXERS, RANDOM, SMALL, SPACE, built, known, one
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location("exported_for_a_test", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("space, genome", known(SPACE) + RANDOM)
+def test_a_genome_as_source_computes_the_same_in_a_clean_process(space, genome, tmp_path):
+    model = built(space, genome)
+    files, clean = export(space, genome, model, "source", tmp_path / "out", {"valid_bpb": 2.5})
+    assert files.passed
+    assert clean.difference <= 1e-5
+    loaded = imported(tmp_path / "out/model.py").load()
+    x = torch.randint(64, (2, 77))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=1e-5)
+        _, state = loaded.step(x[:, :50], loaded.init_state(2))
+        torch.testing.assert_close(loaded.step(x[:, 50:], state)[0], model(x)[:, 50:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("space, genome", known(SPACE) + RANDOM)
+def test_source_is_clean_and_formatted(space, genome, tmp_path, request):
+    path = tmp_path / "model.py"
+    path.write_text(source(space, genome, built(space, genome)))
+    ruff = [sys.executable, "-m", "ruff"]
+    config = ["--config", str(request.config.rootpath / "pyproject.toml"), str(path)]
+    for command in (["check"], ["format", "--diff"]):
+        done = subprocess.run([*ruff, *command, *config], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_only_the_blocks_in_use_are_written(mixer):
+    genome = one(mixer)
+    model = built(SMALL, genome)
+    text = source(SMALL, genome, model)
+    blocks = {"Attention", "Mamba2", "GatedConv", "SwiGLU", "MLP", "MoE", "ProductKeyMemory"}
+    used = {type(module).__name__ for module in model.modules()}
+    assert {name for name in blocks if f"class {name}(" in text} == blocks & used
+    assert "import nas" not in text
+    assert "from spaces" not in text
+    assert "Letters in tensor names" in text
+
+
+def test_repeats_are_loops():
+    genome = SPACE.parse(
+        "stack(layers=[stack(layers=[residual(body=swiglu(mult=1))], repeat=3),"
+        " residual(body=mlp(mult=1, activation=gelu))], repeat=2)"
+    )
+    text = source(SPACE, genome, built(SPACE, genome))
+    assert text.count("SwiGLU(32, mult=1)") == 1
+    assert "[Residual(32, SwiGLU(32, mult=1)) for _ in range(3)]" in text
+    assert "for _ in range(2)" in text
+
+
+class Own(Block):
+    """A block of a user's own."""
+
+    def __init__(self, width: int, scale: object) -> None:
+        super().__init__()
+        self.inside, self.scale = linear(width, width), scale
+
+    def forward(self, x_BLD, state=None):
+        return self.inside(x_BLD) * self.scale, state
+
+
+def test_a_layout_breaks_where_a_line_is_full():
+    call = Group("f(", ["a" * 60, Group("g(", ["b" * 60, "c"], ")")], ")")
+    assert render(call) == f"f(\n    {'a' * 60},\n    g({'b' * 60}, c),\n)"
+    assert render(Group("[", ["x", "for _ in range(2)"], "]", commas=False)) == "[x for _ in range(2)]"
+
+
+def test_a_block_of_a_users_own_is_written_with_what_it_needs():
+    expression, classes = constructor(lambda: Own(4, 0.5), Own(4, 0.5))
+    assert render(expression) == "Own(4, 0.5)"
+    _, definitions = inline(classes, {}, ())
+    assert "class Own(Block)" in definitions
+    assert "def linear(" in definitions
+
+
+def test_what_has_no_literal_form_is_refused():
+    with pytest.raises(
+        InvalidInput, match="a complex is passed to one of its blocks, which may be made from numbers"
+    ):
+        constructor(lambda: Own(4, 1j), Own(4, 1j))
+    assert Own(4, 2).scale == 2  # the constructors are as they were
+
+
+def module_of(tmp_path, monkeypatch, name, text):
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module(name)
+
+
+def test_names_that_clash_and_foreign_imports_are_refused(tmp_path, monkeypatch):
+    one = module_of(tmp_path, monkeypatch, "clash_one", "def helper(): ...\n\n\nclass A:\n    x = helper()\n")
+    two = module_of(tmp_path, monkeypatch, "clash_two", "def helper(): ...\n\n\nclass B:\n    x = helper()\n")
+    with pytest.raises(InvalidInput, match="'helper' stands for two things, in clash_one and in clash_two"):
+        inline([one.A, two.B], {}, ())
+    with pytest.raises(
+        InvalidInput, match="'A' stands for two things, in the exported file itself and in clash_one"
+    ):
+        inline([one.A], {}, ["A"])
+    inner = module_of(tmp_path, monkeypatch, "clash_inner", "class Outer:\n    class Inner: ...\n")
+    with pytest.raises(
+        InvalidInput, match=r"class Outer\.Inner must stand at the top of its module, clash_inner"
+    ):
+        inline([inner.Outer.Inner], {}, ())
+    foreign = module_of(
+        tmp_path, monkeypatch, "clash_foreign", "import numpy as np\n\n\nclass C:\n    x = np.pi\n"
+    )
+    with pytest.raises(
+        InvalidInput, match="'clash_foreign' imports numpy as 'np', but a block that is exported may"
+    ):
+        inline([foreign.C], {}, ())
+
+
+def test_a_tampered_or_missing_file_is_found(tmp_path):
+    genome = one("swiglu")
+    export(SMALL, genome, built(SMALL, genome), "source", tmp_path)
+    weights = tmp_path / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-2] ^= 0x40  # the exponent of one weight
+    weights.write_bytes(data)
+    files, clean = verify(tmp_path)
+    assert not files.passed
+    assert files.error == "changed or missing since the export: model.safetensors"
+    assert not clean.passed
+    assert clean.difference > 1e-5
+    weights.unlink()
+    files, clean = verify(tmp_path)
+    assert not files.passed
+    assert not clean.passed
+    assert "No such file" in clean.error
