@@ -96,7 +96,8 @@ class Progress:
             and self.best is not None
         ):
             self.confirming = True
-            self.say(f"Training the best again on {self.config.budget.confirm} fresh seeds.")
+            seeds = self.config.budget.confirm
+            self.say(f"Training the best again on {seeds} fresh seed{'s' if seeds > 1 else ''}.")
 
     def _ended(self, trial: Trial, replayed: bool) -> None:
         self.running.pop(trial.id, None)
