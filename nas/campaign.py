@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nas.config import Config
 from nas.result import Result, merits
-from nas.setup import Setup, configure, make_engine, prepare
+from nas.setup import Setup, configure, make_engine, prepare, user_folders
 from nas.store import Amended, Concluded, Confirmed, Journal, Opened, RunDir, versions
 from nas.store.records import Record
 from nas.types import Ended, Engine, Event, Finished, Measured, Measurement, Proposal, Proposed, Trial
@@ -61,7 +61,7 @@ def execute(
     observe: Observe = lambda record, replayed: None,
 ) -> Result:
     """Runs a campaign that was prepared, in a run folder; see `run`."""
-    run_dir, amendments = RunDir.create_or_open(dir, setup.config, setup.data)
+    run_dir, amendments = RunDir.create_or_open(dir, setup.config, setup.data, user_folders(setup.config))
     with run_dir.journal() as journal:
         loop = _Campaign(setup, run_dir, journal, observe)
         # A driver that was killed between the two has logged them already.
@@ -86,8 +86,12 @@ class _Campaign:
         self.asked: set[object] = set()
         self.made = 0
         self.running: dict[int, Proposal] = {}
-        self.reached: dict[int, Measured] = {}
+        self.reports: dict[int, Measured] = {}
         self.table_due = 0.0
+        if journal.repaired:
+            logger.warning(
+                "%s ended in an unfinished line of %d bytes, cut off", journal.path, journal.repaired
+            )
         for record in journal.records:
             self._take(record, replayed=True)
 
@@ -128,7 +132,7 @@ class _Campaign:
         First come those that were running when the log ended; one that was told to stop is not run again.
         """
         for proposal in list(self.running.values()):
-            last = self.reached.get(proposal.id)
+            last = self.reports.get(proposal.id)
             if last is not None and not last.proceed:
                 stopped = Trial(proposal, "stopped", last.measurement.metrics, (last.measurement,))
                 self.log([Ended(self._checked(stopped))], sync=True)
@@ -140,6 +144,9 @@ class _Campaign:
             while not exhausted and self.made < budget and len(self.running) < engine.workers:
                 asked, exhausted = self._ask(min(engine.workers - len(self.running), budget - self.made))
                 if not asked:
+                    if not exhausted and not self.running:
+                        name = self.config.strategy.name
+                        raise RuntimeError(f"strategy {name!r} proposes nothing while nothing runs")
                     break
                 self.log([Proposed(proposal) for proposal in asked], sync=False)
                 for proposal in asked:
@@ -194,7 +201,7 @@ class _Campaign:
 
     def _report(self, trial_id: int, measurement: Measurement) -> bool:
         """Takes a report of a running trial; whether the trial goes on."""
-        last = self.reached.get(trial_id)
+        last = self.reports.get(trial_id)
         if trial_id not in self.running or (last is not None and measurement.step <= last.measurement.step):
             return True  # of a run on fresh seeds, or told before the driver was started again
         proceed = self.strategy.proceed(trial_id, measurement)
@@ -245,7 +252,7 @@ class _Campaign:
             self.asked.add(_identity(record.proposal))
             self.running[record.proposal.id] = record.proposal
         elif isinstance(record, Measured):
-            self.reached[record.trial_id] = record
+            self.reports[record.trial_id] = record
         elif isinstance(record, Ended):
             del self.running[record.trial.id]
         self.observe(record, replayed)

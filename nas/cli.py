@@ -151,7 +151,11 @@ def _run(options: argparse.Namespace) -> int:
     out = console(stderr=options.json)
     config = setup.configure(options.file, workers=options.workers, engine=options.engine)
     if options.dry_run:
-        return _dry_run(setup.plan(config), options.json)
+        try:
+            return _dry_run(setup.plan(config), options.json)
+        except RuntimeError as error:  # a genome that was drawn does not build or train
+            print(f"nas: {error}", file=sys.stderr)
+            return FAILED
     from nas.report.live import Progress
 
     # A cluster that takes the machine back says so by SIGTERM.
@@ -239,10 +243,14 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from nas.config import importable
     from nas.exporting.trained import export_trial
     from nas.result import load
     from nas.types import InvalidInput
 
+    importable(Path.cwd())
     number = None if options.trial == "best" else options.trial
     if number is not None:
         if not number.isdecimal():
@@ -251,7 +259,7 @@ def _export(options: argparse.Namespace) -> int:
     result = load(options.run)
     try:
         checks = export_trial(result, options.to, options.out, number)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         print(f"nas: {error}", file=sys.stderr)
         return FAILED
     return _print_checks(checks, options, f"Exported to {options.out}")
@@ -268,7 +276,10 @@ def _print_checks(checks: Sequence[Any], options: argparse.Namespace, conclusion
     if options.json:
         from dataclasses import asdict
 
-        _print_json([{**asdict(check), "passed": check.passed} for check in checks])
+        rows = [{**asdict(check), "passed": check.passed} for check in checks]
+        _print_json(
+            [{**row, "difference": row["difference"] if row["error"] is None else None} for row in rows]
+        )
     else:
         for check in checks:
             print(check)
@@ -336,7 +347,7 @@ def _space_check(options: argparse.Namespace) -> int:
     from nas.report.data import short, size
 
     space = _load_space(options)
-    named = options.genome in space.named
+    named = options.genome in space.named or "(" not in options.genome
     genome = space.architecture(options.genome) if named else space.parse(options.genome)
     row = _genome_row(space, genome)
     if options.json:
@@ -351,7 +362,7 @@ def _space_check(options: argparse.Namespace) -> int:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 if __name__ == "__main__":

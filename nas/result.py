@@ -47,8 +47,8 @@ class Result:
         self.proposals: list[Proposal] = [r.proposal for r in records if isinstance(r, Proposed)]
         self.trials: list[Trial] = [r.trial for r in records if isinstance(r, Ended)]
         self.starts: list[Opened] = [r for r in records if isinstance(r, Opened)]
-        ends = [i for i, r in enumerate(records) if isinstance(r, Ended)]
-        conclusions = [r for r in records[ends[-1] if ends else 0 :] if isinstance(r, Concluded)]
+        trials = [i for i, r in enumerate(records) if isinstance(r, Proposed | Ended)]
+        conclusions = [r for r in records[trials[-1] if trials else 0 :] if isinstance(r, Concluded)]
         self.conclusion: Concluded | None = conclusions[-1] if conclusions else None
         self._confirmed = [r for r in records if isinstance(r, Confirmed)]
 
@@ -105,7 +105,8 @@ class Result:
     def confirmations(self) -> list[Confirmed]:
         """The best trial, trained again: its last run on each fresh seed that was tried."""
         best = self.ranking()[:1]
-        return list({r.seed: r for r in self._confirmed if best and r.trial_id == best[0].id}.values())
+        runs = {r.seed: r for r in self._confirmed if best and r.trial_id == best[0].id}
+        return [runs[seed] for seed in sorted(runs)]
 
     def confirmed(self, metric: str) -> list[float]:
         """A metric of the best on the fresh seeds that it was trained on again so far."""

@@ -75,7 +75,7 @@ def _beside(config: Config, folder: Path) -> Config:
     if isinstance(text, str) and text.strip() and text != "stdlib" and not text.startswith("~"):
         options = {**config.task.options, "text": str(folder / text)}
         config = dataclasses.replace(config, task=Section(config.task.name, options))
-    for name in (config.space.name, config.task.name, config.strategy.name):
+    for name in _named(config):
         top = name.partition(":")[0].partition(".")[0]
         places = [path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.exists()]
         loaded = getattr(sys.modules.get(top), "__file__", None)
@@ -198,7 +198,7 @@ def _screening(config: Config, space: Space) -> tuple[Section | None, search.Scr
     def make() -> predictors.Predictor:
         return predictors.load(name, space=space, seed=config.seed)
 
-    _make("predictor", name, make)
+    _demand("predictor", name, _make("predictor", name, make), ("fit", "predict"))
     return Section(name, options), search.Screening(make, **options)
 
 
@@ -259,7 +259,8 @@ def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | 
 
         if address is not None:
             raise InvalidInput(f"--address {address} is of a Ray cluster, but 'workers.engine' is \"serial\"")
-        return SerialEngine(setup.evaluator, seconds=seconds, on_report=on_report, folder=folder.resolve())
+        device = "cuda" if spec.gpus else "cpu"
+        return SerialEngine(setup.evaluator, seconds, on_report, device=device, folder=folder.resolve())
     from nas.cluster.ray_engine import RayEngine
 
     return RayEngine(
@@ -282,16 +283,25 @@ def user_modules(config: Config) -> list[str]:
     are left out: they have to be installed on every node.
     """
     found: dict[str, None] = {}
-    for name in (config.space.name, config.task.name, config.strategy.name):
-        module_name, colon, _ = name.partition(":")
-        home = _home(module_name.partition(".")[0]) if colon else None
-        if home is None or {"site-packages", "dist-packages"} & set(home.parts):
-            continue
-        for other in [key for key in sys.modules if "." not in key]:
-            place = _home(other)
-            if other not in OURS and place is not None and place.parent == home.parent:
-                found[str(place)] = None
+    folders = {Path(folder) for folder in user_folders(config)}
+    for name in [key for key in sys.modules if "." not in key and key not in OURS]:
+        place = _home(name)
+        if place is not None and place.parent in folders:
+            found[str(place)] = None
     return list(found)
+
+
+def user_folders(config: Config) -> list[str]:
+    """The folders of the modules that a campaign names, but for installed ones."""
+    homes = [_home(name.partition(":")[0].partition(".")[0]) for name in _named(config) if ":" in name]
+    own = [home.parent for home in homes if home and not {"site-packages", "dist-packages"} & set(home.parts)]
+    return list(dict.fromkeys(map(str, own)))
+
+
+def _named(config: Config) -> list[str]:
+    """What a campaign names, by short names or "package.module:attribute"."""
+    sections = (config.space, config.task, config.strategy, config.predictor)
+    return [section.name for section in sections if section is not None]
 
 
 def _home(module: str) -> Path | None:

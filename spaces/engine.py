@@ -31,8 +31,11 @@ from spaces.errors import InvalidGrammar, InvalidSpace
 from spaces.grammar import Children, Grammar, Production, Real
 
 MOST_ASSIGNMENTS = 65_536
+"""Combinations of the choices of one production."""
 MOST_STATES = 20_000
+"""Pairs of a nonterminal and its inherited attributes."""
 MOST_FLOORS = 512
+"""Pareto-minimal needs of the children of one production."""
 
 
 class Engine:
@@ -116,8 +119,10 @@ class Engine:
         self._varied = self._find_varied()
         floors = self._floors[root]
         if not any(within(floor, self.limit) for floor in floors):
-            least = [min((floor[k] for floor in floors), default=float("inf")) for k in range(5)]
-            wrong = [k for k in range(5) if least[k] > self.limit[k]] or list(range(5))
+            least = [min((floor[k] for floor in floors), default=float("inf")) for k in range(len(RESOURCES))]
+            wrong = [k for k in range(len(RESOURCES)) if least[k] > self.limit[k]] or list(
+                range(len(RESOURCES))
+            )
             raise InvalidSpace(
                 f"space {self.grammar.name!r}: no genome fits "
                 + ", ".join(

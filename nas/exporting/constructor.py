@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -71,6 +72,8 @@ def _recorded(classes: set[type]) -> Iterator[Calls]:
 def _spell(value: Any, calls: Calls, used: dict[type, None]) -> Expression:
     if isinstance(value, str):
         return json.dumps(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, list | tuple):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
 
+from nas.config import importable
 from nas.exporting import check_free, export
 from nas.exporting.verify import Check
 from nas.result import Result
 from nas.setup import Setup, prepare
+from nas.store import RunDir
 from nas.training.evaluator import TrainingEvaluator, load_weights
 from nas.types import Context, Diverged, InvalidInput, Trial
 
@@ -21,7 +24,7 @@ def export_trial(result: Result, to: str, out: str | Path, trial: int | None = N
     """Exports a trial of a campaign, trained: by default its best.
 
     The best was trained on fresh seeds at the end of the campaign; the model of the first is taken, where its file
-    is at hand. Else, and for other trials, it is trained here, as it was then.
+    is at hand. Else, and for other trials, it is trained here, on the CPU, with the same seed.
 
     Args:
         to: "onnx" or "source".
@@ -29,12 +32,14 @@ def export_trial(result: Result, to: str, out: str | Path, trial: int | None = N
         trial: the number of a trial that is done; None: the best.
 
     Raises:
-        InvalidInput: there is no such trial, or it cannot be exported so.
+        InvalidInput: there is no such trial, it cannot be exported so, or the task's data is gone or has changed.
         ExportFailed: the exported model does not compute the same.
         RuntimeError: training diverged.
     """
     chosen = choose(result, trial)
     check_free(Path(out), to, chosen.proposal.genome)
+    for folder in filter(None, _began_with(result).get("folders", "").split(os.pathsep)):
+        importable(folder)
     setup = prepare(result.config)
     model, metrics = trained(result, setup, chosen)
     return export(setup.space, chosen.proposal.genome, model, to, out, metrics)
@@ -73,6 +78,11 @@ def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapp
         if result.path is not None:
             model = load_weights(result.path / "trials" / str(-seed), setup.space, genome)
     if model is None:
+        if _began_with(result).get("data", setup.data) != setup.data:
+            raise InvalidInput(
+                f"trial {trial.id} would have to be trained again, but the data of task {result.config.task.name!r} is "
+                "not what the campaign began with"
+            )
         assert isinstance(setup.evaluator, TrainingEvaluator)
         proposal = dataclasses.replace(trial.proposal, seed=seed)
         alone = Context(trial.id, None, "cpu", math.inf, lambda step, metrics: None, lambda: None)
@@ -81,3 +91,8 @@ def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapp
         except Diverged as error:
             raise RuntimeError(f"trial {trial.id} could not be trained again: {error}") from error
     return model, {**metrics, "seed": seed}
+
+
+def _began_with(result: Result) -> Mapping[str, str]:
+    """The versions, data and folders that a campaign was started with; nothing for one that is in no folder."""
+    return {} if result.path is None else RunDir(result.path).versions

@@ -51,7 +51,7 @@ class Check:
 
 
 def verify(folder: str | Path) -> list[Check]:
-    """Checks an export folder: its files are those that were written, and its model gives the reference logits.
+    """Checks an export folder: what its config.json lists is unchanged, its model gives the reference logits.
 
     Source runs in a process in which none of our packages can be imported, within 1e-5; ONNX runs in ONNX
     Runtime, with a batch of one and with the whole reference, within 1e-4.

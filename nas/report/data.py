@@ -10,12 +10,12 @@ from nas.result import Result, load, merits
 from nas.store import RunDir
 from nas.types import JSON, InvalidInput
 
-COSTS = ("parameters", "flops_per_token", "state_bytes")
+SHOWN_COSTS = ("parameters", "flops_per_token", "state_bytes")
 
 
 def ranking(result: Result, top: int | None = None) -> list[JSON]:
     """The done trials, best first: the objectives, the cost, where they came from, and their text."""
-    metrics = dict.fromkeys([*(objective.metric for objective in result.config.objectives), *COSTS])
+    metrics = dict.fromkeys([*(objective.metric for objective in result.config.objectives), *SHOWN_COSTS])
     rows: list[JSON] = []
     for place, trial in enumerate(result.ranking()[:top], start=1):
         values = merits(trial)
@@ -35,6 +35,7 @@ def status(result: Result) -> JSON:
         "name": result.config.name,
         "path": str(result.path),
         "state": state(result, driver),
+        "reason": result.conclusion.reason if result.conclusion else None,
         "driver": driver,
         "trials": result.config.budget.trials,
         "ended": len(statuses),
@@ -80,6 +81,8 @@ def runs(folder: str | Path) -> list[JSON]:
     found: list[tuple[float, JSON]] = []
     for config in Path(folder).glob("*/config.json"):
         path = config.parent
+        if not (path / "versions.json").exists():
+            continue  # an exported model, say
         try:
             row = status(load(path))
         except InvalidInput as error:

@@ -34,6 +34,7 @@ class Progress:
         self.here = 0
         self.best: Trial | None = None
         self.versions: dict[str, str] = {}
+        self.confirmed: dict[int, int] = {}
         self.started = time.monotonic()
         self.confirming = False
         self.live = (
@@ -64,8 +65,11 @@ class Progress:
             self.versions = dict(record.versions)
         elif isinstance(record, Amended) and not replayed:
             self.say(f"{record.key} is now {record.new}, was {record.old}.")
-        elif isinstance(record, Confirmed) and not replayed:
-            self._confirmed(record)
+        elif isinstance(record, Confirmed):
+            if record.status == "done":
+                self.confirmed[record.trial_id] = self.confirmed.get(record.trial_id, 0) + 1
+            if not replayed:
+                self._confirmed(record)
         elif isinstance(record, Concluded):
             self.confirming = False
 
@@ -96,7 +100,7 @@ class Progress:
             and self.best is not None
         ):
             self.confirming = True
-            seeds = self.config.budget.confirm
+            seeds = self.config.budget.confirm - self.confirmed.get(self.best.id, 0)
             self.say(f"Training the best again on {seeds} fresh seed{'s' if seeds > 1 else ''}.")
 
     def _ended(self, trial: Trial, replayed: bool) -> None:

@@ -79,6 +79,8 @@ def print_result(result: Result, out: Console) -> None:
     """The final report of a campaign."""
     out.print()
     print_ranking(result, out)
+    if result.conclusion is not None and result.conclusion.reason == "exhausted":
+        out.print(f"{len(result.trials)} trials, and the strategy has no more to propose from this space.")
     for reason, times in failures(result).items():
         out.print(f"{times} failed: {reason}", soft_wrap=True)
     out.print(f"Everything is in {result.path} (trials.parquet, events.jsonl)", soft_wrap=True)
@@ -106,6 +108,8 @@ def print_status(result: Result, out: Console) -> None:
         f"{facts[key]} {key}" for key in ("done", "failed", "stopped", "dropped", "running") if facts[key]
     ]
     out.print("  " + (", ".join(parts) or "nothing has ended yet"))
+    if facts["reason"] == "exhausted":
+        out.print("  the strategy has no more to propose from this space")
     for reason, times in facts["failures"].items():
         out.print(f"  {times} failed: {reason}", soft_wrap=True)
     if result.done:

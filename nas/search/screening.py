@@ -78,7 +78,7 @@ class Screening:
         return labels
 
     def choose(self, genomes: Sequence[Genome], fitted: Fitted) -> int:
-        """The place of the genome with the greatest expected improvement, weighed by its chance not to diverge."""
+        """The place of the genome of the greatest expected improvement, weighed by its chance not to fail."""
         prediction = fitted.predictor.predict(genomes)
         return int(
             np.argmax(expected_improvement(prediction, fitted.predictor.best) * (1 - prediction.failure))

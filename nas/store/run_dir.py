@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nas.types import JSON, InvalidInput
 class RunDir:
     """The files of one campaign.
 
+    trials/         files of single trials: the weights of the best on each fresh seed
     config.json     the configuration, with every default filled in; it makes a folder a run folder
     versions.json   the versions that the campaign was started with
     events.jsonl    the event log, see `nas.store.journal`
@@ -32,7 +34,7 @@ class RunDir:
 
     @classmethod
     def create_or_open(
-        cls, path: str | Path, config: Config, data: str = ""
+        cls, path: str | Path, config: Config, data: str = "", folders: Sequence[str] = ()
     ) -> tuple[RunDir, list[Amendment]]:
         """A new run folder for `config`, or that of the same campaign with what `config` changes in it.
 
@@ -40,6 +42,7 @@ class RunDir:
 
         Args:
             data: the fingerprint of the task's data, which may not change.
+            folders: where the user's own modules are, for those who load the campaign later.
 
         Raises:
             InvalidInput: the folder cannot be written in, holds something else, or another campaign or one on
@@ -50,7 +53,10 @@ class RunDir:
             lock = Lock(run.path / "lock")
             try:
                 if run._is_new():  # still, now that no other driver can be making it
-                    _write(run.path / "versions.json", {**versions(), "data": data})
+                    _write(
+                        run.path / "versions.json",
+                        {**versions(), "data": data, "folders": os.pathsep.join(folders)},
+                    )
                     run.freeze(config)
             finally:
                 lock.close()

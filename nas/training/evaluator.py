@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -20,6 +21,8 @@ from nas.training.tasks.base import Task
 from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
 from spaces.genome import Genome
 from spaces.space import Space
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "weights.pt"
 """The file of a trained model in the folder of its trial."""
@@ -64,11 +67,11 @@ class TrainingEvaluator:
             metrics: dict[str, float] = {}
             for split in context.splits:
                 metrics |= self.task.evaluate(model, split)
-        if "test" in context.splits and context.folder is not None:
-            save_weights(context.folder, proposal.genome, model)
         for key, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{key} is {value} after training for {proposal.fidelity}")
+        if "test" in context.splits and context.folder is not None:
+            save_weights(context.folder, proposal.genome, model)
         speed = self.steps(proposal.fidelity) * self.task.tokens_per_step / training.seconds
         return {**metrics, "train_loss": training.loss, "tokens_per_second": speed}
 
@@ -113,23 +116,30 @@ class TrainingEvaluator:
 
 
 def save_weights(folder: Path, genome: Genome, model: nn.Module) -> None:
-    """Keeps a trained model in a folder, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f"{WEIGHTS}.tmp"
-    torch.save({"genome": genome.text, "weights": model.state_dict()}, made)
-    made.replace(folder / WEIGHTS)
+    """Keeps a trained model in a folder, whole or not at all; a folder that cannot be written only brings a warning."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / f"{WEIGHTS}.tmp"
+        torch.save({"genome": genome.text, "weights": model.state_dict()}, made)
+        made.replace(folder / WEIGHTS)
+    except (OSError, RuntimeError) as error:  # torch turns some of the first into the second
+        logger.warning("the weights could not be kept in %s: %s", folder, error)
 
 
 def load_weights(folder: Path, space: Space, genome: Genome) -> nn.Module | None:
-    """The trained model of a genome on the CPU; None where the folder keeps none, or that of another genome."""
+    """The trained model of a genome on the CPU; None where the folder keeps none that is whole and of this genome."""
     path = folder / WEIGHTS
     if not path.is_file():
         return None
-    kept = torch.load(path, map_location="cpu", weights_only=True)
-    if kept["genome"] != genome.text:
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if kept["genome"] != genome.text:
+            return None
+        model = space.build(genome)
+        model.load_state_dict(kept["weights"])
+    except Exception as error:  # a damaged file may raise anything
+        logger.warning("%s cannot be used: %s", path, error)
         return None
-    model = space.build(genome)
-    model.load_state_dict(kept["weights"])
     return model
 
 
@@ -182,7 +192,7 @@ def _estimate(evaluator: TrainingEvaluator, proposal: Proposal, steps: int, devi
 def _reproducible(seed: int, device: str) -> Iterator[None]:
     """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0]))
     cuda = [device] if device.startswith("cuda") else []
     try:
         with torch.random.fork_rng(cuda):

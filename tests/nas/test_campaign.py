@@ -612,6 +612,10 @@ def test_a_predictor_screens_inside_a_campaign(campaign_file, tmp_path):
             'name = "trees"\ncandidate = 4',
             "unknown key 'predictor.candidate', did you mean 'predictor.candidates'?",
         ),
+        (
+            'name = "types:SimpleNamespace"',
+            "predictor 'types:SimpleNamespace' is a SimpleNamespace, which has no fit",
+        ),
         ('name = "trees"\ncandidates = 1', "'predictor.candidates' must be an integer >= 2, got 1"),
     ],
 )
@@ -621,3 +625,25 @@ def test_wrong_predictors_are_refused(campaign_file, tmp_path, table, message):
     with pytest.raises(InvalidInput) as error:
         nas.run(file, dir=tmp_path / "run")
     assert message in str(error.value)
+
+
+def test_a_campaign_that_was_grown_and_killed_is_not_finished(campaign_file, tmp_path):
+    nas.run(campaign_file(), dir=tmp_path / "run")
+
+    def interrupt(record, replayed):
+        if isinstance(record, Proposed) and not replayed:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nas.run(campaign_file(**{"budget.trials": 8}), dir=tmp_path / "run", observe=interrupt)
+    assert nas.load(tmp_path / "run").conclusion is None
+
+
+def test_a_strategy_that_proposes_nothing_is_named(campaign_file, tmp_path):
+    name = make_module(
+        tmp_path,
+        "from nas.search.random_search import RandomSearch\nclass Idle(RandomSearch):\n    def ask(self, n): return []\n",
+    )
+    changes = {"strategy.name": f'"{name}:Idle"', "strategy.population": None, "strategy.tournament": None}
+    with pytest.raises(RuntimeError, match=f"strategy '{name}:Idle' proposes nothing while nothing runs"):
+        nas.run(campaign_file(**changes), dir=tmp_path / "run")

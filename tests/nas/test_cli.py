@@ -119,6 +119,10 @@ def test_space_commands(capsys):
         (("status", "nowhere"), "nas: nowhere: not the folder of a campaign: no such folder"),
         (("list", "nowhere"), "nas: nowhere: no such folder"),
         (("space", "check", "hybrid", MLP.replace("gelu", "gelo")), "did you mean 'gelu'?"),
+        (
+            ("space", "check", "hybrid", "transformer+"),
+            "has no architecture 'transformer+', did you mean 'transformer++'?",
+        ),
         (("space", "check", "hybird", MLP), "unknown space 'hybird', did you mean 'hybrid'?"),
         (("space", "sample", "hybrid", "--parameters", "10"), "no genome fits parameters"),
     ],

@@ -1,4 +1,7 @@
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,6 +10,7 @@ import nas
 from nas.cli import main
 from nas.exporting.trained import trained
 from nas.setup import prepare
+from nas.store import Opened
 from nas.training.evaluator import load_weights
 from nas.types import InvalidInput
 
@@ -87,3 +91,65 @@ def test_a_campaign_without_a_finished_trial_has_nothing_to_export(campaign_file
     result = nas.run(campaign_file(**{"budget.seconds": 1e-9}), dir=tmp_path / "run")
     with pytest.raises(InvalidInput, match="campaign 'small' has no finished trial"):
         nas.export(result, "source", tmp_path / "out")
+
+
+def test_other_data_is_not_trained_on(campaign_file, tmp_path, text_folder):
+    shutil.copytree(text_folder, tmp_path / "own")
+    nas.run(campaign_file(**{"task.text": '"own"'}), dir=tmp_path / "run")
+    (tmp_path / "own" / "3.txt").write_text(
+        "something else entirely, of a length that is enough for a window"
+    )
+    other = nas.load(tmp_path / "run").ranking()[-1].id
+    with pytest.raises(
+        InvalidInput, match=f"trial {other} would have to be trained again, but the data of task 'bytes'"
+    ):
+        nas.export(nas.load(tmp_path / "run"), "source", tmp_path / "out", trial=other)
+
+
+def test_damaged_weights_are_trained_again(run, tmp_path, caplog):
+    path = run / "trials" / "-4" / "weights.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert all(check.passed for check in nas.export(nas.load(run), "source", tmp_path / "out"))
+    assert "weights.pt cannot be used" in caplog.text
+
+
+def test_weights_that_cannot_be_kept_end_nothing(campaign_file, tmp_path):
+    (tmp_path / "run").mkdir()
+    file = campaign_file()
+
+    def block(record, replayed):
+        if isinstance(record, Opened):
+            (tmp_path / "run" / "trials").write_text("in the way")
+
+    result = nas.run(file, dir=tmp_path / "run", observe=block)
+    assert len(result.confirmed("test_bpb")) == 1
+
+
+def test_a_campaign_of_the_users_own_code_is_exported_from_anywhere(campaign_file, tmp_path):
+    """In processes of their own, since this one has the folder on its path."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "my_own_space.py").write_text(
+        "from spaces import Grammar, choice\n"
+        "one = Grammar('one', start='model')\n"
+        "@one.production('model')\n"
+        "def swiglu(mult=choice(1, 2, 3)): ...\n"
+    )
+    changes = {"space.name": '"my_own_space:one"', "budget.trials": 2}
+    campaign_file(**changes).rename(tmp_path / "code" / "c.toml")
+    for arguments in (
+        ["run", str(tmp_path / "code" / "c.toml"), "--dir", str(tmp_path / "run")],
+        ["export", str(tmp_path / "run"), "best", "--to", "source", "--out", str(tmp_path / "out")],
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "nas.cli", *arguments], check=True, cwd="/", capture_output=True
+        )
+    assert (tmp_path / "out" / "model.py").exists()
+
+
+def test_json_of_a_failed_check_is_json(capsys, run, tmp_path):
+    out = tmp_path / "out"
+    nas.export(nas.load(run), "source", out)
+    (out / "model.safetensors").unlink()
+    assert main(["verify", str(out), "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert not all(row["passed"] for row in rows)
