@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nas.config import Config
-from nas.result import Result, merits
+from nas.result import Result
 from nas.setup import Setup, configure, make_engine, prepare, user_folders
 from nas.store import Amended, Concluded, Confirmed, Journal, Opened, RunDir, versions
 from nas.store.records import Record
@@ -192,7 +192,7 @@ class _Campaign:
         """A trial with the cost of its genome; failed, where it was done without measuring an objective."""
         cost = dataclasses.asdict(self.setup.space.cost(trial.proposal.genome))
         trial = dataclasses.replace(trial, cost=cost)
-        missing = [o.metric for o in self.config.objectives if o.metric not in merits(trial)]
+        missing = [o.metric for o in self.config.objectives if o.metric not in trial.merits]
         if trial.status != "done" or not missing:
             return trial
         measured = ", ".join(trial.metrics) or "nothing"

@@ -165,7 +165,9 @@ def _run(options: argparse.Namespace) -> int:
         with progress:
             result = campaign.run(config, dir=options.dir, address=options.address, observe=progress)
     except KeyboardInterrupt:
-        out.print(f"Stopped. {len(progress.ended)} trials have ended and are kept; the same command goes on.")
+        # Counted in the log: the signal may have come between writing a trial and telling of it.
+        kept = _kept(options.dir or f"runs/{config.name}")
+        out.print(f"Stopped. {kept} trials have ended and are kept; the same command goes on.")
         return INTERRUPTED
     except (RuntimeError, OSError) as error:
         print(f"nas: {error}", file=sys.stderr)
@@ -175,6 +177,17 @@ def _run(options: argparse.Namespace) -> int:
     else:
         print_result(result, out)
     return DONE if result.done else FAILED
+
+
+def _kept(folder: str) -> int:
+    """How many trials have ended in a run folder; none where it was not made yet."""
+    from nas.result import load
+    from nas.types import InvalidInput
+
+    try:
+        return len(load(folder).trials)
+    except InvalidInput:
+        return 0
 
 
 def _outcome(result: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Imports neither torch nor ray; pydantic only when something is validated.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -23,6 +22,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from annotated_types import Ge, Gt, Le, Lt
 
 from nas.types import JSON, Fidelity, InvalidInput, Objective
+from spaces.errors import nearest
 
 GROWING = ("budget.trials", "budget.seconds", "workers.count")
 """The keys that may change, to more, when a campaign goes on in its folder."""
@@ -252,9 +252,8 @@ def importable(folder: str | Path) -> None:
 
 def suggest(word: str, allowed: Collection[str], prefix: str = "") -> str:
     """`"did you mean 'x'? "` with the allowed word nearest to a mistyped one, or "" where none is near."""
-    by_lower = {name.lower(): name for name in allowed}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f"did you mean '{prefix}{by_lower[near[0]]}'? " if near else ""
+    near = nearest(word, allowed)
+    return f"did you mean '{prefix}{near}'? " if near else ""
 
 
 def _config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.config import Config
-from nas.store import Concluded, Confirmed, Opened, RunDir
+from nas.store import Concluded, Confirmed, RunDir
 from nas.store.records import Record
 from nas.types import Ended, Objective, Proposal, Proposed, Trial, standing
 
@@ -46,7 +46,6 @@ class Result:
         self.path = path
         self.proposals: list[Proposal] = [r.proposal for r in records if isinstance(r, Proposed)]
         self.trials: list[Trial] = [r.trial for r in records if isinstance(r, Ended)]
-        self.starts: list[Opened] = [r for r in records if isinstance(r, Opened)]
         trials = [i for i, r in enumerate(records) if isinstance(r, Proposed | Ended)]
         conclusions = [r for r in records[trials[-1] if trials else 0 :] if isinstance(r, Concluded)]
         self.conclusion: Concluded | None = conclusions[-1] if conclusions else None
@@ -88,7 +87,7 @@ class Result:
         ranking = self.ranking()
         broken = {trial.id: standing(self.config.objectives, trial)[0] for trial in ranking}
         ranking = [trial for trial in ranking if broken[trial.id] == broken[ranking[0].id]]
-        losses = [tuple(aim.loss(merits(trial)) for aim in self.aims) for trial in ranking]
+        losses = [tuple(aim.loss(trial.merits) for aim in self.aims) for trial in ranking]
         return [
             trial
             for trial, loss in zip(ranking, losses, strict=True)
@@ -117,7 +116,7 @@ class Result:
         """The gain over the average random architecture; None with fewer than two of them or nothing confirmed."""
         aim = self.aims[0]
         drawn = [trial for trial in self.trials if trial.proposal.origin == "random"]
-        random = [aim.loss(merits(trial)) for trial in drawn if trial.status == "done"]
+        random = [aim.loss(trial.merits) for trial in drawn if trial.status == "done"]
         best = [aim.loss({aim.metric: value}) for value in self.confirmed(aim.metric)]
         if len(random) < 2 or not best:
             return None
@@ -152,11 +151,6 @@ def student_quantile(probability: float, freedom: float) -> float:
         else:
             high = middle
     return high
-
-
-def merits(trial: Trial) -> Mapping[str, float]:
-    """All that objectives may speak of: the metrics of a trial and what its genome costs."""
-    return {**trial.cost, **trial.metrics}
 
 
 def load(path: str | Path) -> Result:

@@ -19,11 +19,12 @@ import predictors
 from nas.config import Config, Section, call_options, importable, load, parse, resolve, to_dict
 from nas.types import JSON, Engine, Evaluator, InvalidInput, OnReport, Proposal, Strategy
 from spaces import SPACES, Grammar, GrammarSpace, InvalidGrammar, InvalidSpace, Space, suggest
+from spaces.blocks.costs import Cost
 
 PLAN_DRAWS = 4
 """How many genomes a plan is estimated from."""
 
-COSTS = ("parameters", "active_parameters", "flops_per_token", "state_bytes")
+COSTS = tuple(field.name for field in dataclasses.fields(Cost))
 """What objectives may speak of besides the metrics of the task."""
 
 OURS = ("nas", "spaces", "predictors", "benchmarks")

@@ -114,6 +114,11 @@ class Trial:
     def id(self) -> int:
         return self.proposal.id
 
+    @property
+    def merits(self) -> Mapping[str, float]:
+        """All that objectives may speak of: the metrics, and what the genome costs."""
+        return {**self.cost, **self.metrics}
+
     @classmethod
     def done(cls, proposal: Proposal, metrics: Mapping[str, float]) -> Trial:
         """A finished trial with these metrics, for asking and telling by hand."""
@@ -121,11 +126,8 @@ class Trial:
 
 
 def standing(objectives: Sequence[Objective], trial: Trial) -> tuple[float, float]:
-    """How good a trial is, lower is better: by how far it breaks constraints, then its first objective.
-
-    Objectives may speak of the metrics of a trial and of what its genome costs.
-    """
-    values = {**trial.cost, **trial.metrics}
+    """How good a trial is, lower is better: by how far it breaks constraints, then its first objective."""
+    values = trial.merits
     aim = next(objective for objective in objectives if objective.bound is None)
     return math.fsum(objective.violation(values) for objective in objectives), aim.loss(values)
 

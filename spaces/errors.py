@@ -22,9 +22,16 @@ class NoNeighbour(ValueError):
     """A genome has no neighbour under the mutations of its space."""
 
 
+def nearest(word: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word nearest to a mistyped one, whatever their case; None where none is near."""
+    by_lower = {name.lower(): name for name in sorted(allowed)}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None
+
+
 def suggest(word: str, allowed: Iterable[str]) -> str:
     """ ", did you mean 'x'?" for a near miss, and what is allowed; for the end of an error message."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
+    near = nearest(word, names)
+    hint = f", did you mean {near!r}?" if near else ";"
     return f"{hint} allowed: {', '.join(names) or 'none'}"

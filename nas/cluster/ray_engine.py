@@ -330,7 +330,10 @@ def _init(address: str | None, user_modules: Sequence[str]) -> bool:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
         if callable(handler) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # which Ray replaces by one that prints a stack
-    except OSError as error:  # Ray's are ConnectionErrors
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # Ray's are ConnectionErrors, and ValueErrors of a malformed address
         if address is None:
             raise
         raise InvalidInput(f"no Ray cluster answers at {address}: {one_line(str(error))}") from error

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nas.result import Result, load, merits
+from nas.result import Result, load
 from nas.store import RunDir
 from nas.types import JSON, InvalidInput
 
@@ -18,7 +18,7 @@ def ranking(result: Result, top: int | None = None) -> list[JSON]:
     metrics = dict.fromkeys([*(objective.metric for objective in result.config.objectives), *SHOWN_COSTS])
     rows: list[JSON] = []
     for place, trial in enumerate(result.ranking()[:top], start=1):
-        values = merits(trial)
+        values = trial.merits
         row: JSON = {"rank": place, "trial": trial.id, **{key: values.get(key) for key in metrics}}
         rows.append({**row, "origin": trial.proposal.origin, "genome": trial.proposal.genome.text})
     return rows
@@ -43,7 +43,7 @@ def status(result: Result) -> JSON:
         "running": len(result.running) if driver else 0,
         "metric": aim.metric,
         "direction": aim.direction,
-        "best": merits(best[0]).get(aim.metric) if best else None,
+        "best": best[0].merits.get(aim.metric) if best else None,
         "best_trial": best[0].id if best else None,
         "best_genome": best[0].proposal.genome.text if best else None,
         "confirmed": [

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from nas.config import Config
 from nas.report.data import duration, first_line, number, short
-from nas.result import merits
 from nas.store import Amended, Concluded, Confirmed, Opened
 from nas.store.records import Record
 from nas.types import Ended, Measured, Proposal, Proposed, Trial, standing
@@ -128,7 +127,7 @@ class Progress:
         """One ended trial in a line."""
         if trial.status == "failed":
             return f"trial {trial.id} failed: {first_line(trial.error)} ({trial.proposal.origin})"
-        value = number(merits(trial).get(self.aim.metric))
+        value = number(trial.merits.get(self.aim.metric))
         cost = short(trial.cost.get("parameters"))
         return (
             f"trial {trial.id} {trial.status}: {self.aim.metric} {value}, {cost} parameters, "
@@ -136,7 +135,7 @@ class Progress:
         )
 
     def tail(self) -> str:
-        best = "" if self.best is None else f"; best {number(merits(self.best).get(self.aim.metric))}"
+        best = "" if self.best is None else f"; best {number(self.best.merits.get(self.aim.metric))}"
         left = self.left()
         return best + ("" if left is None else f"; {duration(left)} left")
 
@@ -163,7 +162,7 @@ class Progress:
         elif left is not None:
             parts.append(f"{duration(left)} left")
         if self.best is not None:
-            value = number(merits(self.best).get(self.aim.metric))
+            value = number(self.best.merits.get(self.aim.metric))
             parts.insert(
                 0, f"best {self.aim.metric} {value} (trial {self.best.id}, {self.best.proposal.origin})"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +26,7 @@ TRIES = 100
 """How often a genome is drawn again because its network was proposed before."""
 
 
-class HistoryStrategy:
+class HistoryStrategy(ABC):
     """A strategy whose whole state is the list of events that it was told.
 
     Subclasses give `propose`. Proposal k draws from `default_rng([seed, k])`; every trial trains on the seed of
@@ -62,9 +63,9 @@ class HistoryStrategy:
             asked.append(proposal)
         return asked
 
+    @abstractmethod
     def propose(self, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
         """Proposal number k, of a network whose digest is not taken."""
-        raise NotImplementedError
 
     def tell(self, event: Event) -> None:
         """Takes the next event of the log.

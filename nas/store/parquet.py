@@ -60,7 +60,7 @@ def trials_table(trials: Iterable[Trial], objectives: Sequence[Objective] = ()) 
     named like another column is prefixed with "metric_".
     """
     trials = list(trials)
-    measured = [{**trial.cost, **trial.metrics} for trial in trials]
+    measured = [trial.merits for trial in trials]
     names = dict.fromkeys(
         [
             *(objective.metric for objective in objectives),

@@ -269,3 +269,10 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.strip() == "0.1.0"
+
+
+def test_a_malformed_cluster_address_is_an_input_error(capsys, campaign_file, tmp_path):
+    file = campaign_file(**{"workers.engine": '"ray"'})
+    code, _, err = call(capsys, "run", file, "--dir", tmp_path / "run", "--address", "nonsense")
+    assert code == 2
+    assert "no Ray cluster answers at nonsense" in err
