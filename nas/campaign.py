@@ -9,12 +9,23 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nas.config import Config
+from nas.config import Amendment, Config
 from nas.result import Result
 from nas.setup import Setup, configure, make_engine, prepare, user_folders
 from nas.store import Amended, Concluded, Confirmed, Journal, Opened, RunDir, versions
 from nas.store.records import Record
-from nas.types import Ended, Engine, Event, Finished, Measured, Measurement, Proposal, Proposed, Trial
+from nas.types import (
+    Ended,
+    Engine,
+    Event,
+    Finished,
+    InvalidInput,
+    Measured,
+    Measurement,
+    Proposal,
+    Proposed,
+    Trial,
+)
 from spaces import InvalidGenome
 
 Observe = Callable[[Record, bool], None]
@@ -50,7 +61,8 @@ def run(
         KeyboardInterrupt: as it came; all that had finished is in the folder, and the same call goes on.
     """
     setup = prepare(configure(campaign, workers=workers, engine=engine))
-    return execute(setup, dir or Path("runs") / setup.config.name, address=address, observe=observe)
+    folder = Path("runs") / setup.config.name if dir is None else dir
+    return execute(setup, folder, address=address, observe=observe)
 
 
 def execute(
@@ -64,12 +76,12 @@ def execute(
     run_dir, amendments = RunDir.create_or_open(dir, setup.config, setup.data, user_folders(setup.config))
     with run_dir.journal() as journal:
         loop = _Campaign(setup, run_dir, journal, observe)
-        # A driver that was killed between the two has logged them already.
-        new = [Amended(change.key, change.old, change.new) for change in amendments]
-        loop.log([change for change in new if change not in journal.records], sync=True)
-        if amendments:
-            run_dir.freeze(setup.config)
-        return loop.run(address)
+        try:
+            return loop.run(address, amendments)
+        except InvalidInput:
+            if not loop.records:
+                run_dir.remove()
+            raise
 
 
 class _Campaign:
@@ -95,18 +107,29 @@ class _Campaign:
         for record in journal.records:
             self._take(record, replayed=True)
 
-    def run(self, address: str | None) -> Result:
+    def run(self, address: str | None, amendments: Sequence[Amendment]) -> Result:
         """Goes on until the budget is spent and the best is confirmed."""
         try:
-            if not self._is_over():
-                self._run(address)
+            if self._is_over():
+                self._amend(amendments)
+            else:
+                self._run(address, amendments)
         finally:
             self._write_table()
         return self.result
 
-    def _run(self, address: str | None) -> None:
+    def _amend(self, amendments: Sequence[Amendment]) -> None:
+        """Logs what changes, and then freezes it: a driver that was killed between the two has logged it already."""
+        new = [Amended(change.key, change.old, change.new) for change in amendments]
+        self.log([change for change in new if change not in self.journal.records], sync=True)
+        if amendments:
+            self.run_dir.freeze(self.config)
+
+    def _run(self, address: str | None, amendments: Sequence[Amendment]) -> None:
+        # First, so that what the workers cannot be had with is not kept.
         engine = make_engine(self.setup, self._report, self.run_dir.path / "trials", address)
         try:
+            self._amend(amendments)
             name = self.config.workers.engine
             self.log([Opened(time.time(), versions(), engine.workers, name, os.getpid())], sync=True)
             exhausted = self._search(engine)

@@ -6,23 +6,18 @@ Imports neither torch nor ray; pydantic only when something is validated.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import json
 import math
 import re
-import sys
 import tomllib
-import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt
 
+from nas.options import call_options, refuse, shown
 from nas.types import JSON, Fidelity, InvalidInput, Objective
-from spaces.errors import nearest
 
 GROWING = ("budget.trials", "budget.seconds", "workers.count")
 """The keys that may change, to more, when a campaign goes on in its folder."""
@@ -109,8 +104,9 @@ def load(path: str | Path) -> Config:
     Raises:
         InvalidInput: no such file, no TOML, or a key that is unknown, missing, of a wrong type or range.
     """
+    path = Path(path)
     try:
-        return parse(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read as a campaign file: {error.strerror}") from error
     except InvalidInput as error:
@@ -126,7 +122,7 @@ def parse(mapping: Mapping[str, Any]) -> Config:
         InvalidInput: a key that is unknown, missing, of a wrong type or out of range.
     """
     if not isinstance(mapping, Mapping):
-        _refuse("the configuration", mapping, "a table")
+        refuse("the configuration", mapping, "a table")
     return _config(**call_options(_config, _plain(mapping, ""), where=""))
 
 
@@ -165,97 +161,6 @@ def amend(frozen: Config, wanted: Config) -> list[Amendment]:
     return [Amendment(key, old[key], new[key]) for key in differing]
 
 
-def call_options(
-    target: Callable[..., Any],
-    options: Mapping[str, Any],
-    where: str,
-    given: Collection[str] = (),
-    beside: Collection[str] = (),
-) -> dict[str, Any]:
-    """The keyword arguments for `target` that `options` say, checked by its annotations, defaults filled in.
-
-    Values are plain data, as TOML and JSON hold them, and are not converted: "3" and true are no integers,
-    but an integer is a number, and a list becomes a tuple or set where one is annotated.
-
-    `where` is the section that the options stand in, for the errors; `given` names the parameters of `target`
-    that the caller passes itself, so that users may not; `beside` names keys of the section that the caller
-    has taken out and the errors should tell of.
-
-    Raises:
-        InvalidInput: an option that is unknown, missing, of a wrong type or out of range.
-    """
-    parameters = {
-        name: p
-        for name, p in inspect.signature(target).parameters.items()
-        if name not in given and p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)
-    }
-    named = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-    prefix = f"{where}." if where else ""
-    for name in options:
-        if name not in named and len(named) == len(parameters):
-            allowed = [*beside, *named]
-            hint, known = suggest(name, allowed, prefix), ", ".join(allowed) or "none"
-            raise InvalidInput(f"unknown key '{prefix}{name}', {hint}allowed: {known}")
-    resolved = dict(options)
-    for name, parameter in named.items():
-        if name in options:
-            annotation = _evaluate(parameter.annotation, target)
-            resolved[name] = _validated(options[name], annotation, f"{prefix}{name}")
-        elif parameter.default is not parameter.empty:
-            resolved[name] = parameter.default
-        else:
-            expected = _describe(_evaluate(parameter.annotation, target))
-            raise InvalidInput(f"missing key '{prefix}{name}', it must be {expected}")
-    return resolved
-
-
-def resolve(name: str, table: Mapping[str, str], what: str) -> Any:
-    """The object that `name` stands for: a short name in `table`, or a user's own "package.module:attribute".
-
-    `table` holds a "package.module:attribute" for each short name; the errors call the thing `what`.
-
-    Raises:
-        InvalidInput: an unknown short name, a module that cannot be imported, or an attribute it lacks.
-    """
-    module_name, colon, attribute = table.get(name, name).partition(":")
-    if not colon:
-        raise InvalidInput(
-            f"unknown {what} '{name}', {suggest(name, table)}allowed: {', '.join(sorted(table))}, "
-            "or 'package.module:attribute' for your own"
-        )
-    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
-        raise InvalidInput(f"{what} '{name}' is not written like 'package.module:attribute'")
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            reason = f"no module '{error.name}' is installed, beside the campaign file, or in {Path.cwd()}"
-        raise InvalidInput(f"{what} '{name}' cannot be imported: {reason}") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise InvalidInput(
-            f"{what} '{name}': module '{module_name}' has no '{attribute}', {suggest(attribute, public)}"
-            f"it is read from {getattr(module, '__file__', None) or 'a namespace package'}"
-        ) from None
-
-
-def importable(folder: str | Path) -> None:
-    """Lets `resolve` find a user's own modules in `folder`; behind the installed ones, so it shadows none."""
-    entry = str(Path(folder).resolve())
-    if entry not in sys.path:
-        sys.path.append(entry)
-    importlib.invalidate_caches()
-
-
-def suggest(word: str, allowed: Collection[str], prefix: str = "") -> str:
-    """`"did you mean 'x'? "` with the allowed word nearest to a mistyped one, or "" where none is near."""
-    near = nearest(word, allowed)
-    return f"did you mean '{prefix}{near}'? " if near else ""
-
-
 def _config(
     name: str,
     space: Table,
@@ -270,9 +175,9 @@ def _config(
 ) -> Config:
     """Builds the configuration; the signature is the top level of the campaign file."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        _refuse("name", name, "letters, digits, '-', '_' and '.', because it names a folder")
+        refuse("name", name, "letters, digits, '-', '_' and '.', because it names a folder")
     if not objectives:
-        _refuse("objectives", objectives, "a list of one table or more")
+        refuse("objectives", objectives, "a list of one table or more")
     spent = Budget(**call_options(Budget, budget, "budget"))
     units = [unit for unit in ("steps", "tokens", "epochs") if getattr(spent, unit) is not None]
     if len(units) != 1:
@@ -306,7 +211,7 @@ def _objectives(tables: list[Table]) -> tuple[Objective, ...]:
         # A metric may be both optimised and bounded, and bounded from both sides.
         limit = () if objective.bound is None else (objective.direction,)
         if (first := seen.setdefault((objective.metric, *limit), i)) != i:
-            said = f"'objectives[{i}].metric' is {_json(objective.metric)}, as in 'objectives[{first}]'"
+            said = f"'objectives[{i}].metric' is {shown(objective.metric)}, as in 'objectives[{first}]'"
             raise InvalidInput(f"{said}: a metric is one objective")
         objectives.append(objective)
     if all(objective.bound is not None for objective in objectives):
@@ -326,11 +231,11 @@ def _plain(value: Any, key: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{key}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        _refuse(key, value, "a finite number")
+        refuse(key, value, "a finite number")
     if isinstance(value, int) and abs(value) > LARGEST:
-        _refuse(key, value, f"an integer of at most {LARGEST}")
+        refuse(key, value, f"an integer of at most {LARGEST}")
     if not isinstance(value, str | int | float | None):
-        _refuse(key, value, "a string, number, boolean, list or table")
+        refuse(key, value, "a string, number, boolean, list or table")
     return value
 
 
@@ -351,67 +256,4 @@ def _grows(key: str, old: float, new: float) -> bool:
 
 
 def _said(flat: Mapping[str, Any], key: str) -> str:
-    return _json(flat[key]) if key in flat else "left out"
-
-
-def _evaluate(annotation: Any, target: Callable[..., Any]) -> Any:
-    """The type that an annotation says, also where `from __future__ import annotations` left it a string."""
-    if not isinstance(annotation, str):
-        return Any if annotation is inspect.Parameter.empty else annotation
-    names: dict[str, Any] = {}
-    # A dataclass has parameters from the modules of all its bases.
-    for owner in reversed(target.__mro__) if isinstance(target, type) else [target]:
-        names |= vars(sys.modules[owner.__module__])
-    try:
-        return eval(annotation, names)
-    except NameError as error:
-        hint = "the types of options must be imported at run time"
-        raise InvalidInput(f"the options of '{target.__name__}' cannot be read: {error}; {hint}") from error
-
-
-def _validated(value: Any, annotation: Any, key: str) -> Any:
-    if annotation is Any:
-        return value
-    from pydantic import PydanticUserError, TypeAdapter, ValidationError
-
-    try:
-        # Through JSON, because strict validation of Python values refuses a list for a tuple.
-        return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError):
-        _refuse(key, value, _describe(annotation))
-    except PydanticUserError:
-        raise InvalidInput(f"'{key}' cannot be set here: it takes a {_describe(annotation)} object") from None
-
-
-def _describe(annotation: Any) -> str:
-    """An annotation in words, e.g. "an integer >= 1". None goes unsaid: a key is left out instead."""
-    words = {int: "an integer", float: "a number", str: "a string", bool: "true or false", dict: "a table"}
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _describe(arguments[0]) + " and".join(map(_limit, arguments[1:]))
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(argument) for argument in arguments if argument is not types.NoneType)
-    if origin is Literal:
-        return " or ".join(map(_json, arguments))
-    if origin is tuple and arguments[-1] is not Ellipsis:
-        return f"a list of {len(arguments)}: {', '.join(map(_describe, arguments))}"
-    if origin in (list, tuple, Sequence, set, frozenset):
-        return f"a list, each item {_describe(arguments[0])}"
-    return words.get(origin or annotation) or str(getattr(annotation, "__name__", annotation))
-
-
-def _limit(limit: Any) -> str:
-    for kind, attribute, sign in ((Ge, "ge", ">="), (Gt, "gt", ">"), (Le, "le", "<="), (Lt, "lt", "<")):
-        if isinstance(limit, kind):
-            return f" {sign} {getattr(limit, attribute)}"
-    return f" with {limit}"
-
-
-def _refuse(key: str, value: Any, expected: str) -> NoReturn:
-    raise InvalidInput(f"'{key}' must be {expected}, got {_json(value)}") from None
-
-
-def _json(value: Any) -> str:
-    """A value as it stands in a campaign file, cut to a readable length."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shown(flat[key]) if key in flat else "left out"

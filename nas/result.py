@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.config import Config
+from nas.display import html_table, number, ranking_cells, ranking_rows
 from nas.store import Concluded, Confirmed, RunDir
 from nas.store.records import Record
 from nas.types import Ended, Objective, Proposal, Proposed, Trial, standing
@@ -50,6 +52,24 @@ class Result:
         conclusions = [r for r in records[trials[-1] if trials else 0 :] if isinstance(r, Concluded)]
         self.conclusion: Concluded | None = conclusions[-1] if conclusions else None
         self._confirmed = [r for r in records if isinstance(r, Confirmed)]
+
+    def __repr__(self) -> str:
+        return f"<Result {self._headline()}>"
+
+    def _repr_html_(self) -> str:
+        """The standing and the best ten, for a notebook."""
+        said = f"<p>{escape(self._headline())}</p>"
+        best = ranking_rows(self.config.objectives, self.ranking()[:10])
+        return f"{said}\n{html_table(*ranking_cells(best))}" if best else said
+
+    def _headline(self) -> str:
+        """Name, progress and best in a line, as of when this was read."""
+        ended, asked = len(self.trials), self.config.budget.trials
+        said = f"{self.config.name}: {'finished' if self.conclusion else 'not finished'}, {ended} of {asked} trials"
+        if not self.done:
+            return f"{said}, none done"
+        best, metric = self.best(), self.aims[0].metric
+        return f"{said}, best {metric} {number(best.merits.get(metric))} (trial {best.id})"
 
     @property
     def aims(self) -> tuple[Objective, ...]:

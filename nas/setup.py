@@ -16,10 +16,12 @@ from annotated_types import Ge
 
 import nas.search as search
 import predictors
-from nas.config import Config, Section, call_options, importable, load, parse, resolve, to_dict
+from nas.config import Config, Section, load, parse, to_dict
+from nas.options import call_options
 from nas.types import JSON, Engine, Evaluator, InvalidInput, OnReport, Proposal, Strategy
 from spaces import SPACES, Grammar, GrammarSpace, InvalidGrammar, InvalidSpace, Space, suggest
 from spaces.blocks.costs import Cost
+from spaces.lookup import importable, resolve
 
 PLAN_DRAWS = 4
 """How many genomes a plan is estimated from."""
@@ -98,7 +100,7 @@ def prepare(config: Config) -> Setup:
     from nas.training.recipe import Recipe
     from nas.training.tasks import TASKS
 
-    task_type = resolve(config.task.name, TASKS, "task")
+    task_type = resolve(config.task.name, TASKS, "task", InvalidInput)
     task_options = call_options(task_type, config.task.options, "task")
     task = _make("task", config.task.name, lambda: task_type(**task_options))
     _demand(
@@ -156,8 +158,6 @@ def _make(what: str, name: str, make: Callable[[], Any]) -> Any:
         return make()
     except InvalidInput:
         raise
-    except (InvalidSpace, InvalidGrammar, predictors.InvalidPredictor) as error:
-        raise InvalidInput(str(error)) from error
     except Exception as error:
         if ":" not in name:
             raise
@@ -172,7 +172,7 @@ def _demand(what: str, name: str, made: Any, wanted: tuple[str, ...]) -> None:
 
 def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
     """The space of a campaign, bound to what its task reads and predicts, and its options in full."""
-    found = resolve(section.name, SPACES, "space")
+    found = resolve(section.name, SPACES, "space", InvalidInput)
     factory = GrammarSpace if isinstance(found, Grammar) else found
     if not callable(factory):
         raise InvalidInput(
@@ -257,10 +257,11 @@ def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | 
     spec, seconds = setup.config.workers, setup.config.budget.seconds
     if spec.engine == "serial":
         from nas.cluster.serial import SerialEngine
+        from nas.training.evaluator import usable_device
 
         if address is not None:
             raise InvalidInput(f"--address {address} is of a Ray cluster, but 'workers.engine' is \"serial\"")
-        device = "cuda" if spec.gpus else "cpu"
+        device = usable_device(spec.gpus)
         return SerialEngine(setup.evaluator, seconds, on_report, device=device, folder=folder.resolve())
     from nas.cluster.ray_engine import RayEngine
 

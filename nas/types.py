@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from spaces.errors import InvalidInput as InvalidInput
+
 if TYPE_CHECKING:
     from spaces.genome import Genome
 
@@ -18,10 +20,6 @@ Status = Literal["done", "failed", "stopped", "dropped"]
 
 Split = Literal["valid", "test"]
 """The held-out data: search selects on "valid"; "test" is measured only to report what was selected."""
-
-
-class InvalidInput(ValueError):
-    """What the user gave cannot be used; the message names the place, the value and what is allowed."""
 
 
 class Finished(Exception):

@@ -6,12 +6,10 @@ first fit.
 
 from __future__ import annotations
 
-import importlib
-
 from predictors.acquisition import expected_improvement
 from predictors.types import Context, InvalidPredictor, Prediction, Predictor
 from spaces import Space
-from spaces.errors import suggest
+from spaces.lookup import resolve
 
 PREDICTORS = {"trees": "predictors.trees:Trees"}
 """The predictors known by name, and where they are."""
@@ -28,20 +26,7 @@ def load(name: str, *, space: Space, seed: int = 0) -> Predictor:
     Raises:
         InvalidPredictor: the name is unknown or does not lead to a predictor, or the space does not suit it.
     """
-    module_name, colon, attribute = PREDICTORS.get(name, name).partition(":")
-    if not (colon and module_name and attribute):
-        raise InvalidPredictor(
-            f"unknown predictor {name!r}{suggest(name, PREDICTORS)}, or 'package.module:attribute'"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise InvalidPredictor(f"predictor {name!r}: cannot import {module_name!r} ({error})") from error
-    make = getattr(module, attribute, None)
-    if make is None:
-        raise InvalidPredictor(
-            f"predictor {name!r}: {module_name!r} has no {attribute!r}{suggest(attribute, vars(module))}"
-        )
+    make = resolve(name, PREDICTORS, "predictor", InvalidPredictor)
     return make(space=space, seed=seed)
 
 

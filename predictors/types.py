@@ -9,12 +9,13 @@ from typing import Protocol, Self
 import numpy as np
 
 from spaces import Genome
+from spaces.errors import InvalidInput
 
 Context = Mapping[str, np.ndarray]
 """What else is known of each item, such as the fidelity it was measured at: numbers by name, [n] each."""
 
 
-class InvalidPredictor(ValueError):
+class InvalidPredictor(InvalidInput):
     """A predictor that does not exist or is used as it cannot be: what, and what is allowed."""
 
 
@@ -41,7 +42,9 @@ class Predictor(Protocol):
 
     best: float
 
-    def fit(self, items: Sequence[Genome], y: np.ndarray, context: Context | None = None) -> Self:
+    def fit(
+        self, items: Sequence[Genome], y: np.ndarray | Sequence[float], context: Context | None = None
+    ) -> Self:
         """Learns losses y, [n], lower is better; NaN: training diverged. Forgets what it was fitted to before.
 
         Raises:

@@ -6,15 +6,19 @@ import difflib
 from collections.abc import Iterable
 
 
-class InvalidGenome(ValueError):
+class InvalidInput(ValueError):
+    """What the user gave cannot be used; the message names the place, the value and what is allowed."""
+
+
+class InvalidGenome(InvalidInput):
     """A genome that its space does not contain: where, what was found, what is allowed."""
 
 
-class InvalidGrammar(ValueError):
+class InvalidGrammar(InvalidInput):
     """A grammar that cannot work: the production or nonterminal, and why."""
 
 
-class InvalidSpace(ValueError):
+class InvalidSpace(InvalidInput):
     """A space that does not exist or cannot be bound as asked: unknown name, impossible limit."""
 
 
@@ -29,9 +33,12 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     return by_lower[near[0]] if near else None
 
 
-def suggest(word: str, allowed: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for a near miss, and what is allowed; for the end of an error message."""
-    names = sorted(allowed)
-    near = nearest(word, names)
-    hint = f", did you mean {near!r}?" if near else ";"
-    return f"{hint} allowed: {', '.join(names) or 'none'}"
+def suggest(word: str, allowed: Iterable[str], prefix: str = "") -> str:
+    """The end of a message about a mistyped word: ", did you mean 'x'? allowed: x, y", or "; allowed: x, y".
+
+    `prefix` is what stands before the words where they are written, such as the table of a key.
+    """
+    words = list(allowed)
+    near = nearest(word, words)
+    hint = f", did you mean {prefix + near!r}?" if near else ";"
+    return f"{hint} allowed: {', '.join(words) or 'none'}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from html import escape
 from typing import Protocol
 
 from spaces.errors import InvalidGenome
@@ -63,6 +64,17 @@ class Genome:
         return self._digest
 
     @property
+    def outline(self) -> str:
+        """The text as an indented tree, a production a line; the text itself where it is no term.
+
+        Where the text says `repeat=2`, the outline says ×2; nothing stands for ×1.
+        """
+        try:
+            return "\n".join(_outline(read(self.text)))
+        except InvalidGenome:
+            return self.text
+
+    @property
     def tree(self) -> Tree | None:
         """The derivation tree, where this process has derived or parsed it."""
         return self._tree
@@ -82,6 +94,10 @@ class Genome:
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The outline, for a notebook."""
+        return {"text/plain": self.outline, "text/html": f"<pre>{escape(self.outline)}</pre>"}
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return Genome.restore, (self.text, self.digest)
@@ -188,6 +204,34 @@ class _Reader:
             return token
         found = "the end of the text" if kind == "end" else repr(token)
         raise InvalidGenome(f"expected a value at position {position}, found {found}")
+
+
+def _outline(term: Term) -> list[str]:
+    """The lines of a term: its name and choices, and below it what its fields hold."""
+    lines = [_headline(term)]
+    children = _children(term)
+    for label, child in children:
+        mark, rest = ("└─ ", "   ") if child is children[-1][1] else ("├─ ", "│  ")
+        first, *others = _outline(child)
+        lines += [f"{mark}{label}{first}", *(rest + line for line in others)]
+    return lines
+
+
+def _headline(term: Term) -> str:
+    choices = {key: value for key, value in term.fields.items() if isinstance(value, str)}
+    repeat = choices.pop("repeat", "1")
+    times = "" if repeat == "1" else f" ×{repeat}"
+    return f"{term.name}{times}  {' '.join(f'{key}={value}' for key, value in choices.items())}".rstrip()
+
+
+def _children(term: Term) -> list[tuple[str, Term]]:
+    """What the fields of a term hold, labelled where there is more than one such field."""
+    fields = {key: value for key, value in term.fields.items() if not isinstance(value, str)}
+    children = []
+    for key, value in fields.items():
+        label = f"{key}: " if len(fields) > 1 else ""
+        children += [(label, child) for child in (value if isinstance(value, list) else [value])]
+    return children
 
 
 def shorten(text: str, around: int = 0, width: int = 60) -> str:

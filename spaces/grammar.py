@@ -331,14 +331,14 @@ class Grammar:
         known = {n for p in self.productions.values() for n in p.nonterminals}
         if self.start not in known:
             raise InvalidGrammar(
-                f"{place}: no production derives the start symbol {self.start!r}{suggest(self.start, known)}"
+                f"{place}: no production derives the start symbol {self.start!r}{suggest(self.start, sorted(known))}"
             )
         for production in self.productions.values():
             for key, part in production.children.items():
                 if part.nonterminal not in known:
                     raise InvalidGrammar(
                         f"{place}, production {production.name!r}: field {key!r} derives {part.nonterminal!r}, "
-                        f"which has no production{suggest(part.nonterminal, known)}"
+                        f"which has no production{suggest(part.nonterminal, sorted(known))}"
                     )
         reached, front = {self.start}, [self.start]
         while front:

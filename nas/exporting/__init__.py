@@ -50,8 +50,8 @@ def export(
         metrics: what is known of the model, for `config.json`.
 
     Raises:
-        InvalidInput: the form is unknown, the folder is in use, a package is missing, the model is not of this
-            genome, or one of its blocks cannot be exported.
+        InvalidInput: the form is unknown, the folder is in use or cannot be written, a package is missing, the model
+            is not of this genome, or one of its blocks cannot be exported.
         ExportFailed: a check fails.
     """
     out = Path(out)
@@ -74,11 +74,19 @@ def export(
 
 
 def check_free(out: Path, to: str, genome: Genome) -> None:
-    """Raises InvalidInput unless the form can be made here, and the folder is new, empty, or the same export."""
+    """Raises InvalidInput unless the form can be made here, and the folder is new, empty, or the same export.
+
+    A new or empty one has to be writable, which is tried: it may be a long training until it is written.
+    """
     if to not in EXPORTERS:
         raise InvalidInput(f"unknown form of export {to!r}{suggest(to, EXPORTERS)}")
     require(to)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        place = next(path for path in (out, *out.absolute().parents) if path.exists())
+        try:
+            tempfile.TemporaryDirectory(dir=place).cleanup()
+        except OSError as error:
+            raise InvalidInput(f"{out}: cannot be written: {error.strerror}") from error
         return
     found = "is no export"
     if (out / CONFIG).is_file():

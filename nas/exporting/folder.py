@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nas.types import InvalidInput
 from spaces import Genome, Space
+from spaces.io import TokenIO
 
 CONFIG, REFERENCE = "config.json", "reference.safetensors"
 BATCH, POSITIONS = 3, 16
@@ -49,8 +50,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder} holds no export: its {CONFIG} cannot be read ({error})") from error
-    if not isinstance(config, dict) or not {"form", "architecture", "files"} <= config.keys():
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"{folder} holds no export: its {CONFIG} cannot be read: {reason}") from error
+    kinds = {"form": str, "architecture": str, "files": dict}
+    if not isinstance(config, dict) or not all(isinstance(config.get(key), kinds[key]) for key in kinds):
         raise InvalidInput(f"{folder} holds no export: its {CONFIG} was written by something else")
     return config
 
@@ -72,6 +75,7 @@ def write_reference(folder: Path, space: Space, model: nn.Module) -> None:
     """
     from safetensors.torch import save_file
 
+    assert isinstance(space.io, TokenIO), "only tasks over tokens train models"
     generator = torch.Generator().manual_seed(0)
     positions_P = torch.linspace(0, space.context - 1, min(POSITIONS, space.context)).long()
     shaken = [_shaken(model, generator) for _ in range(SHAKEN)]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from torch import nn
 
-from nas.config import importable
 from nas.exporting import check_free, export
 from nas.exporting.verify import Check
 from nas.result import Result
@@ -18,6 +17,7 @@ from nas.setup import Setup, prepare
 from nas.store import RunDir
 from nas.training.evaluator import TrainingEvaluator, load_weights
 from nas.types import Context, Diverged, InvalidInput, Trial
+from spaces.lookup import importable
 
 
 def export_trial(result: Result, to: str, out: str | Path, trial: int | None = None) -> list[Check]:

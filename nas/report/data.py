@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from nas.display import ranking_rows
 from nas.result import Result, load
 from nas.store import RunDir
 from nas.types import JSON, InvalidInput
 
-SHOWN_COSTS = ("parameters", "flops_per_token", "state_bytes")
-
 
 def ranking(result: Result, top: int | None = None) -> list[JSON]:
     """The done trials, best first: the objectives, the cost, where they came from, and their text."""
-    metrics = dict.fromkeys([*(objective.metric for objective in result.config.objectives), *SHOWN_COSTS])
-    rows: list[JSON] = []
-    for place, trial in enumerate(result.ranking()[:top], start=1):
-        values = trial.merits
-        row: JSON = {"rank": place, "trial": trial.id, **{key: values.get(key) for key in metrics}}
-        rows.append({**row, "origin": trial.proposal.origin, "genome": trial.proposal.genome.text})
-    return rows
+    return ranking_rows(result.config.objectives, result.ranking()[:top])
 
 
 def status(result: Result) -> JSON:
@@ -90,38 +82,3 @@ def runs(folder: str | Path) -> list[JSON]:
         log = path / "events.jsonl"
         found.append((log.stat().st_mtime if log.exists() else config.stat().st_mtime, row))
     return [row for _, row in sorted(found, key=lambda item: -item[0])]
-
-
-def short(number: float | None) -> str:
-    """A count with three digits and k, M or G."""
-    if number is None:
-        return "-"
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= limit:
-            return f"{number / limit:.3g}{unit}"
-    return f"{number:.3g}"
-
-
-def size(number: float | None) -> str:
-    """Bytes with three digits and a binary unit."""
-    if number is None:
-        return "-"
-    for limit, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if abs(number) >= limit:
-            return f"{number / limit:.3g} {unit}"
-    return f"{number:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
-
-
-def number(value: Any) -> str:
-    """A metric as it is printed."""
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

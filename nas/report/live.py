@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.config import Config
-from nas.report.data import duration, first_line, number, short
+from nas.display import duration, number, short
+from nas.report.data import first_line
 from nas.store import Amended, Concluded, Confirmed, Opened
 from nas.store.records import Record
 from nas.types import Ended, Measured, Proposal, Proposed, Trial, standing

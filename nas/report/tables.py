@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from textwrap import indent
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nas.report.data import failures, first_line, number, ranking, short, size, status
+from nas.display import number, ranking_cells
+from nas.report.data import failures, first_line, ranking, status
 from nas.result import Result
 from nas.types import JSON
 
 WIDTH = 110
 """Columns where the output is no terminal."""
-
-_HEADS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "parameters": ("parameters", short),
-    "flops_per_token": ("FLOPs/token", short),
-    "state_bytes": ("decode state", size),
-}
 
 
 def console(stderr: bool = False) -> Console:
@@ -32,18 +28,12 @@ def console(stderr: bool = False) -> Console:
 
 def ranking_table(result: Result, top: int = 10) -> Table:
     """The best trials with their objectives, costs and origins."""
-    rows = ranking(result, top)
+    heads, rows = ranking_cells(ranking(result, top))
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    columns = [key for key in (rows[0] if rows else ()) if key not in ("rank", "trial", "origin", "genome")]
-    table.add_column("#", justify="right")
-    table.add_column("trial", justify="right")
-    for key in columns:
-        table.add_column(_HEADS.get(key, (key,))[0], justify="right")
-    table.add_column("origin")
-    for row in rows:
-        cells = [_HEADS[key][1](row[key]) if key in _HEADS else number(row[key]) for key in columns]
-        style = "bold green" if row["rank"] == 1 else None
-        table.add_row(str(row["rank"]), str(row["trial"]), *cells, row["origin"], style=style)
+    for head in heads:
+        table.add_column(head, justify="left" if head == heads[-1] else "right")
+    for i, row in enumerate(rows):
+        table.add_row(*row, style="bold green" if i == 0 else None)
     return table
 
 
@@ -93,7 +83,10 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
         return
     out.print(ranking_table(result, top))
     out.print()
-    out.print(Text.assemble(("Best genome  ", "bold"), result.best().proposal.genome.text), soft_wrap=True)
+    best = result.best().proposal.genome
+    out.print(Text.assemble(("Best genome  ", "bold"), best.text), soft_wrap=True)
+    if "\n" in best.outline and not out.options.ascii_only:
+        out.print(Text(f"\n{indent(best.outline, '  ')}\n"), soft_wrap=True)
     for line in conclusion_lines(result):
         out.print(line, soft_wrap=True)
 

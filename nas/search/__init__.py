@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from nas.config import call_options, resolve
+from nas.options import call_options
 from nas.search.screening import Screening
 from nas.types import Fidelity, InvalidInput, Objective, Strategy
 from spaces import Space
+from spaces.lookup import resolve
 
 STRATEGIES = {
     "random": "nas.search.random_search:RandomSearch",
@@ -27,7 +28,9 @@ def options(name: str, given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: the strategy or an option is unknown, or a value does not fit.
     """
-    return call_options(resolve(name, STRATEGIES, "strategy"), given, where="strategy", given=GIVEN)
+    return call_options(
+        resolve(name, STRATEGIES, "strategy", InvalidInput), given, where="strategy", given=GIVEN
+    )
 
 
 def load(
@@ -50,7 +53,7 @@ def load(
     Raises:
         InvalidInput: the strategy or an option is unknown, a value does not fit, or it cannot be screened.
     """
-    factory = resolve(name, STRATEGIES, "strategy")
+    factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
     chosen = call_options(factory, given, where="strategy", given=GIVEN)
     if screening is not None:
         if "screening" not in inspect.signature(factory).parameters:

@@ -29,15 +29,15 @@ class Journal:
     killed process or a power failure, is cut off; `repaired` is its length in bytes, 0 where there was none.
 
     Raises:
-        InvalidInput: another process has it open, the folder cannot be written in, or a line before the last
-            is damaged; then nothing is changed.
+        InvalidInput: another process has it open, the folder cannot be written in, or the log cannot be read or
+            is damaged before its last line; then nothing is changed.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock = Lock(self.path.with_name("lock"))
         try:
-            content = self.path.read_bytes() if self.path.exists() else b""
+            content = _content(self.path) if self.path.exists() else b""
             self._size = _whole(content)
             self.records: list[Record] = list(_records(self.path, content[: self._size]))
         except BaseException:
@@ -91,11 +91,15 @@ def read(path: str | Path) -> Iterator[Record]:
         InvalidInput: no such file, or a line before the last is damaged.
     """
     path = Path(path)
+    content = _content(path)
+    return _records(path, content[: _whole(content)])
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read as an event log: {error.strerror}") from error
-    return _records(path, content[: _whole(content)])
 
 
 def _line(record: Record) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,6 @@ def _list_of(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("element", kind))
 
 
-_POINT = pa.struct([("step", pa.int64()), ("metrics", pa.map_(pa.string(), pa.float64()))])
-
 FIXED = pa.schema(
     [
         ("id", pa.int64()),
@@ -35,10 +33,9 @@ FIXED = pa.schema(
         ("fidelity_unit", pa.string()),
         ("seed", pa.int64()),
         ("status", pa.string()),
-        ("notes", pa.map_(pa.string(), pa.float64())),
     ]
 )
-"""The columns before those of the metrics and the cost."""
+"""The columns before those of the metrics, the cost and the notes."""
 
 LAST = pa.schema(
     [
@@ -46,39 +43,53 @@ LAST = pa.schema(
         ("duration", pa.float64()),
         ("worker", pa.string()),
         ("error", pa.string()),
-        ("curve", _list_of(_POINT)),
     ]
 )
-"""The columns after them; `duration` in seconds."""
+"""The columns after them, before `curve`; `duration` in seconds."""
 
 
 def trials_table(trials: Iterable[Trial], objectives: Sequence[Objective] = ()) -> pa.Table:
-    """One row a trial, in their order; one float64 column a metric and a part of the cost, null if missing.
+    """One row a trial, in their order; one float64 column a metric, a part of the cost and a note, null if missing.
 
     The objectives have a column even if no trial measured them, and stand in the schema's metadata as JSON,
     under "objectives". Where a metric is named like a part of the cost, the one column holds the metric; one
-    named like another column is prefixed with "metric_".
+    named like another column is prefixed with "metric_". Notes are prefixed with "note_". `curve` lists what a
+    trial reported while it ran: `step`, and the metrics beside it.
+
+    There are no maps: pandas shows them as lists of pairs, and not every reader of Parquet knows them.
     """
     trials = list(trials)
-    measured = [trial.merits for trial in trials]
-    names = dict.fromkeys(
-        [
-            *(objective.metric for objective in objectives),
-            *(name for trial in trials for name in trial.metrics),
-            *(name for trial in trials for name in trial.cost),
-        ]
-    )
-    taken = {*FIXED.names, *LAST.names}
-    columns = {name: f"metric_{name}" if name in taken else name for name in names}
-    rows = [
-        _row(trial) | {columns[name]: float(value) for name, value in values.items()}
-        for trial, values in zip(trials, measured, strict=True)
+    names = [
+        *(objective.metric for objective in objectives),
+        *(name for trial in trials for name in trial.metrics),
+        *(name for trial in trials for name in trial.cost),
     ]
+    notes = {name: f"note_{name}" for trial in trials for name in trial.proposal.notes}
+    columns = _columns(names, taken=[*FIXED.names, *notes.values(), *LAST.names, "curve"])
+    curve = _columns((n for t in trials for point in t.curve for n in point.metrics), taken=["step"])
+    rows = [
+        _row(trial)
+        | _renamed(trial.merits, columns)
+        | _renamed(trial.proposal.notes, notes)
+        | {"curve": [{"step": point.step, **_renamed(point.metrics, curve)} for point in trial.curve]}
+        for trial in trials
+    ]
+    numbers = [(column, pa.float64()) for column in [*columns.values(), *notes.values()]]
+    point = pa.struct([("step", pa.int64()), *((column, pa.float64()) for column in curve.values())])
     schema = pa.schema(
-        [*FIXED, *(pa.field(column, pa.float64()) for column in columns.values()), *LAST],
+        [*FIXED, *numbers, *LAST, ("curve", _list_of(point))],
         metadata={"objectives": json.dumps([asdict(objective) for objective in objectives])},
     )
     return pa.Table.from_pylist(rows, schema)
+
+
+def _columns(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """The column of each metric, prefixed where the name is taken."""
+    return {name: f"metric_{name}" if name in taken else name for name in names}
+
+
+def _renamed(values: Mapping[str, float], columns: Mapping[str, str]) -> dict[str, float]:
+    return {columns[name]: float(value) for name, value in values.items()}
 
 
 def write_trials(path: str | Path, trials: Iterable[Trial], objectives: Sequence[Objective] = ()) -> None:
@@ -125,13 +136,11 @@ def _row(trial: Trial) -> dict[str, object]:
         "fidelity_unit": proposal.fidelity.unit,
         "seed": proposal.seed,
         "status": trial.status,
-        "notes": list(proposal.notes.items()),
         # 0.0 is the default of a trial made by hand, which started at no known time.
         "started": datetime.fromtimestamp(trial.started, UTC) if trial.started else None,
         "duration": trial.duration,
         "worker": _text(trial.worker),
         "error": _text(trial.error),
-        "curve": [{"step": point.step, "metrics": list(point.metrics.items())} for point in trial.curve],
     }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -81,7 +82,8 @@ class RunDir:
         """
         run = cls(path)
         if not (run.path / "config.json").is_file():
-            what = "no config.json in it" if run.path.is_dir() else "no such folder"
+            what = "it is a file" if run.path.exists() else "no such folder"
+            what = "no config.json in it" if run.path.is_dir() else what
             raise InvalidInput(f"{path}: not the folder of a campaign: {what}")
         return run
 
@@ -112,6 +114,14 @@ class RunDir:
     def freeze(self, config: Config) -> None:
         """Makes `config` the configuration of the campaign; only for the process that holds its lock."""
         _write(self.path / "config.json", to_dict(config))
+
+    def remove(self) -> None:
+        """Takes the folder away again, of a campaign that could not begin; only for who holds its lock."""
+        for path in (self.path / "config.json", self.path / "versions.json", self.events, self.trials):
+            path.unlink(missing_ok=True)
+        (self.path / "lock").unlink(missing_ok=True)
+        with suppress(OSError):  # another driver is making it again
+            self.path.rmdir()
 
     def journal(self) -> Journal:
         """The event log, open for writing.
@@ -166,8 +176,11 @@ def _write(path: Path, data: JSON) -> None:
 
 def _read(path: Path) -> JSON:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InvalidInput(f"{path}: damaged, not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{path}: damaged, not a JSON object")
+    return data

@@ -1,6 +1,9 @@
+import sys
 import textwrap
 
 import pytest
+
+from nas.cli import main
 
 FILE = """
 name = "small"
@@ -65,3 +68,32 @@ def campaign_file(tmp_path, text_folder):
         return path
 
     return write
+
+
+def names(folder):
+    """All that lies in a folder, but for what Python keeps of modules."""
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return sorted(str(path.relative_to(folder)) for path in paths)
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """Runs a command that must be refused: its one line, after checking that it changed nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("own_module", None)
+
+    def call(*arguments):
+        before = names(tmp_path)
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # of the parser of arguments
+            code = end.code
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert err.endswith("\n")
+        assert len(err.splitlines()) == 1
+        assert names(tmp_path) == before
+        return err.removesuffix("\n").replace(str(tmp_path), "HERE")
+
+    return call

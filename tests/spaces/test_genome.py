@@ -68,7 +68,7 @@ def test_other_text_is_refused_or_read_but_never_crashes(text):
         (TEXT.replace("stack", "stak"), "the root: 'stak' is no model here, did you mean 'stack'?"),
         (
             TEXT.replace("heads=4", "heads=5", 1),
-            "layers[0].body.heads: 5 is not allowed; allowed: 1, 16, 2, 32, 4, 8",
+            "layers[0].body.heads: 5 is not allowed; allowed: 1, 2, 4, 8, 16, 32",
         ),
         (TEXT.replace("rope", "rop"), "layers[0].body.position: rop is not allowed, did you mean 'rope'?"),
         (

@@ -180,7 +180,7 @@ def test_choices_that_combine_in_too_many_ways_are_refused():
 @pytest.mark.parametrize(
     "limits, message",
     [
-        ({"parameters": 1000}, "no genome fits parameters <="),
+        ({"parameters": 1000}, "no genome fits parameters <= 1,000 (the least is 98,560)"),
         ({"parameters": 0}, "parameters = 0, but it must be an integer of at least 1"),
         ({"context": "long"}, "context = 'long', but it must be an integer"),
         ({"paramters": 5}, "has no limit 'paramters', did you mean 'parameters'?"),
@@ -196,7 +196,10 @@ def test_errors_of_limits(limits, message):
     "name, message",
     [
         ("hybird", "unknown space 'hybird', did you mean 'hybrid'?"),
-        ("no_such_module:space", "cannot import module 'no_such_module'"),
+        (
+            "no_such_module:space",
+            "space 'no_such_module:space' cannot be imported: no module 'no_such_module' is installed",
+        ),
         ("spaces.catalog.hybrid:hybird", "has no 'hybird', did you mean 'hybrid'?"),
         ("spaces:SPACES", "is a dict, but must be a Grammar"),
     ],
@@ -400,12 +403,16 @@ def test_a_known_model_that_cannot_fit_says_why():
         space.architecture("mamba2")
 
 
-def test_drawing_and_costing_import_no_torch_and_no_networkx():
+@pytest.mark.parametrize("name", spaces.SPACES)
+def test_drawing_and_costing_import_no_torch_and_no_networkx(name):
     code = (
         "import sys, numpy, spaces\n"
-        "space = spaces.load('hybrid')\n"
+        f"space = spaces.load({name!r})\n"
         "genome = space.mutate(space.sample(numpy.random.default_rng(0)), numpy.random.default_rng(1))\n"
-        "space.cost(genome), genome.digest, space.graph(genome), space.size, space.architecture('mamba-2')\n"
+        "space.cost(genome), genome.digest, space.graph(genome), space.size\n"
+        "genomes = [genome, *map(space.architecture, space.named)]\n"
+        "[(space.check(genome), space.parse(genome.text)) for genome in genomes]\n"
+        "if hasattr(space, 'rank'): [space.unrank(space.rank(genome)) for genome in genomes]\n"
         "print([name for name in ('torch', 'networkx', 'ray', 'rich') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

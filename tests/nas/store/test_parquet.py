@@ -40,8 +40,8 @@ def test_one_row_a_trial() -> None:
     table = trials_table([FULL])
     assert table.column_names == [
         *("id", "text", "digest", "parents", "origin", "resume_from"),
-        *("fidelity", "fidelity_amount", "fidelity_unit", "seed", "status", "notes"),
-        *("valid_bpb", "parameters", "flops_per_token"),
+        *("fidelity", "fidelity_amount", "fidelity_unit", "seed", "status"),
+        *("valid_bpb", "parameters", "flops_per_token", "note_tau"),
         *("started", "duration", "worker", "error", "curve"),
     ]
     assert table.to_pylist() == [
@@ -57,15 +57,15 @@ def test_one_row_a_trial() -> None:
             "fidelity_unit": "steps",
             "seed": 7,
             "status": "done",
-            "notes": [("tau", 0.5)],
             "valid_bpb": 1.5,
             "parameters": 12.0,
             "flops_per_token": 3.5e18,
+            "note_tau": 0.5,
             "started": datetime.fromtimestamp(1_700_000_000.25, UTC),
             "duration": 2.5,
             "worker": "w0",
             "error": None,
-            "curve": [{"step": 10, "metrics": [("valid_bpb", 2.5)]}, {"step": 20, "metrics": []}],
+            "curve": [{"step": 10, "valid_bpb": 2.5}, {"step": 20, "valid_bpb": None}],
         }
     ]
 
@@ -91,12 +91,15 @@ def test_objectives_have_columns_and_are_written_down() -> None:
 
 
 def test_names_that_collide() -> None:
-    table = trials_table(
-        [trial(0, {"parameters": 2, "seed": 9}, cost={"parameters": 1}), trial(1, cost={"parameters": 1})]
-    )
+    metrics = {"parameters": 2, "seed": 9, "note_tau": 3}
+    made = trial(0, metrics, cost={"parameters": 1}, curve=(Measurement(4, {"step": 1.0, "seed": 2.0}),))
+    table = trials_table([made, trial(1, cost={"parameters": 1})])
     assert table["parameters"].to_pylist() == [2.0, 1.0]
     assert table["metric_seed"].to_pylist() == [9.0, None]
     assert table["seed"].to_pylist() == [7, 7]
+    assert table["metric_note_tau"].to_pylist() == [3.0, None]
+    assert table["note_tau"].to_pylist() == [0.5, 0.5]
+    assert table["curve"].to_pylist() == [[{"step": 4, "metric_step": 1.0, "seed": 2.0}], []]
 
 
 def test_text_that_is_not_unicode() -> None:
@@ -148,5 +151,5 @@ def test_files_that_are_no_tables_of_trials(tmp_path: Path) -> None:
         read_trials(path)
     assert str(error.value) == (
         f"{path}: not a table of trials: no column text, digest, parents, origin, resume_from, fidelity, "
-        "fidelity_amount, fidelity_unit, seed, status, notes; it has id, x"
+        "fidelity_amount, fidelity_unit, seed, status; it has id, x"
     )

@@ -1,0 +1,155 @@
+"""`nas run`, `status` and `list`: campaigns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from typing import Any
+
+from nas.commands.common import DONE, FAILED, INTERRUPTED, Commands, at_least, print_json
+
+
+def add(commands: Commands) -> None:
+    run = commands.add_parser("run", help="run a campaign file, or go on with it where it stopped")
+    run.add_argument("file", metavar="FILE", help="the campaign file (TOML)")
+    run.add_argument("--dir", metavar="RUN", help="the run folder (default: runs/NAME)")
+    run.add_argument(
+        "--workers", type=at_least(0), metavar="N", help="how many workers (default: as the file says)"
+    )
+    run.add_argument(
+        "--address", help="join the Ray cluster at this address ('auto': the one this machine is in)"
+    )
+    run.add_argument(
+        "--engine", choices=("ray", "serial"), help="where trials run (default: as the file says)"
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="check the file, print what would run, start nothing"
+    )
+    run.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", help="where a campaign stands")
+    status.add_argument("run", metavar="RUN", help="the run folder")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(command=_status)
+
+    runs = commands.add_parser("list", help="the campaigns in a folder")
+    runs.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="default: runs")
+    runs.add_argument("--json", action="store_true")
+    runs.set_defaults(command=_list)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from nas import campaign, setup
+    from nas.report.tables import console, print_result
+
+    out = console(stderr=options.json)
+    config = setup.configure(options.file, workers=options.workers, engine=options.engine)
+    if options.dry_run:
+        try:
+            return _dry_run(setup.plan(config), options.json)
+        except RuntimeError as error:  # a genome that was drawn does not build or train
+            print(f"nas: {error}", file=sys.stderr)
+            return FAILED
+    from nas.report.live import Progress
+
+    # A cluster that takes the machine back says so by SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress = Progress(config, out)
+    try:
+        with progress:
+            result = campaign.run(config, dir=options.dir, address=options.address, observe=progress)
+    except KeyboardInterrupt:
+        # Counted in the log: the signal may have come between writing a trial and telling of it.
+        kept = _kept(f"runs/{config.name}" if options.dir is None else options.dir)
+        out.print(f"Stopped. {kept} trials have ended and are kept; the same command goes on.")
+        return INTERRUPTED
+    except (RuntimeError, OSError) as error:
+        print(f"nas: {error}", file=sys.stderr)
+        return FAILED
+    if options.json:
+        print_json(_outcome(result))
+    else:
+        print_result(result, out)
+    return DONE if result.done else FAILED
+
+
+def _kept(folder: str) -> int:
+    """How many trials have ended in a run folder; none where it was not made yet."""
+    from nas.result import load
+    from nas.types import InvalidInput
+
+    try:
+        return len(load(folder).trials)
+    except InvalidInput:
+        return 0
+
+
+def _outcome(result: Any) -> dict[str, Any]:
+    from nas.report.data import ranking, status
+
+    return {**status(result), "ranking": ranking(result)}
+
+
+def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
+    from nas.display import duration, size
+
+    if as_json:
+        print_json(plan)
+        return DONE
+    print(json.dumps(plan["config"], indent=2))
+    print()
+    space, trial = plan["space"], plan["trial"]
+    print(f"space     {space['name']}: {_count(space['genomes'])} genomes, before the limits on cost")
+    if space["unavailable"]:
+        print(f"          not at this width: {', '.join(space['unavailable'])}")
+    slowest = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws"
+    print(f"trial     about {duration(trial['seconds'])} ({slowest})")
+    print(
+        f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
+    )
+    print(f"campaign  about {duration(plan['seconds'])} on {plan['workers']} workers")
+    return DONE
+
+
+def _count(number: int | None) -> str:
+    if number is None:
+        return "infinitely many"
+    return f"{number:,}" if number < 10**6 else f"10^{len(str(number)) - 1}"
+
+
+def _status(options: argparse.Namespace) -> int:
+    from nas.report.data import status
+    from nas.report.tables import console, print_status
+    from nas.result import load
+
+    result = load(options.run)
+    if options.json:
+        print_json(status(result))
+    else:
+        print_status(result, console())
+    return DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from nas.report.data import runs
+    from nas.report.tables import console, runs_table
+    from nas.types import InvalidInput
+
+    folder = Path(options.folder)
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{options.folder}: it is a file, not a folder")
+    if not folder.exists() and options.folder != "runs":
+        raise InvalidInput(f"{options.folder}: no such folder")
+    rows = runs(options.folder)
+    if options.json:
+        print_json(rows)
+    elif rows:
+        console().print(runs_table(rows))
+    else:
+        print(f"No campaigns in {options.folder}; start one with: nas run FILE")
+    return DONE

@@ -1,0 +1,94 @@
+"""Numbers and ranked trials as a person reads them, on a terminal or in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+from nas.types import JSON, Objective, Trial
+
+
+def ranking_rows(objectives: Sequence[Objective], ranked: Sequence[Trial]) -> list[JSON]:
+    """Trials, best first: the objectives, the cost, where they came from, and their text."""
+    shown = dict.fromkeys([*(objective.metric for objective in objectives), *_COSTS])
+    rows: list[JSON] = []
+    for place, trial in enumerate(ranked, start=1):
+        values = trial.merits
+        row: JSON = {"rank": place, "trial": trial.id, **{key: values.get(key) for key in shown}}
+        rows.append({**row, "origin": trial.proposal.origin, "genome": trial.proposal.genome.text})
+    return rows
+
+
+def ranking_cells(rows: Sequence[JSON]) -> tuple[list[str], list[list[str]]]:
+    """The heads and cells of a table of `ranking_rows`, without the genomes; its last column is text."""
+    columns = [key for key in (rows[0] if rows else ()) if key not in ("rank", "trial", "origin", "genome")]
+    heads = ["#", "trial", *(_COSTS[key][0] if key in _COSTS else key for key in columns), "origin"]
+    cells = [
+        [
+            str(row["rank"]),
+            str(row["trial"]),
+            *(_COSTS[key][1](row[key]) if key in _COSTS else number(row[key]) for key in columns),
+            row["origin"],
+        ]
+        for row in rows
+    ]
+    return heads, cells
+
+
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a notebook, its last column as text."""
+    sides = ["right"] * (len(heads) - 1) + ["left"]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        shown = [
+            f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        ]
+        return f"<tr>{''.join(shown)}</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return f"<table>\n<thead>{line('th', heads)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def short(number: float | None) -> str:
+    """A count with three digits and k, M or G."""
+    if number is None:
+        return "-"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def size(number: float | None) -> str:
+    """Bytes with three digits and a binary unit."""
+    if number is None:
+        return "-"
+    for limit, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(number) >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def number(value: Any) -> str:
+    """A metric as it is printed."""
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+_COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "parameters": ("parameters", short),
+    "flops_per_token": ("FLOPs/token", short),
+    "state_bytes": ("decode state", size),
+}
+"""The costs that a ranking shows."""
