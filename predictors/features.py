@@ -10,29 +10,31 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from predictors.types import InvalidPredictor
-from spaces import Genome, GrammarSpace, Space
-from spaces.grammar import Production, spell
+from spaces import Genome, InvalidSpace, Space
+from spaces.grammar import Choice, Real, spell
 from spaces.graph import Graph
 
 REMEMBERED = 16_384
-"""Rows kept by digest, as a search asks for the same genomes again and again; beyond that, all are forgotten."""
+"""Rows kept, as a search asks for the same genomes again and again; beyond that, all are forgotten."""
+
+COSTS = ("parameters", "active_parameters", "flops_per_token", "state_bytes")
 
 SPANS = 8
 """Choices whose largest number is at least so many times the smallest are taken on a logarithmic scale."""
 
 
 class Features:
-    """Rows of features of the genomes of a space; genomes with one digest have one row.
+    """Rows of features of the genomes of a space; equal networks differ at most in what dead parts cost.
 
     Of the whole graph: operators, joins, the longest and the shortest path from input to output (counting
-    operators), the number of paths (log2), degrees, and costs (log2). Of every operator of the grammar, at
-    whatever width it stands:
+    operators), the number of paths (log2), degrees, and costs (log2) where the space tells them. Of every operator
+    of the space, at whatever width it stands:
 
     - `count`, with repeats unrolled; `most` and `least`: the same on any one path
     - `around.longest`, `around.shortest`: paths that avoid it, counting the other operators; -1 if there is none
@@ -45,18 +47,20 @@ class Features:
         names: the columns, [d].
 
     Raises:
-        InvalidPredictor: the space has no grammar.
+        InvalidPredictor: the space does not say what stands in its graphs.
     """
 
     def __init__(self, space: Space) -> None:
-        if not isinstance(space, GrammarSpace):
+        if not hasattr(space, "operators") or not hasattr(space, "graph"):
             raise InvalidPredictor(
-                f"features need a space with a grammar, but {space.name!r} is a {type(space).__name__}"
+                f"features need a space with 'operators' and 'graph', which {space.name!r}, a "
+                f"{type(space).__name__}, lacks"
             )
         self.space = space
         self._rows: dict[str, np.ndarray] = {}
-        operators = [p for p in space.grammar.productions.values() if p.form == "operator"]
-        self._kinds = {production.name: kind for kind, production in enumerate(operators)}
+        operators = space.operators
+        self._kinds = {name: kind for kind, name in enumerate(operators)}
+        self._costs = _tells_costs(space)
 
         # One row for each operator and one for all other nodes, which are joins, the input and the output.
         self._is = np.eye(len(operators) + 1, len(operators))
@@ -68,7 +72,7 @@ class Features:
         )
         self._signs = np.repeat([1, -1, 1, -1, 1, -1], [1, 1, *[len(operators)] * 4])
 
-        self._codes = [code for production in operators for code in _codes(production)]
+        self._codes = [code for name, choices in operators.items() for code in _codes(name, choices)]
         self._numeric = np.array([code.numeric for code in self._codes], dtype=bool)
         self._owners = np.array([self._kinds[code.operator] for code in self._codes], dtype=np.intp)
         self._codes_of: dict[str, list[tuple[int, _Code]]] = {name: [] for name in self._kinds}
@@ -78,7 +82,7 @@ class Features:
         whole = ("paths", "operators", "joins", "degree.mean", "in.max", "out.max", "longest", "shortest")
         along = ("most", "least", "around.longest", "around.shortest", "count", "position", "in", "out")
         self.names: tuple[str, ...] = (
-            *("parameters", "active_parameters", "flops_per_token", "state_bytes"),
+            *(COSTS if self._costs else ()),
             *whole,
             *(f"{operator}.{name}" for name in along for operator in self._kinds),
             *(f"{code.name}.mean" if code.numeric else code.name for code in self._codes),
@@ -92,18 +96,18 @@ class Features:
         """The rows of genomes, [n, d] float64."""
         rows = np.empty((len(genomes), len(self.names)))
         for place, genome in enumerate(genomes):
-            row = self._rows.get(genome.digest)
+            row = self._rows.get(genome.text)
             if row is None:
                 if len(self._rows) >= REMEMBERED:
                     self._rows.clear()
-                row = self._rows[genome.digest] = self._row(genome)
+                row = self._rows[genome.text] = self._row(genome)
             rows[place] = row
         return rows
 
     def _row(self, genome: Genome) -> np.ndarray:
         """The features of one genome, [d], in the order of `names`."""
-        cost = self.space.cost(genome)
-        sizes = (cost.parameters, cost.active_parameters, cost.flops_per_token, cost.state_bytes)
+        cost = self.space.cost(genome) if self._costs else None
+        sizes = [] if cost is None else [getattr(cost, name) for name in COSTS]
         graph = self.space.graph(genome)
         nodes = len(graph.operators)
         names = [operator.partition("@")[0] for operator in graph.operators]
@@ -116,7 +120,7 @@ class Features:
         is_NK = self._is[kinds]
         count = is_NK.sum(axis=0)
         present = np.maximum(count, 1)
-        position = lengths[:, 0] / max(1.0, most[0])
+        position = np.maximum(lengths[:, 0], 0) / max(1.0, most[0])
         means = np.stack([position, into, out]) @ is_NK / present
 
         chosen = np.zeros((nodes, len(self._codes)))
@@ -128,7 +132,7 @@ class Features:
                 # Rounded, because equal networks may add up equal costs in another order.
                 [round(math.log2(1 + size), 6) for size in sizes],
                 [
-                    math.log2(paths),
+                    math.log2(1 + paths),
                     count.sum(),
                     nodes - 2 - count.sum(),
                     len(graph.sources) / nodes,
@@ -152,7 +156,8 @@ class Features:
         rows = list(lengths)
         ways = [1]
         for node in range(1, len(rows)):
-            rows[node] += functools.reduce(np.maximum, [rows[source] for source in before[node]])
+            # Nothing leads to the output of a cell that is cut in two.
+            rows[node] += functools.reduce(np.maximum, [rows[source] for source in before[node]], -np.inf)
             ways.append(sum([ways[source] for source in before[node]]))
         return ways[-1], lengths
 
@@ -167,11 +172,23 @@ class _Code(NamedTuple):
     encode: Callable[[Any], float]
 
 
-def _codes(production: Production) -> Iterator[_Code]:
+def _tells_costs(space: Space) -> bool:
+    """Whether the space says what its genomes cost."""
+    try:
+        space.cost(space.sample(np.random.default_rng(0)))
+    except InvalidSpace:
+        return False
+    return True
+
+
+def _codes(operator: str, choices: Mapping[str, Choice | Real]) -> Iterator[_Code]:
     """The columns of the choices of an operator: one for all numbers, and one for each other value."""
     encode: Callable[[Any], float]
-    for key, option in production.choices.items():
-        name = f"{production.name}.{key}"
+    for key, option in choices.items():
+        name = f"{operator}.{key}"
+        if isinstance(option, Real):
+            yield _Code(operator, key, name, True, _scale(option.low, option.high, option.log))
+            continue
         numbers = [value for value in option.values if type(value) in (int, float)]
         words = [value for value in option.values if type(value) not in (int, float)]
         if len(numbers) < 2:
@@ -180,13 +197,10 @@ def _codes(production: Production) -> Iterator[_Code]:
             low, high = min(numbers), max(numbers)
             scale = _scale(low, high, log=low > 0 and high >= SPANS * low)
             encode = functools.partial(_look_up, {(type(value), value): scale(value) for value in numbers})
-            yield _Code(production.name, key, name, True, encode)
+            yield _Code(operator, key, name, True, encode)
         for word in words if len(option.values) > 1 else ():
             encode = functools.partial(_look_up, {(type(word), word): 1.0})
-            yield _Code(production.name, key, f"{name}={spell(word)}", False, encode)
-    for key, rule in production.reals.items():
-        encode = _scale(rule.low, rule.high, rule.log)
-        yield _Code(production.name, key, f"{production.name}.{key}", True, encode)
+            yield _Code(operator, key, f"{name}={spell(word)}", False, encode)
 
 
 def _look_up(codes: dict[tuple[type, Any], float], value: Any) -> float:

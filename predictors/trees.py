@@ -9,6 +9,7 @@ that a few very bad genomes do not stretch the scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -35,11 +36,11 @@ class Trees:
     same bits.
 
     Args:
-        space: a space with a grammar.
+        space: what the genomes are from, see `Features`.
         seed: what the trees' random cuts follow from.
 
     Raises:
-        InvalidPredictor: the space has no grammar.
+        InvalidPredictor: the space does not say what stands in its graphs.
     """
 
     best: float
@@ -49,7 +50,9 @@ class Trees:
         self.seed = seed
         self._columns: tuple[str, ...] | None = None
 
-    def fit(self, items: Sequence[Genome], y: np.ndarray, context: Context | None = None) -> Self:
+    def fit(
+        self, items: Sequence[Genome], y: np.ndarray | Sequence[float], context: Context | None = None
+    ) -> Self:
         y = np.asarray(y, dtype=np.float64)
         if not len(items) or y.shape != (len(items),):
             raise InvalidPredictor(f"cannot fit {len(items)} items to targets of shape {y.shape}")
@@ -58,9 +61,10 @@ class Trees:
         failed = ~np.isfinite(y)
         z = normal_ranks(np.where(failed, np.inf, y))
         self.best = float(z.min())
-        self._forest = self._grow(x_ND, z)
-        self._failing = self._grow(x_ND, failed.astype(np.float64)) if failed.any() else None
-        self._boosted = [self._boost(x_ND, z, self.seed + number) for number in range(BOOSTED)]
+        with _unchecked():
+            self._forest = self._grow(x_ND, z)
+            self._failing = self._grow(x_ND, failed.astype(np.float64)) if failed.any() else []
+            self._boosted = [self._boost(x_ND, z, self.seed + number) for number in range(BOOSTED)]
         return self
 
     def predict(self, items: Sequence[Genome], context: Context | None = None) -> Prediction:
@@ -69,16 +73,15 @@ class Trees:
         x_ND = self._inputs(items, context)
         if not len(x_ND):
             return Prediction(np.empty(0), np.empty(0), np.empty(0))
-        families = [
-            np.array([tree.predict(x_ND, check_input=False) for tree in self._forest.estimators_]),
-            np.array([model.predict(x_ND) for model in self._boosted]),
-        ]
+        with _unchecked():
+            families = [_each(self._forest, x_ND), np.array([model.predict(x_ND) for model in self._boosted])]
+            failing = _each(self._failing, x_ND)
         means = np.array([family.mean(axis=0) for family in families])
         variances = np.array([family.var(axis=0) for family in families])
         return Prediction(
             mean=means.mean(axis=0),
             std=np.sqrt(variances.mean(axis=0) + means.var(axis=0)),
-            failure=np.zeros(len(x_ND)) if self._failing is None else self._failing.predict(x_ND),
+            failure=failing.mean(axis=0) if len(failing) else np.zeros(len(x_ND)),
         )
 
     def _inputs(self, items: Sequence[Genome], context: Context | None) -> np.ndarray:
@@ -97,12 +100,18 @@ class Trees:
                 )
         return np.column_stack([self.features(items), *columns]).astype(np.float32)
 
-    def _grow(self, x_ND: np.ndarray, z: np.ndarray) -> Any:
+    def _grow(self, x_ND: np.ndarray, z: np.ndarray) -> list[Any]:
         """Extra trees, each on a bootstrap of the rows, without which labels would be taken as free of noise."""
-        from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.tree import ExtraTreeRegressor
 
-        forest = ExtraTreesRegressor(n_estimators=FOREST, bootstrap=True, random_state=self.seed, n_jobs=1)
-        return forest.fit(x_ND, z)
+        rng = np.random.default_rng(self.seed)
+        n = len(z)
+        trees = []
+        for number in range(FOREST):
+            drawn = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+            tree = ExtraTreeRegressor(max_features=1.0, random_state=self.seed + number)
+            trees.append(tree.fit(x_ND, z, sample_weight=drawn, check_input=False))
+        return trees
 
     def _boost(self, x_ND: np.ndarray, z: np.ndarray, seed: int) -> Any:
         """Gradient boosting on a bootstrap of the rows."""
@@ -113,6 +122,18 @@ class Trees:
             n_estimators=ROUNDS, max_depth=3, max_features=0.25, random_state=seed
         )
         return model.fit(x_ND[drawn], z[drawn])
+
+
+def _unchecked() -> AbstractContextManager[None]:
+    """Without scikit-learn's checks of what it is given, which take twice as long as such small fits themselves."""
+    import sklearn
+
+    return sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
+
+
+def _each(trees: Sequence[Any], x_ND: np.ndarray) -> np.ndarray:
+    """What each tree predicts, [trees, n]."""
+    return np.array([tree.predict(x_ND, check_input=False) for tree in trees])
 
 
 def normal_ranks(y: np.ndarray) -> np.ndarray:

@@ -1,18 +1,23 @@
-"""Architecture search spaces as grammars. Declaring, drawing and costing genomes imports no torch."""
+"""Search spaces: grammars, and products of choices. Declaring, drawing and costing genomes imports no torch."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import Any
 
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
 from spaces.genome import Genome
 from spaces.grammar import Grammar, child, choice, many, real
-from spaces.io import IO, tokens
+from spaces.io import IO, image, tokens, vector
+from spaces.lookup import resolve
+from spaces.product import ProductSpace
 from spaces.space import GrammarSpace, Space
 
-SPACES = {"hybrid": "spaces.catalog.hybrid:hybrid"}
+SPACES = {
+    "hybrid": "spaces.catalog.hybrid:hybrid",
+    "mlp": "spaces.catalog.mlp:MLP",
+    "nasbench201": "spaces.catalog.nasbench201:NASBench201",
+}
 """The spaces known by name, and where they are."""
 
 
@@ -22,28 +27,14 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
     Args:
         name: one of `SPACES`, or the place of a `Grammar` (or of a function that takes `io` and limits and gives
             a `Space`).
-        io: default `tokens(vocab=256, width=128)`.
+        io: default: that of the space; `tokens(vocab=256, width=128)` for grammars.
         limits: see `GrammarSpace`.
 
     Raises:
         InvalidSpace: the name is unknown or does not lead to a space; a limit is unknown or impossible.
+        InvalidGrammar: a user's own grammar cannot work.
     """
-    place = SPACES.get(name, name)
-    module_name, colon, attribute = place.partition(":")
-    if not colon or not module_name or not attribute:
-        raise InvalidSpace(f"unknown space {name!r}{suggest(name, SPACES)}, or 'package.module:attribute'")
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
-        reason = f"{type(error).__name__}: {error}"
-        raise InvalidSpace(f"space {name!r}: cannot import module {module_name!r} ({reason})") from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise InvalidSpace(
-            f"space {name!r}: module {module_name!r} has no {attribute!r}{suggest(attribute, public)}"
-        )
-    io = io or tokens()
+    found = resolve(name, SPACES, "space", InvalidSpace)
     factory = GrammarSpace if isinstance(found, Grammar) else found
     if not callable(factory):
         raise InvalidSpace(
@@ -54,8 +45,19 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
         if key not in known:
             raise InvalidSpace(f"space {name!r} has no limit {key!r}{suggest(key, known)}")
     if isinstance(found, Grammar):
-        return GrammarSpace(found, io, source=name, **limits)
-    return factory(io=io, **limits)
+        return GrammarSpace(found, io or tokens(), source=name, **limits)
+    given: dict[str, Any] = limits if io is None else {"io": io, **limits}
+    try:
+        space = found(**given)
+    except (InvalidSpace, InvalidGrammar):
+        raise
+    except Exception as error:
+        if ":" not in name:
+            raise
+        raise InvalidSpace(f"space {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    if not hasattr(space, "sample"):
+        raise InvalidSpace(f"space {name!r} gives a {type(space).__name__}, which is no space")
+    return space
 
 
 __all__ = [
@@ -68,11 +70,14 @@ __all__ = [
     "InvalidGrammar",
     "InvalidSpace",
     "NoNeighbour",
+    "ProductSpace",
     "Space",
     "child",
     "choice",
+    "image",
     "load",
     "many",
     "real",
     "tokens",
+    "vector",
 ]

@@ -22,7 +22,7 @@ from spaces.blocks.moe import MoE
 from spaces.blocks.topology import Parallel, Residual, Stack
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
-from spaces.io import IO
+from spaces.io import TokenIO
 
 Build = Callable[..., nn.Module]
 
@@ -52,7 +52,7 @@ class LanguageModel(nn.Module):
     B: batch, L: length, D: width, V: vocabulary.
     """
 
-    def __init__(self, io: IO, body: Block) -> None:
+    def __init__(self, io: TokenIO, body: Block) -> None:
         super().__init__()
         self.embedding = nn.Embedding(io.vocab, io.width)
         self.body = body
@@ -92,7 +92,7 @@ def build_node(node: Node) -> nn.Module:
     return builder(at, **fields)
 
 
-def build_model(root: Node, io: IO) -> LanguageModel:
+def build_model(root: Node, io: TokenIO) -> LanguageModel:
     """The model of a genome, initialised from torch's global random state."""
     body = build_node(root)
     if not isinstance(body, Block):

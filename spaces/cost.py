@@ -9,7 +9,7 @@ from spaces.blocks.costs import COSTS, Cost, frame
 from spaces.derivation import Attributes, Node
 from spaces.errors import InvalidGrammar, suggest
 from spaces.grammar import Grammar, Production, check_signature
-from spaces.io import IO
+from spaces.io import TokenIO
 
 
 def check_costs(grammar: Grammar) -> None:
@@ -46,6 +46,6 @@ def tree_cost(node: Node, context: int) -> Cost:
     return own_cost(node.production, node.table.at, choices, context) + below.times(node.repeat)
 
 
-def model_cost(root: Node, io: IO, context: int) -> Cost:
+def model_cost(root: Node, io: TokenIO, context: int) -> Cost:
     """The cost of the whole model: the tree between the embedding and the head that its input and output ask for."""
     return frame(io.width, io.vocab) + tree_cost(root, context)

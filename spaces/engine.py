@@ -44,6 +44,7 @@ class Engine:
     Args:
         cost: (production, attributes, choices) to the Vector of the node alone, nodes = 1.
         limit: the most that a whole tree may take.
+        around: what the model has besides, told in messages.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Engine:
         root: Mapping[str, Any],
         cost: Callable[[Production, Attributes, Mapping[str, Any]], Vector],
         limit: Vector,
+        around: Vector,
     ) -> None:
         grammar.validate()
         self.grammar = grammar
         self.limit = limit
+        self._around = around
         self._cost = cost
         self._interned: dict[tuple[tuple[str, str, Any], ...], Attributes] = {}
         self._root = dict(root)
@@ -123,13 +126,12 @@ class Engine:
             wrong = [k for k in range(len(RESOURCES)) if least[k] > self.limit[k]] or list(
                 range(len(RESOURCES))
             )
-            raise InvalidSpace(
-                f"space {self.grammar.name!r}: no genome fits "
-                + ", ".join(
-                    f"{RESOURCES[k]} <= {self.limit[k]:,.0f} (the least is {least[k]:,.0f})" for k in wrong
-                )
-                + "; these are what is left beside the embedding and the head"
-            )
+            told = [
+                f"{RESOURCES[k]} <= {self.limit[k] + around:,.0f} (the least is {least[k] + around:,.0f})"
+                for k, around in enumerate(self._around)
+                if k in wrong
+            ]
+            raise InvalidSpace(f"space {self.grammar.name!r}: no genome fits {', '.join(told)}")
 
     def _assignments(self, production: Production, at: Attributes) -> Table:
         table = Table(production, at)
@@ -207,7 +209,7 @@ class Engine:
             reals = tuple([draw_real(rule, rng) for rule in production.reals.values()])
         if not production.children:
             return Node(table, index, reals, ())
-        left = self._left_for_children(table, index, budget)
+        left = self.left_for_children(table, index, budget)
         at = table.child_at[index]
         parts = list(production.children.values())
         if len(parts) == 1 and not parts[0].listed:
@@ -215,8 +217,8 @@ class Engine:
         counts = [part.low for part in parts]
         # In random order, here and below: whoever draws first has the most room, and no place should be favoured.
         for k in _shuffled([k for k, part in enumerate(parts) if part.high > part.low], rng):
-            counts[k] += int(rng.random() * (self._most(parts, counts, k, at, left) - parts[k].low + 1))
-        reserved = self._reserve(parts, counts, at, left)
+            counts[k] += int(rng.random() * (self.most(parts, counts, k, at, left) - parts[k].low + 1))
+        reserved = self.reserve(parts, counts, at, left)
         assert reserved is not None
         spare = left
         for floor in reserved:
@@ -229,7 +231,7 @@ class Engine:
             spare = plus(allowed, node.cost, -1)
         return Node(table, index, reals, tuple([tuple(group) for group in children]))
 
-    def _left_for_children(self, table: Table, index: int, budget: Vector) -> Vector:
+    def left_for_children(self, table: Table, index: int, budget: Vector) -> Vector:
         _, o, p, f, s = table.own[index]
         times = table.repeat[index]
         return (
@@ -240,7 +242,7 @@ class Engine:
             (budget[4] - s) // times,
         )
 
-    def _most(self, parts: list[Children], counts: list[int], k: int, at: Attributes, left: Vector) -> int:
+    def most(self, parts: list[Children], counts: list[int], k: int, at: Attributes, left: Vector) -> int:
         """The most children that field k can have beside the others, if the list is of like ones beyond its least."""
         most = parts[k].low
         if len(parts) == 1:
@@ -248,13 +250,13 @@ class Engine:
                 number = min([room // need for room, need in zip(left, floor, strict=True) if need])
                 most = max(most, int(min(number, parts[0].high)))
             return most
-        while most < parts[k].high and self._reserve(
+        while most < parts[k].high and self.reserve(
             parts, [*counts[:k], most + 1, *counts[k + 1 :]], at, left
         ):
             most += 1
         return most
 
-    def _reserve(
+    def reserve(
         self, parts: list[Children], counts: list[int], at: Attributes, left: Vector
     ) -> list[Vector] | None:
         """A floor for each child, field by field, such that all of them together fit, or None."""
@@ -310,7 +312,11 @@ class Engine:
 
 def draw_real(rule: Real, rng: np.random.Generator) -> float:
     """A number evenly from a range, on a logarithmic scale if the rule says so."""
-    point = float(rng.random())
+    return real_at(rule, float(rng.random()))
+
+
+def real_at(rule: Real, point: float) -> float:
+    """The number at a point from 0 to 1 of its range, on a logarithmic scale if the rule says so."""
     if rule.log:
         value = math.exp((1 - point) * math.log(rule.low) + point * math.log(rule.high))
     else:

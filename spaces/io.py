@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from spaces.errors import InvalidSpace
+
+
+def _check(io: Any, what: str) -> None:
+    """Raises InvalidSpace if a size is not an integer of at least 1."""
+    for field in fields(io):
+        value = getattr(io, field.name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InvalidSpace(f"{what}: {field.name} = {value!r}, but it must be an integer of at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +24,7 @@ class TokenIO:
     width: int
 
     def __post_init__(self) -> None:
-        for name in ("vocab", "width"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidSpace(f"tokens: {name} = {value!r}, but it must be an integer of at least 1")
+        _check(self, "tokens")
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -27,9 +32,43 @@ class TokenIO:
         return {"width": self.width}
 
 
-IO = TokenIO
+@dataclass(frozen=True, slots=True)
+class ImageIO:
+    """Images [channels, height, width] in, logits over classes out."""
+
+    channels: int
+    height: int
+    width: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        _check(self, "image")
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIO:
+    """Vectors of features in, vectors of real outputs out."""
+
+    features: int
+    outputs: int
+
+    def __post_init__(self) -> None:
+        _check(self, "vector")
+
+
+IO = TokenIO | ImageIO | VectorIO
 
 
 def tokens(vocab: int = 256, width: int = 128) -> TokenIO:
     """Autoregressive modelling over `vocab` token ids with a residual stream of `width` features."""
     return TokenIO(vocab, width)
+
+
+def image(channels: int = 3, height: int = 32, width: int = 32, classes: int = 10) -> ImageIO:
+    """Classification of images."""
+    return ImageIO(channels, height, width, classes)
+
+
+def vector(features: int, outputs: int = 1) -> VectorIO:
+    """Regression from vectors to vectors."""
+    return VectorIO(features, outputs)

@@ -17,9 +17,9 @@ from spaces.derivation import RESOURCES, UNLIMITED, Node, Table, Vector
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace, NoNeighbour, suggest
 from spaces.genome import Genome, Term, read
-from spaces.grammar import Grammar, spell
+from spaces.grammar import Choice, Grammar, Real, spell
 from spaces.graph import Graph, graph
-from spaces.io import IO
+from spaces.io import IO, TokenIO
 from spaces.mutations import MUTATIONS, crossover
 
 if TYPE_CHECKING:
@@ -36,11 +36,15 @@ class Space(Protocol):
     """Genomes that fit one input and output: how to draw, change, check, cost and build them."""
 
     name: str
-    io: IO
     context: int
-    mutations: Mapping[str, Mutation]
     named: tuple[str, ...]
 
+    @property
+    def io(self) -> IO: ...
+    @property
+    def mutations(self) -> Mapping[str, Mutation]: ...
+    @property
+    def operators(self) -> Mapping[str, Mapping[str, Choice | Real]]: ...
     @property
     def size(self) -> int | None: ...
     def at(self, io: IO) -> Space: ...
@@ -69,7 +73,7 @@ class GrammarSpace:
         source: the name that `spaces.load` found the grammar under; a space with one pickles as that name.
 
     Raises:
-        InvalidSpace: a limit is not positive, or no genome meets it.
+        InvalidSpace: a limit is not positive, no genome meets it, or the input and output are not tokens.
         InvalidGrammar: the grammar cannot work at this input and output.
     """
 
@@ -99,21 +103,25 @@ class GrammarSpace:
                 raise InvalidSpace(
                     f"space {grammar.name!r}: {key} = {value!r}, but it must be an integer of at least 1"
                 )
-        self.grammar, self.io, self.context, self.nodes, self.source = grammar, io, context, nodes, source
+        if not isinstance(io, TokenIO):
+            raise InvalidSpace(f"space {grammar.name!r} reads tokens, but it was given {io}")
+        self.grammar, self.context, self.nodes, self.source = grammar, context, nodes, source
+        self.io: TokenIO = io
         self.name = grammar.name
         self.named = tuple(grammar.named)
         self.redrawn: Counter[str] = Counter()
         """How often each mutation gave a network equal to its parent and was drawn again."""
         check_costs(grammar)
-        around = frame(io.width, io.vocab)
+        outer = frame(io.width, io.vocab)
+        around = (0, 0, outer.parameters, outer.flops_per_token, outer.state_bytes)
         limit: Vector = (
             nodes,
             operators,
-            UNLIMITED if parameters is None else parameters - around.parameters,
-            UNLIMITED if flops_per_token is None else math.floor(flops_per_token - around.flops_per_token),
-            UNLIMITED if state_bytes is None else state_bytes - around.state_bytes,
+            UNLIMITED if parameters is None else parameters - outer.parameters,
+            UNLIMITED if flops_per_token is None else math.floor(flops_per_token - outer.flops_per_token),
+            UNLIMITED if state_bytes is None else state_bytes - outer.state_bytes,
         )
-        self._engine = Engine(grammar, {**io.attributes, "context": context}, self._vector, limit)
+        self._engine = Engine(grammar, {**io.attributes, "context": context}, self._vector, limit, around)
         self.unavailable = self._engine.unavailable
         """Productions that no genome has at this input and output, because their guards never hold."""
         self.mutations: Mapping[str, Mutation] = {
@@ -139,6 +147,12 @@ class GrammarSpace:
 
     def __repr__(self) -> str:
         return f"GrammarSpace({self.name!r}, {self.io})"
+
+    @property
+    def operators(self) -> Mapping[str, Mapping[str, Choice | Real]]:
+        """What may stand in a graph, and the choices and numbers of each."""
+        productions = self.grammar.productions.values()
+        return {p.name: {**p.choices, **p.reals} for p in productions if p.form == "operator"}
 
     @property
     def size(self) -> int | None:

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -13,3 +16,18 @@ def text_folder(tmp_path_factory):
         words = " ".join(f"word{i * j % 17}" for j in range(200))
         (folder / f"{i}.txt").write_text(f"file {i}\n{words}\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Finds a file of published measurements, which are too large for the repository; skips where it is missing."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NAS_SHARED_DATA", beside))
+
+    def find(name):
+        path = folder / name
+        if not path.is_file():
+            pytest.skip(f"needs {name} in {folder}, or in the folder that NAS_SHARED_DATA names")
+        return path
+
+    return find

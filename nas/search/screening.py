@@ -73,7 +73,7 @@ class Screening:
         if ended < self.least:
             return 0
         labels = self.least
-        while (following := labels + max(4, labels // 10)) <= ended:
+        while (following := labels + max(4, labels // 5)) <= ended:
             labels = following
         return labels
 

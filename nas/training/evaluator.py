@@ -20,6 +20,7 @@ from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
 from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
 from spaces.genome import Genome
+from spaces.io import TokenIO
 from spaces.space import Space
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class TrainingEvaluator:
     recipe: Recipe
 
     def __post_init__(self) -> None:
-        needed = self.task.io(self.space.io.width)
+        width = self.space.io.width if isinstance(self.space.io, TokenIO) else 1
+        needed = self.task.io(width)
         if self.space.io != needed:
             raise InvalidInput(
                 f"the space is bound to {self.space.io}, but the task has {needed}: use space.at(...)"
@@ -141,6 +143,21 @@ def load_weights(folder: Path, space: Space, genome: Genome) -> nn.Module | None
         logger.warning("%s cannot be used: %s", path, error)
         return None
     return model
+
+
+def usable_device(gpus: float) -> str:
+    """The device of a worker that holds so many GPUs, for one in this process.
+
+    Raises:
+        InvalidInput: it holds some, but PyTorch finds none.
+    """
+    if not gpus:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise InvalidInput(
+            f"'workers.gpus' is {gpus:g}, but PyTorch {torch.__version__} finds no CUDA device here"
+        )
+    return "cuda"
 
 
 def estimate(

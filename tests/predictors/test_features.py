@@ -49,6 +49,13 @@ def merge(
 
 SPACES = {
     "hybrid": spaces.load("hybrid", spaces.tokens(256, 64), context=1000, operators=8),
+    "mlp": spaces.load("mlp"),
+    "nasbench201": spaces.load("nasbench201"),
+    "no cost": spaces.ProductSpace(
+        "svm",
+        {"kernel": choice("rbf", "linear"), "log_c": choice(*range(-5, 6), ordered=True), "fixed": choice(1)},
+        spaces.vector(4),
+    ),
     "plain": spaces.GrammarSpace(plain, spaces.tokens(32, 16), nodes=10),
 }
 RANGES = {
@@ -70,6 +77,13 @@ RANGES = {
     "cut.rate": (0.1, 10.0, True),
     "cut.bias": (0.0, 4.0, False),
     "merge.mix": (1, 2, False),
+    "hidden_1.n_units_1": (16, 512, True),
+    "hidden_1.dropout_1": (0, 0.6, False),
+    "hidden_2.n_units_2": (16, 512, True),
+    "hidden_2.dropout_2": (0, 0.6, False),
+    "training.batch_size": (8, 64, True),
+    "training.init_lr": (0.0005, 0.1, True),
+    "svm.log_c": (-5, 5, False),
 }
 WORDS = {
     "attention.position": ("rope", "alibi", "none"),
@@ -79,30 +93,43 @@ WORDS = {
     "merge.how": ("sum", "max"),
     "merge.wide": (None, 64),
     "merge.mix": (True,),
+    "hidden_1.activation_fn_1": ("relu", "tanh"),
+    "hidden_2.activation_fn_2": ("relu", "tanh"),
+    "training.lr_schedule": ("cosine", "const"),
+    "svm.kernel": ("rbf", "linear"),
+}
+OPERATORS = {
+    "mlp": ["hidden_1", "hidden_2", "training"],
+    "nasbench201": ["nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"],
+    "no cost": ["svm"],
 }
 
 
-def slow(space, genome) -> dict[str, float]:
-    """The same features, by walking every path."""
+def slow(space, genome, names) -> dict[str, float]:
+    """The same features, by walking every path. names: the operators of the space."""
     view = to_networkx(space.graph(genome))
     operator = {node: name.partition("@")[0] for node, name in view.nodes(data="operator")}
     last = max(view)
     paths = [
         [0, *(target for _, target, _ in path)] for path in networkx.all_simple_edge_paths(view, 0, last)
     ]
-    names = [name for name, p in space.grammar.productions.items() if p.form == "operator"]
 
     def length(path, of=names):
         return sum(operator[node] in of for node in path)
 
-    cost = space.cost(genome)
     into, out = dict(view.in_degree()), dict(view.out_degree())
-    row = {key: math.log2(1 + getattr(cost, key)) for key in cost.__dataclass_fields__} | {
-        "paths": math.log2(len(paths)),
+    try:
+        cost = space.cost(genome)
+    except spaces.InvalidSpace:
+        costs = {}
+    else:
+        costs = {key: math.log2(1 + getattr(cost, key)) for key in cost.__dataclass_fields__}
+    row = costs | {
+        "paths": math.log2(1 + len(paths)),
         "operators": length(operator),
         "joins": sum(name == "add" for name in operator.values()),
-        "longest": max(map(length, paths)),
-        "shortest": min(map(length, paths)),
+        "longest": max(map(length, paths), default=-1),
+        "shortest": min(map(length, paths), default=-1),
         "degree.mean": np.mean(list(into.values())),
         "in.max": max(into.values()),
         "out.max": max(out.values()),
@@ -111,8 +138,8 @@ def slow(space, genome) -> dict[str, float]:
         mine = [node for node in view if operator[node] == name]
         around = [length(path) for path in paths if not length(path, [name])]
         row[f"{name}.count"] = len(mine)
-        row[f"{name}.most"] = max(length(path, [name]) for path in paths)
-        row[f"{name}.least"] = min(length(path, [name]) for path in paths)
+        row[f"{name}.most"] = max((length(path, [name]) for path in paths), default=-1)
+        row[f"{name}.least"] = min((length(path, [name]) for path in paths), default=-1)
         row[f"{name}.around.longest"] = max(around, default=-1)
         row[f"{name}.around.shortest"] = min(around, default=-1)
         reach = [
@@ -148,9 +175,35 @@ def slow(space, genome) -> dict[str, float]:
 def test_equal_to_walking_every_path(name, seed):
     space = SPACES[name]
     genome = space.sample(np.random.default_rng(seed))
+    check(space, genome, OPERATORS.get(name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|none~0|none~1|none~2|",
+        "|none~0|+|none~0|nor_conv_1x1~1|+|none~0|nor_conv_1x1~1|nor_conv_1x1~2|",
+        "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|",
+    ],
+)
+def test_cells_that_are_cut_in_two_or_have_no_operator(text):
+    space = SPACES["nasbench201"]
+    row = check(space, space.parse(text), OPERATORS["nasbench201"])
+    cut = "skip" not in text
+    assert row["operators"] == row["nor_conv_3x3.count"] == 0
+    assert row["longest"] == row["shortest"] == row["nor_conv_3x3.most"] == (-1 if cut else 0)
+    assert row["paths"] == (0 if cut else math.log2(1 + 4))
+
+
+def check(space, genome, names=None) -> dict[str, float]:
+    """Compares the fast row of a genome with the slow one, and gives it."""
+    if names is None:
+        names = [name for name, p in space.grammar.productions.items() if p.form == "operator"]
     features = Features(space)
     fast = dict(zip(features.names, features([genome])[0], strict=True))
-    assert fast == pytest.approx(slow(space, genome), abs=1e-6)
+    assert fast == pytest.approx(slow(space, genome, names), abs=1e-6)
+    return fast
 
 
 def test_columns():
@@ -193,6 +246,32 @@ def test_equal_networks_have_equal_features(seed):
         return
     assert other.digest == genome.digest
     np.testing.assert_array_equal(Features(space)([genome]), Features(space)([other]))
+
+
+def test_equal_cells_differ_in_costs_alone():
+    space = SPACES["nasbench201"]
+    features = Features(space)
+    rng = np.random.default_rng(0)
+    first = {}
+    pairs = []
+    for genome in [space.sample(rng) for _ in range(2000)]:
+        other = first.setdefault(genome.digest, genome)
+        if other != genome:
+            pairs.append((other, genome))
+    assert len(pairs) > 500
+    one, two = (features(genomes) for genomes in zip(*pairs, strict=True))
+    assert features.names[:4] == predictors.features.COSTS
+    np.testing.assert_array_equal(one[:, 4:], two[:, 4:])
+    differ = [space.cost(a) != space.cost(b) for a, b in pairs]
+    np.testing.assert_array_equal((one[:, :4] != two[:, :4]).any(axis=1), differ)
+    assert 0 < sum(differ) < len(pairs)
+
+
+def test_a_space_that_tells_no_cost_has_no_columns_of_it():
+    names = Features(SPACES["no cost"]).names
+    assert not set(predictors.features.COSTS) & set(names)
+    assert set(names) >= {"svm.kernel=rbf", "svm.log_c.mean", "svm.log_c.max"}
+    assert not any("fixed" in name for name in names)
 
 
 def test_rows_are_remembered_up_to_a_number(monkeypatch):

@@ -46,6 +46,13 @@ SPACES = {
     "hybrid, limited": spaces.load(
         "hybrid", spaces.tokens(256, 48), parameters=300_000, state_bytes=65_536, context=512, nodes=24
     ),
+    "mlp": spaces.load("mlp"),
+    "nasbench201": spaces.load("nasbench201", spaces.image(1, 9, 8, classes=3)),
+    "product": spaces.ProductSpace(
+        "svm",
+        {"kernel": choice("rbf", "linear"), "log_c": choice(*range(-5, 6), ordered=True)},
+        spaces.vector(4),
+    ),
     "tiny": spaces.GrammarSpace(tiny, spaces.tokens(32, 16)),
 }
 

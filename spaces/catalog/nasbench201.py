@@ -1,0 +1,138 @@
+"""The NAS-Bench-201 cell (Dong and Yang 2020, arXiv 2001.00326): 15,625 cells of four nodes, in a fixed network.
+
+Genomes are written as the benchmark writes them, "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|...|": one group for
+each node but the first, in it one operator for each earlier node, whose number stands after "~". Equal digests compute
+equal functions: dead edges and zeros are cut, identities spliced, sums sorted; 5,425 networks are left of 15,625. Two
+poolings of one sum count as two, and nothing is made of pooling being linear.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from spaces.blocks.costs import Cost
+from spaces.cells import Cell
+from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.genome import Genome, shorten
+from spaces.grammar import Choice, Real, choice
+from spaces.graph import Graph
+from spaces.io import IO, ImageIO, image
+from spaces.product import Code, ProductSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""Source and target of each edge, in the order in which they are written."""
+
+CHANNELS = (16, 32, 64)
+"""Of the three stages; the next stage has half the height and width."""
+CELLS = 5
+"""Cells in a stage."""
+
+NAMED = {"resnet": ("nor_conv_3x3", "none", "nor_conv_3x3", "skip_connect", "none", "skip_connect")}
+
+
+class NASBench201(ProductSpace):
+    """The space of cells, in the network that the benchmark trained.
+
+    Raises:
+        InvalidSpace: the input and output are not those of image classification.
+    """
+
+    named = tuple(NAMED)
+
+    def __init__(self, io: IO | None = None) -> None:
+        io = image() if io is None else io
+        if not isinstance(io, ImageIO):
+            raise InvalidSpace(f"space 'nasbench201' reads images, but it was given {io}")
+        super().__init__("nasbench201", {f"edge_{s}to{t}": choice(*OPERATORS) for s, t in EDGES}, io)
+        self.io: ImageIO = io
+        self._cell = functools.lru_cache(maxsize=self.size)(self._make_cell)
+
+    def __reduce__(self) -> tuple[type[NASBench201], tuple[IO]]:
+        return NASBench201, (self.io,)
+
+    @property
+    def operators(self) -> dict[str, dict[str, Choice | Real]]:
+        return {name: {} for name in OPERATORS if name not in ("none", "skip_connect")}
+
+    def at(self, io: IO) -> NASBench201:
+        return NASBench201(io)
+
+    def spell(self, code: Code) -> str:
+        edges = [f"{OPERATORS[place]}~{source}|" for place, (source, _) in zip(code, EDGES, strict=True)]
+        return "+".join("|" + "".join(edges[a:b]) for a, b in ((0, 1), (1, 3), (3, 6)))
+
+    def code(self, text: str) -> Code:
+        groups = text.strip().split("+")
+        edges = [group.strip("|").split("|") for group in groups]
+        if [len(group) for group in edges] != [1, 2, 3]:
+            raise InvalidGenome(
+                f"{shorten(text)} is no cell: expected |a~0|+|b~0|c~1|+|d~0|e~1|f~2| with six operators"
+            )
+        code = []
+        for (source, target), edge in zip(EDGES, [edge for group in edges for edge in group], strict=True):
+            name, mark, number = edge.partition("~")
+            if not mark or number != str(source):
+                raise InvalidGenome(
+                    f"node {target}: {edge!r} should end in '~{source}', the node it comes from"
+                )
+            if name not in OPERATORS:
+                raise InvalidGenome(
+                    f"edge {source} to {target}: unknown operator {name!r}{suggest(name, OPERATORS)}"
+                )
+            code.append(OPERATORS.index(name))
+        return tuple(code)
+
+    def architecture(self, name: str) -> Genome:
+        if name not in NAMED:
+            return super().architecture(name)
+        return self._genome(tuple(OPERATORS.index(operator) for operator in NAMED[name]))
+
+    def _make_cell(self, code: Code) -> Cell:
+        edges = [(s, t, OPERATORS[place]) for (s, t), place in zip(EDGES, code, strict=True)]
+        return Cell(edges, identity="skip_connect", nothing="none")
+
+    def canonical(self, code: Code) -> str:
+        return self._cell(code).text
+
+    def graph(self, genome: Genome) -> Graph:
+        return self._cell(self._code_of(genome)).graph()
+
+    def cost(self, genome: Genome, context: int | None = None) -> Cost:
+        """The parameters of the network as built, dead edges included, and the FLOPs of one image."""
+        operators = self.values(genome).values()
+        height, width = self.io.height, self.io.width
+        parameters = 2 * CHANNELS[0]
+        flops = 0
+        before = self.io.channels
+
+        def conv(taps: int, inputs: int, outputs: int) -> int:
+            nonlocal flops
+            weights = taps * inputs * outputs
+            flops += 2 * weights * height * width
+            return weights
+
+        parameters += conv(9, before, CHANNELS[0])
+        for stage, channels in enumerate(CHANNELS):
+            if stage:  # a residual block that halves height and width
+                height, width = -(-height // 2), -(-width // 2)
+                parameters += conv(9, channels // 2, channels) + conv(9, channels, channels) + 4 * channels
+                parameters += conv(1, channels // 2, channels)
+            for operator in [*operators] * CELLS:
+                if operator in ("nor_conv_1x1", "nor_conv_3x3"):
+                    taps = 9 if operator == "nor_conv_3x3" else 1
+                    parameters += conv(taps, channels, channels) + 2 * channels
+        flops += 2 * CHANNELS[-1] * self.io.classes
+        parameters += 2 * CHANNELS[-1] + (CHANNELS[-1] + 1) * self.io.classes
+        return Cost(parameters, parameters, flops, 0)
+
+    def build(self, genome: Genome) -> nn.Module:
+        from spaces.blocks.cell import CellNetwork
+
+        values = self.values(genome).values()
+        edges = [(s, t, operator) for (s, t), operator in zip(EDGES, values, strict=True)]
+        return CellNetwork(edges, self.io.channels, self.io.classes, CHANNELS, CELLS)
