@@ -1,1 +1,11 @@
-"""Tabular benchmarks: measured architectures and configurations, to be queried."""
+"""Tabular benchmarks: what real training runs measured, as one table for each task, queried in microseconds.
+
+`import benchmarks` and queries load numpy and pyarrow, and nothing of torch, ray, networkx or rich.
+"""
+
+from __future__ import annotations
+
+from benchmarks.catalog import TABLES, load
+from benchmarks.table import Description, InvalidTable, Metric, Table
+
+__all__ = ["TABLES", "Description", "InvalidTable", "Metric", "Table", "load"]

@@ -1,0 +1,51 @@
+"""The tables known by name, and how each is had: made from its source when it is first asked for, then kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.catalog import fcnet, nasbench201
+from benchmarks.catalog.package import Source
+from benchmarks.table import InvalidTable, Table
+from spaces.errors import suggest
+
+TABLES: Mapping[str, Source] = {**fcnet.TABLES, **nasbench201.TABLES}
+
+logger = logging.getLogger(__name__)
+
+
+def load(name: str) -> Table:
+    """A table by name, or by the path of its Arrow file.
+
+    Raises:
+        InvalidTable: the name is unknown, what the table is made from is not installed, or the file is no table.
+    """
+    if name.endswith(".arrow"):
+        return Table(name)
+    if name not in TABLES:
+        raise InvalidTable(f"unknown table {name!r}{suggest(name, TABLES)}, or the path of an .arrow file")
+    path = place(name)
+    if path.exists():
+        try:
+            return Table(path)
+        except InvalidTable as error:
+            logger.warning("%s; it is made again", error)
+    source = TABLES[name]
+    columns = source.columns()
+    try:
+        Table.write(path, source.description, columns)
+    except OSError as error:
+        raise InvalidTable(
+            f"table {name!r} cannot be kept in {path.parent}: {error}; set NAS_CACHE to a folder that can be written"
+        ) from error
+    return Table(path)
+
+
+def place(name: str) -> Path:
+    """Where a table is kept: below NAS_CACHE, default ~/.cache/grammar-nas."""
+    cache = Path(os.environ.get("NAS_CACHE") or Path.home() / ".cache" / "grammar-nas")
+    version = TABLES[name].description.source.replace(" ", "-")
+    return cache / "tables" / f"{name.replace('/', '-')}-{version}.arrow"

@@ -1,0 +1,285 @@
+"""Tables: one row for each genome of a finite space, in the order of its ranks; metrics are columns.
+
+A table is one Arrow file that describes itself and is mapped into memory, so that opening it reads next to nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+import spaces
+from spaces import Genome, ProductSpace
+from spaces.errors import InvalidInput, suggest
+
+Item = Genome | str | int | Mapping[str, Any]
+"""What may be looked up: a genome, its text, its rank, or the values of its fields."""
+
+KEY = b"grammar-nas.table"
+"""The key of the description in the metadata of the Arrow file."""
+
+
+class InvalidTable(InvalidInput):
+    """A table, metric or row that does not exist, or a file that is no table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a table holds of every row.
+
+    Attributes:
+        direction: whether small or large is good.
+        split: the data that it was measured on; None: it is no matter of data, as a time or a size.
+        seeds: how many training runs were measured; 1: one value a row.
+        log: the values span decades, so that differences are compared on a logarithmic scale.
+    """
+
+    name: str
+    direction: Literal["min", "max"]
+    unit: str
+    split: Literal["train", "valid", "test"] | None = None
+    seeds: int = 1
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a table is and where it comes from.
+
+    Attributes:
+        space: the name of the space whose genomes are the rows.
+        io: what the space is bound to, as {"image": {"channels": 3, ...}}.
+        objective: the metric that a search is after, of the validation split.
+        source: the package or file that it was made from, with its version.
+    """
+
+    name: str
+    about: str
+    space: str
+    io: Mapping[str, Mapping[str, int]]
+    objective: str
+    metrics: tuple[Metric, ...]
+    source: str
+    licence: str
+    paper: str
+
+    def load_space(self) -> ProductSpace:
+        """The space of the rows.
+
+        Raises:
+            InvalidSpace: it is unknown.
+            InvalidTable: its genomes have no ranks.
+        """
+        ((kind, sizes),) = self.io.items()
+        io = spaces.image(**sizes) if kind == "image" else spaces.vector(**sizes)
+        space = spaces.load(self.space, io)
+        if not isinstance(space, ProductSpace):
+            raise InvalidTable(f"table {self.name!r}: the genomes of space {self.space!r} have no ranks")
+        return space
+
+
+class Best(NamedTuple):
+    """A row and its value of a metric."""
+
+    genome: Genome
+    value: float
+
+
+class Table:
+    """A table that was written by `write`.
+
+    Raises:
+        InvalidTable: the file is no table, or a damaged one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import pyarrow
+
+        self.path = Path(path)
+        try:
+            with pyarrow.memory_map(str(path)) as source:
+                reader = pyarrow.ipc.open_file(source)
+                self._rows = reader.get_batch(0)
+            described = json.loads(reader.schema.metadata[KEY])
+        except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
+            raise InvalidTable(f"{path} is no table: {type(error).__name__}: {error}") from error
+        metrics = tuple(Metric(**metric) for metric in described.pop("metrics"))
+        self.description = Description(**described, metrics=metrics)
+        self.name = self.description.name
+        self.metrics: Mapping[str, Metric] = {metric.name: metric for metric in metrics}
+        self._columns: dict[tuple[str | None, int | None], np.ndarray] = {}
+
+    @staticmethod
+    def write(path: str | Path, description: Description, columns: Mapping[str, np.ndarray]) -> None:
+        """Writes a table, whole or not at all.
+
+        Args:
+            columns: for each metric its values, [rows] or [rows, seeds], in the order of the ranks of the space;
+                NaN: was not measured.
+
+        Raises:
+            InvalidTable: columns and metrics do not match, or not every genome has a row.
+        """
+        import pyarrow
+
+        size = description.load_space().size
+        arrays: dict[str, np.ndarray] = {}
+        for metric in description.metrics:
+            values = np.asarray(columns.get(metric.name, ()), dtype=np.float64)
+            values = values[:, None] if values.ndim == 1 else values
+            if values.shape != (size, metric.seeds):
+                raise InvalidTable(
+                    f"table {description.name!r}: {metric.name!r} is {list(values.shape)}, but must be "
+                    f"[{size}, {metric.seeds}]: a row for each genome, a column for each seed"
+                )
+            measured = np.isfinite(values)
+            total = np.where(measured, values, 0.0).sum(axis=1)
+            with np.errstate(invalid="ignore"):
+                arrays[metric.name] = total / measured.sum(axis=1)
+            if metric.seeds > 1:
+                arrays |= {f"{metric.name}_seed{k}": values[:, k] for k in range(metric.seeds)}
+        table = pyarrow.table(arrays).combine_chunks()
+        table = table.replace_schema_metadata({KEY: json.dumps(asdict(description))})
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = path.with_name(f".{path.name}.{os.getpid()}")
+        with pyarrow.OSFile(str(made), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        made.replace(path)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, {len(self):,} rows, {', '.join(self.metrics)})"
+
+    def __len__(self) -> int:
+        return self._rows.num_rows
+
+    def __reduce__(self) -> tuple[type[Table], tuple[Path]]:
+        return Table, (self.path,)
+
+    @functools.cached_property
+    def space(self) -> ProductSpace:
+        """The space whose genomes are the rows."""
+        return self.description.load_space()
+
+    @property
+    def objective(self) -> Metric:
+        """The metric that a search is after."""
+        return self.metrics[self.description.objective]
+
+    def metric(self, name: str | None = None) -> Metric:
+        """A metric by name; None: the objective.
+
+        Raises:
+            InvalidTable: there is none of that name.
+        """
+        if name is None:
+            return self.objective
+        if name not in self.metrics:
+            raise InvalidTable(f"table {self.name!r} has no metric {name!r}{suggest(name, self.metrics)}")
+        return self.metrics[name]
+
+    def column(self, metric: str | None = None, seed: int | None = None) -> np.ndarray:
+        """The values of all rows by rank, [rows] float64, read-only and not copied.
+
+        Args:
+            metric: None: the objective.
+            seed: of one training run, NaN where it was not measured; None: the mean over those that were.
+
+        Raises:
+            InvalidTable: no such metric or seed.
+        """
+        column = self._columns.get((metric, seed))
+        if column is None:
+            known = self.metric(metric)
+            name = known.name
+            if seed is not None and known.seeds > 1:
+                name = f"{name}_seed{seed}"
+            if seed is not None and not 0 <= seed < known.seeds:
+                raise InvalidTable(
+                    f"table {self.name!r}: {known.name!r} has seeds 0 to {known.seeds - 1}, not {seed}"
+                )
+            column = self._columns[metric, seed] = self._values(name)
+        return column
+
+    def _values(self, name: str) -> np.ndarray:
+        """A column of the file where it lies; by way of its buffer, as pyarrow's own way imports pandas."""
+        return np.frombuffer(self._rows.column(name).buffers()[1], dtype=np.float64, count=len(self))
+
+    def rank(self, item: Item) -> int:
+        """The row of a genome, of its text, of the values of its fields; a rank is checked and returned.
+
+        Raises:
+            InvalidGenome: the text or the values are no genome of the space.
+            InvalidTable: no row has that rank.
+        """
+        if isinstance(item, Genome):
+            return self.space.rank(item)
+        if isinstance(item, str):
+            return self.space.rank(self.space.parse(item))
+        if isinstance(item, Mapping):
+            return self.space.rank(self.space.genome(**item))
+        if not 0 <= item < len(self):
+            raise InvalidTable(f"table {self.name!r} has the rows 0 to {len(self) - 1}, not {item}")
+        return int(item)
+
+    def query(self, item: Item, metric: str | None = None, seed: int | None = None) -> float:
+        """One value; see `rank` and `column` for what is taken and raised."""
+        return float(self.column(metric, seed)[self.rank(item)])
+
+    def query_many(
+        self, items: np.ndarray | Sequence[Item], metric: str | None = None, seed: int | None = None
+    ) -> np.ndarray:
+        """The values of several rows, [n] float64: of an array of ranks at once, of other items one by one.
+
+        Raises:
+            InvalidTable, InvalidGenome: as `rank` and `column`.
+        """
+        if isinstance(items, np.ndarray) and np.issubdtype(items.dtype, np.integer):
+            ranks = items
+            if len(ranks) and not (ranks.min() >= 0 and ranks.max() < len(self)):
+                raise InvalidTable(
+                    f"table {self.name!r} has the rows 0 to {len(self) - 1}, not all that are asked"
+                )
+        else:
+            ranks = np.array([self.rank(item) for item in items], dtype=np.int64)
+        return self.column(metric, seed)[ranks]
+
+    def row(self, item: Item) -> dict[str, float]:
+        """All metrics of a row, means over seeds."""
+        rank = self.rank(item)
+        return {name: float(self.column(name)[rank]) for name in self.metrics}
+
+    def losses(self, metric: str | None = None) -> np.ndarray:
+        """A metric turned so that lower is better, [rows]; where it spans decades, its log10. NaN is infinite."""
+        known = self.metric(metric)
+        values = self.column(metric)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log10(values) if known.log else values
+        return np.where(np.isnan(values), np.inf, values if known.direction == "min" else -values)
+
+    def best(self, metric: str | None = None, n: int = 1) -> list[Best]:
+        """The n best rows, best first; ties by rank."""
+        column = self.column(metric)
+        order = np.argsort(self.losses(metric), kind="stable")[:n].tolist()
+        return [Best(self.space.unrank(rank), float(column[rank])) for rank in order]
+
+    def place(self, item: Item, metric: str | None = None) -> int:
+        """How a row is placed among all, from 1; equal values share the better place."""
+        losses = self.losses(metric)
+        return 1 + int((losses < losses[self.rank(item)]).sum())
+
+    def regret(self, ranks: np.ndarray, metric: str | None = None) -> np.ndarray:
+        """How far rows are from the best: (loss - best) / (median - best), of the shape of `ranks`.
+
+        0 is the best row, 1 the median one. Metrics that span decades are compared by their logarithms.
+        """
+        losses = self.losses(metric)
+        best, median = losses.min(), np.median(losses)
+        return (losses[ranks] - best) / (median - best)

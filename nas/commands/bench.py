@@ -1,0 +1,235 @@
+"""`nas bench`: tabular benchmarks, and strategies compared on them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.commands.common import DONE, Commands, at_least, print_json
+
+if TYPE_CHECKING:
+    from benchmarks import Table
+
+
+def add(commands: Commands) -> None:
+    bench = commands.add_parser("bench", help="query tabular benchmarks, compare strategies on them")
+    kinds = bench.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    listed = kinds.add_parser("list", help="the tables known by name")
+    listed.set_defaults(command=_list)
+
+    info = kinds.add_parser("info", help="what a table holds and where it comes from")
+    info.set_defaults(command=_info)
+
+    query = kinds.add_parser("query", help="what was measured of one genome")
+    query.set_defaults(command=_query)
+
+    best = kinds.add_parser("best", help="the best rows of a table")
+    best.set_defaults(command=_best)
+
+    for command in (info, query, best):
+        command.add_argument("table", metavar="TABLE", help="a name, or the path of an .arrow file")
+    query.add_argument("genome", metavar="GENOME", help="its text or its rank")
+    for command in (query, best):
+        command.add_argument("--metric", metavar="NAME", help="default: the table's objective")
+    query.add_argument(
+        "--seed", type=at_least(0), metavar="N", help="of one training run (default: their mean)"
+    )
+    best.add_argument("--count", type=at_least(1), default=1, metavar="N", help="default: 1")
+
+    compare = kinds.add_parser("compare", help="strategies on tables: regret over evaluations")
+    compare.add_argument("tables", nargs="+", metavar="TABLE", help="names of tables")
+    compare.add_argument(
+        "--strategies",
+        default="random,evolution,screened",
+        metavar="A,B,...",
+        help="names, or strategy+predictor (default: random,evolution,screened)",
+    )
+    compare.add_argument("--evaluations", type=at_least(1), default=100, metavar="N", help="default: 100")
+    compare.add_argument(
+        "--seeds", type=at_least(1), default=20, metavar="N", help="runs of each (default: 20)"
+    )
+    compare.add_argument(
+        "--workers", type=at_least(1), default=1, metavar="N", help="simulated workers (default: 1)"
+    )
+    compare.add_argument("--out", metavar="DIR", help="for the figure and the numbers (default: comparison)")
+    compare.set_defaults(command=_compare)
+    for command in (listed, info, query, best, compare):
+        command.add_argument("--json", action="store_true")
+
+
+def _list(options: argparse.Namespace) -> int:
+    import benchmarks
+    from benchmarks.catalog import place
+
+    rows = [
+        {"name": name, "about": source.description.about, "kept": place(name).exists()}
+        for name, source in benchmarks.TABLES.items()
+    ]
+    if options.json:
+        print_json(rows)
+    else:
+        _print_columns([[row["name"], row["about"]] for row in rows])
+    return DONE
+
+
+def _info(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    import benchmarks
+
+    table = benchmarks.load(options.table)
+    about = table.description
+    metrics = [
+        {**asdict(metric), "best": table.best(name)[0].value, "median": _median(table, name)}
+        for name, metric in table.metrics.items()
+    ]
+    if options.json:
+        print_json({**asdict(about), "rows": len(table), "metrics": metrics, "path": str(table.path)})
+        return DONE
+    print(f"{table.name}: {about.about}")
+    print(f"rows       {len(table):,}, one for each genome of space {about.space}")
+    print(f"objective  {about.objective}")
+    print(f"source     {about.source}")
+    print(f"licence    {about.licence}")
+    print(f"paper      {about.paper}")
+    print(f"kept in    {table.path}")
+    print()
+    heads = ["metric", "direction", "best", "median", "seeds", "split", "unit"]
+    cells = [
+        [
+            metric["name"],
+            metric["direction"],
+            _number(metric["best"]),
+            _number(metric["median"]),
+            str(metric["seeds"]),
+            metric["split"] or "-",
+            metric["unit"],
+        ]
+        for metric in metrics
+    ]
+    _print_columns([heads, *cells])
+    return DONE
+
+
+def _median(table: Table, name: str) -> float:
+    import numpy as np
+
+    return float(np.nanmedian(table.column(name)))
+
+
+def _query(options: argparse.Namespace) -> int:
+    import benchmarks
+
+    table = benchmarks.load(options.table)
+    rank = table.rank(int(options.genome) if options.genome.isdecimal() else options.genome)
+    metric = table.metric(options.metric)
+    value = table.query(rank, options.metric, options.seed)
+    if options.json:
+        print_json(
+            {
+                "table": table.name,
+                "genome": table.space.unrank(rank).text,
+                "rank": rank,
+                "metric": metric.name,
+                "seed": options.seed,
+                "value": _finite(value),
+                "place": table.place(rank, options.metric),
+                "row": {name: _finite(each) for name, each in table.row(rank).items()},
+            }
+        )
+        return DONE
+    of = "" if options.seed is None else f" of seed {options.seed}"
+    print(f"{metric.name}{of} {_number(value)} {metric.unit}")
+    if options.metric is None and options.seed is None:
+        print(f"place {table.place(rank):,} of {len(table):,}")
+        rest = {name: each for name, each in table.row(rank).items() if name != metric.name}
+        for name, each in rest.items():
+            print(f"{name} {_number(each)} {table.metrics[name].unit}")
+    return DONE
+
+
+def _best(options: argparse.Namespace) -> int:
+    import benchmarks
+
+    table = benchmarks.load(options.table)
+    name = table.metric(options.metric).name
+    rows = table.best(name, options.count)
+    if options.json:
+        print_json(
+            [{"genome": genome.text, "rank": table.rank(genome), name: value} for genome, value in rows]
+        )
+    else:
+        _print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
+    return DONE
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import sys
+
+    from nas import compare
+    from nas.report import plots
+    from nas.types import InvalidInput
+
+    strategies = options.strategies.split(",")
+    plots.require()
+    compare.check(options.tables, strategies, options.evaluations)
+    folder = Path(options.out or "comparison")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"--out {folder} cannot be made: {error}") from error
+
+    def observe(done: int, of: int) -> None:
+        if sys.stderr.isatty() or done == of:
+            print(f"\r{done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+    rows = compare.compare(
+        options.tables,
+        strategies,
+        evaluations=options.evaluations,
+        seeds=options.seeds,
+        workers=options.workers,
+        observe=observe,
+    )
+    curves = compare.curves(rows)
+    written = [compare.write(rows, folder), *plots.regret_figure(curves, folder)]
+    if options.json:
+        print_json({"regret": compare.summary(curves), "files": list(map(str, written))})
+        return DONE
+    print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds and its 95 % interval")
+    print()
+    milestones = compare.milestones(options.evaluations)
+    heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
+    cells = [
+        [
+            curve.table,
+            curve.strategy,
+            *(
+                f"{curve.median[k - 1]:.3f} [{curve.low[k - 1]:.3f}, {curve.high[k - 1]:.3f}]"
+                for k in milestones
+            ),
+        ]
+        for curve in curves
+    ]
+    _print_columns([heads, *cells])
+    print()
+    print(f"Written: {', '.join(map(str, written))}")
+    return DONE
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.6g}"
+
+
+def _finite(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _print_columns(rows: Sequence[Sequence[Any]]) -> None:
+    """Rows of texts in aligned columns, without the weight of a library for tables."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

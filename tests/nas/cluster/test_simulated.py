@@ -1,0 +1,113 @@
+import heapq
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import benchmarks
+from nas.cluster.simulated import SimulatedEngine
+from nas.types import Fidelity, Proposal
+from spaces import Genome, ProductSpace, choice, vector
+
+DESCRIPTION = benchmarks.Description(
+    name="made-up/line",
+    about="",
+    space="line:line",
+    io={"vector": {"features": 1}},
+    objective="loss",
+    metrics=(
+        benchmarks.Metric("loss", "min", "nats", split="valid", seeds=2),
+        benchmarks.Metric("test_loss", "min", "nats", split="test"),
+        benchmarks.Metric("train_time", "min", "seconds"),
+    ),
+    source="",
+    licence="",
+    paper="",
+)
+
+TIMES = np.array([5.0, 1.0, 2.0, 8.0, 3.0, 1.0])
+
+
+def line(io):
+    return ProductSpace("line", {"x": choice(*range(6), ordered=True)}, io)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "line.py").write_text(
+        "from spaces import ProductSpace, choice\n"
+        "def line(io): return ProductSpace('line', {'x': choice(*range(6), ordered=True)}, io)\n"
+    )
+    loss = np.array([[3.0, 5.0], [1.0, np.nan], [np.nan, np.nan], [6.0, 6.0], [7.0, 7.0], [8.0, 8.0]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        benchmarks.Table.write(
+            folder / "line.arrow",
+            DESCRIPTION,
+            {"loss": loss, "test_loss": np.arange(6.0), "train_time": TIMES},
+        )
+        yield benchmarks.Table(folder / "line.arrow")
+
+
+def proposal(id, x):
+    genome: Genome = line(vector(1)).genome(x=x)
+    return Proposal(id, genome, Fidelity(1), 0)
+
+
+def test_trials_are_rows(table):
+    engine = SimulatedEngine(table)
+    for id, x in enumerate((0, 1, 2)):
+        engine.submit(proposal(id, x))
+    trials = [engine.poll(0.0)[0] for _ in range(3)]
+    assert [trial.metrics for trial in trials] == [
+        {"loss": 4.0, "train_time": 5.0},
+        {"loss": 1.0, "train_time": 1.0},
+        {},
+    ]
+    assert [trial.status for trial in trials] == ["done", "done", "failed"]
+    assert trials[2].error == "the table has no loss of this genome"
+    assert [trial.started for trial in trials] == [0.0, 5.0, 6.0]
+    assert engine.now == 8.0
+    assert engine.poll(0.0) == []
+
+
+def test_workers_train_at_the_same_time(table):
+    engine = SimulatedEngine(table, workers=2)
+    for id, x in enumerate((0, 1, 3)):
+        engine.submit(proposal(id, x))
+    ends = []
+    while trials := engine.poll(0.0):
+        ends.append((trials[0].id, trials[0].worker, engine.now))
+    assert ends == [(1, "simulated-1", 1.0), (0, "simulated-0", 5.0), (2, "simulated-1", 9.0)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 4))
+def test_as_many_workers_as_there_are(table, xs, workers):
+    """Against a plain simulation: the next trial starts when a worker is free, as a campaign would submit it."""
+    engine = SimulatedEngine(table, workers)
+    ends, running, waiting = [], 0, list(enumerate(xs))
+    while waiting or running:
+        while waiting and running < workers:
+            engine.submit(proposal(*waiting.pop(0)))
+            running += 1
+        for trial in engine.poll(0.0):
+            ends.append((engine.now, trial.id))
+            running -= 1
+    free = [0.0] * workers
+    expected = []
+    for id, x in enumerate(xs):
+        end = heapq.heappop(free) + TIMES[x]
+        heapq.heappush(free, end)
+        expected.append((end, id))
+    assert ends == sorted(expected)
+    assert engine.now == max(expected)[0]
+
+
+def test_closing_forgets_what_runs(table):
+    engine = SimulatedEngine(table)
+    engine.submit(proposal(0, 0))
+    engine.close()
+    assert engine.poll(0.0) == []

