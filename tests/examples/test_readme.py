@@ -1,6 +1,8 @@
 """The README's Python, run as it stands, on a campaign of reduced size."""
 
 import re
+import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,15 @@ import nas
 import predictors
 import spaces
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, LIBRARY, EXPORT, STRATEGY = (
+GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY = (
     next(block for block in BLOCKS if word in block)
-    for word in ("@tiny.production", "space.sample", "nas.export(", "strategy.ask")
+    for word in ("@tiny.production", "(Task):", "space.sample", "nas.export(", "strategy.ask")
 )
+TABLES = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+OWN_SPACE, OWN_TASK, OWN_TEXT = TABLES
 
 
 @pytest.fixture
@@ -52,8 +57,9 @@ engine = "serial"
     )
 
 
-def test_every_block_of_python_is_run_here():
-    assert len(BLOCKS) == 4
+def test_every_block_is_run_here_and_short():
+    assert (len(BLOCKS), len(TABLES)) == (5, 3)
+    assert max(len(block.splitlines()) for block in (GRAMMAR, TASK, OWN_TEXT)) <= 40
 
 
 def test_the_library(campaign, tmp_path):
@@ -73,7 +79,6 @@ def test_a_strategy_by_hand():
 
 
 def test_a_space_of_ones_own(tmp_path, monkeypatch):
-    assert len(GRAMMAR.splitlines()) <= 40
     (tmp_path / "my_space.py").write_text(GRAMMAR)
     monkeypatch.syspath_prepend(tmp_path)
     space = spaces.load("my_space:tiny", spaces.tokens(32, 16))
@@ -83,6 +88,49 @@ def test_a_space_of_ones_own(tmp_path, monkeypatch):
     predictor = predictors.load("trees", space=space)
     genomes = [space.sample(rng) for _ in range(20)]
     assert predictor.fit(genomes, np.arange(20.0)).predict(genomes).mean.shape == (20,)
+
+
+def by_head(toml):
+    """The tables of a campaign file, each as it is written, by their heads; before all of them, the name."""
+    return {table.partition("\n")[0]: table for table in re.split(r"\n(?=\[)", toml)}
+
+
+@pytest.mark.parametrize(
+    "engine, own",
+    [
+        ("serial", [OWN_SPACE]),
+        ("serial", [OWN_TASK]),
+        ("serial", []),
+        ("ray", [OWN_SPACE, OWN_TASK]),
+        ("ray", []),
+    ],
+    ids=["space", "task", "text", "space and task on Ray", "text on Ray"],
+)
+def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, engine, own):
+    """The campaign of the section on texts, with the tables of other sections in place of its own."""
+    folder = tmp_path / "mine"
+    shutil.copytree(text_folder, folder / "letters" / "1912")
+    (folder / "my_space.py").write_text(GRAMMAR)
+    (folder / "my_task.py").write_text(TASK)
+    tables = by_head(OWN_TEXT)
+    for toml in own:
+        tables |= by_head(toml)
+    (folder / "campaign.toml").write_text("\n".join(tables.values()))
+    monkeypatch.chdir(tmp_path)
+    result = nas.run(reduced(folder / "campaign.toml", engine), dir="run")
+    assert [trial.status for trial in result.trials] == ["done"] * 8
+    asked = tomllib.loads((folder / "campaign.toml").read_text())
+    assert (result.config.space.name, result.config.task.name) == (
+        asked["space"]["name"],
+        asked["task"]["name"],
+    )
+    metric = "accuracy" if OWN_TASK in own else "bpb"
+    assert result.best().metrics[f"valid_{metric}"] >= 0
+    assert len(result.confirmed(f"test_{metric}")) == 1
+
+
+def test_the_example_of_a_space_is_the_one_here():
+    assert (ROOT / "examples" / "my_space.py").read_text() == GRAMMAR
 
 
 def test_the_commands_are_those_of_the_parser():
