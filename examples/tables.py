@@ -1,6 +1,6 @@
 """What was measured, looked up; and strategies compared on it without training anything.
 
-    pip install -e ".[tables]" && python examples/tables.py
+pip install -e ".[tables]" && python examples/tables.py
 """
 
 import numpy as np

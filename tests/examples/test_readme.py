@@ -15,12 +15,19 @@ import spaces
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY = (
+GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY, LOOKUP = (
     next(block for block in BLOCKS if word in block)
-    for word in ("@tiny.production", "(Task):", "space.sample", "nas.export(", "strategy.ask")
+    for word in (
+        "@tiny.production",
+        "(Task):",
+        "space.sample",
+        "nas.export(",
+        "strategy.ask",
+        "benchmarks.load(",
+    )
 )
-TABLES = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-OWN_SPACE, OWN_TASK, OWN_TEXT = TABLES
+TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+OWN_SPACE, OWN_TASK, OWN_TEXT = TOML
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TABLES)) == (5, 3)
+    assert (len(BLOCKS), len(TOML)) == (6, 3)
     assert max(len(block.splitlines()) for block in (GRAMMAR, TASK, OWN_TEXT)) <= 40
 
 
@@ -70,6 +77,14 @@ def test_the_library(campaign, tmp_path):
     assert len(names["result"].trials) == 8
     exec(EXPORT.replace('"onnx"', '"source"'), {"nas": nas, "result": names["result"]})
     assert (tmp_path / "out" / "model.py").exists()
+
+
+def test_tables(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    names = {"np": np}
+    exec(LOOKUP, names)
+    assert names["cell"].text.startswith("|nor_conv_3x3~0|+|none~0|")
+    assert names["table"].query(names["cell"], "valid_acc") == names["table"].query(names["cell"].text)
 
 
 def test_a_strategy_by_hand():
