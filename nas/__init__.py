@@ -1,6 +1,6 @@
 """Campaigns of neural architecture search: strategies, training, engines, and the store that remembers.
 
-`run`, `load`, `export`, `Result` and `search` are imported when they are first used: nothing heavy loads before.
+Names are imported when they are first used, so that `nas --help` loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -8,26 +8,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nas.types import (
-    Ended,
-    Event,
-    Fidelity,
-    Finished,
-    InvalidInput,
-    Measured,
-    Measurement,
-    Objective,
-    Proposal,
-    Proposed,
-    Trial,
-)
-
 if TYPE_CHECKING:
     from nas import search
     from nas.campaign import run
     from nas.exporting.trained import export_trial as export
     from nas.result import Result, load
+    from nas.types import (
+        Ended,
+        Event,
+        Fidelity,
+        Finished,
+        InvalidInput,
+        Measured,
+        Measurement,
+        Objective,
+        Proposal,
+        Proposed,
+        Trial,
+    )
 
+# Where names are; all others are in `nas.types`.
 _PLACES = {
     "run": "nas.campaign:run",
     "load": "nas.result:load",
@@ -39,9 +39,9 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name == "search":
         return importlib.import_module("nas.search")
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].partition(":")
+    module, _, attribute = _PLACES.get(name, f"nas.types:{name}").partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -19,7 +19,7 @@ import predictors
 from nas.config import Config, Section, load, parse, to_dict
 from nas.options import call_options
 from nas.types import JSON, Engine, Evaluator, InvalidInput, OnReport, Proposal, Strategy
-from spaces import SPACES, Grammar, GrammarSpace, InvalidGrammar, InvalidSpace, Space, suggest
+from spaces import SPACES, Grammar, GrammarSpace, Space, suggest
 from spaces.blocks.costs import Cost
 from spaces.lookup import importable, resolve
 
