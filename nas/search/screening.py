@@ -37,7 +37,7 @@ class Screening:
     """Chooses among candidates by a predictor that learns from the trials of the campaign.
 
     It is a function of those trials alone: the first fit is made of the first `least` to end, the next of so many
-    more (a tenth, four at least), whenever it is asked in between.
+    more (a fifth, four at least), whenever it is asked in between.
 
     Args:
         make: gives a predictor that was not fitted.
