@@ -259,8 +259,8 @@ class Grammar:
                 raise InvalidGrammar(f"{place}: name the nonterminal that it derives")
             if name in self.productions:
                 raise InvalidGrammar(f"{place} is declared twice")
-            if not weight > 0:
-                raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be above 0")
+            if not 0 < weight < math.inf:
+                raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be above 0 and finite")
             fields: dict[str, Choice | Real | Children] = {}
             for key, parameter in inspect.signature(function).parameters.items():
                 if not isinstance(parameter.default, (Choice, Real, Children)):

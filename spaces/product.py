@@ -10,17 +10,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
+from spaces.counting import check_number, shuffled
 from spaces.errors import InvalidGenome, InvalidSpace, NoNeighbour, suggest
 from spaces.genome import Genome, read
 from spaces.grammar import Choice, Real, spell
 from spaces.graph import Graph
 from spaces.io import IO
+from spaces.volume import Interval, Place, centre, coordinates
 
 if TYPE_CHECKING:
     from torch import nn
@@ -150,6 +154,38 @@ class ProductSpace:
             code.append(place)
         return self._genome(tuple(reversed(code)))
 
+    @property
+    def dimensions(self) -> int:
+        """How many coordinates `encode` gives a genome: one a field."""
+        return len(self.fields)
+
+    def decode(self, point: ArrayLike) -> Genome:
+        """The genome of a point of the cube [0, 1)^d, one dimension a field, its values side by side.
+
+        Raises:
+            InvalidGenome: the point is outside the cube, or of another cube.
+        """
+        row = coordinates(point)
+        if len(row) != self.dimensions:
+            raise InvalidGenome(
+                f"the point has {len(row)} coordinates, but the genomes of {self.name!r} have {self.dimensions}"
+            )
+        return self._genome(
+            tuple([Place(x).cut(range(size + 1)) for x, size in zip(row, self._sizes, strict=True)])
+        )
+
+    def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it."""
+        intervals = [Interval() for _ in self._sizes]
+        for interval, size, place in zip(intervals, self._sizes, self._code_of(genome), strict=True):
+            interval.cut(range(size + 1), place)
+        low, high = np.array([interval.ends for interval in intervals]).T
+        return low, high
+
+    def encode(self, genome: Genome) -> np.ndarray:
+        """A point that decodes to the genome: the centre of its box."""
+        return centre(self.box(genome))
+
     def parse(self, text: str) -> Genome:
         """The genome of a text.
 
@@ -253,6 +289,15 @@ class ProductSpace:
     def sample(self, rng: np.random.Generator, size: int | None = None) -> Genome:
         """A random genome, all equally likely; `size` has no meaning here, as all are of one size."""
         return self._genome(tuple([int(rng.random() * size) for size in self._sizes]))
+
+    def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]:
+        """Different genomes in random order, all equally likely.
+
+        Raises:
+            InvalidSpace: there are fewer.
+        """
+        check_number(self.name, number, self.size)
+        return [self.unrank(rank) for rank in islice(shuffled(rng, self.size), number)]
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
         """A neighbour that differs in one field; never a network equal to its parent.

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from operator import index
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost, frame
 from spaces.cost import check_costs, model_cost, own_cost
-from spaces.counting import count
-from spaces.derivation import RESOURCES, UNLIMITED, Node, Table, Vector
+from spaces.counting import Ranks, check_number, shuffled
+from spaces.derivation import RESOURCES, UNLIMITED, Node, Vector
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace, NoNeighbour, suggest
-from spaces.genome import Genome, Term, read
-from spaces.grammar import Choice, Grammar, Real, spell
+from spaces.genome import Genome
+from spaces.grammar import Choice, Grammar, Real
 from spaces.graph import Graph, graph
 from spaces.io import IO, TokenIO
 from spaces.mutations import MUTATIONS, crossover
+from spaces.parsing import parsed
+from spaces.volume import Volumes, centre, coordinates
 
 if TYPE_CHECKING:
     from torch import nn
 
 TRIES = 32
 """How often a mutation is drawn again when it gives a network equal to its parent."""
-
+MOST_REJECTED = 10_000
+"""How many genomes in a row may break a limit in `sample_uniform`."""
 
 Mutation = Callable[[Genome, np.random.Generator], Genome | None]
 
@@ -111,6 +117,8 @@ class GrammarSpace:
         self.named = tuple(grammar.named)
         self.redrawn: Counter[str] = Counter()
         """How often each mutation gave a network equal to its parent and was drawn again."""
+        self.rejected = 0
+        """How many genomes that `sample_uniform` drew broke a limit, and were left out."""
         check_costs(grammar)
         outer = frame(io.width, io.vocab)
         around = (0, 0, outer.parameters, outer.flops_per_token, outer.state_bytes)
@@ -156,8 +164,31 @@ class GrammarSpace:
 
     @property
     def size(self) -> int | None:
-        """How many genomes of at most `nodes` nodes there are, before the limits on cost; None: infinitely many."""
-        return count(self._engine, self.nodes)
+        """How many genomes of at most `nodes` nodes there are, before the other limits; None: infinitely many."""
+        return None if self._with_numbers else self._ranks.total
+
+    @property
+    def log10_sizes(self) -> np.ndarray:
+        """log10 of how many genomes have exactly n nodes, for n from 0 to `nodes`, before the other limits.
+
+        Genomes that differ in numbers (`real`) alone count as one: of an infinite space, these are the discrete
+        skeletons.
+        """
+        return np.array([math.log10(number) if number else -math.inf for number in self._ranks.sizes])
+
+    @cached_property
+    def _with_numbers(self) -> list[str]:
+        """The productions that make the space infinite."""
+        tables = [table for tables in self._engine.tables.values() for table in tables]
+        return list(dict.fromkeys(table.production.name for table in tables if table.production.reals))
+
+    @cached_property
+    def _ranks(self) -> Ranks:
+        return Ranks(self._engine, self.nodes)
+
+    @cached_property
+    def _volumes(self) -> Volumes:
+        return Volumes(self._engine)
 
     def at(self, io: IO) -> GrammarSpace:
         """The same grammar and limits at another input and output."""
@@ -180,12 +211,52 @@ class GrammarSpace:
                 raise InvalidSpace(
                     f"space {self.name!r}: no genome has at most {size} nodes and meets the limits"
                 )
-        try:
+        with self._following():
             return Genome(engine.draw(engine.grammar.start, engine.root_at, limit, rng))
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        """Says it in the space's words where a tree is too deep to be followed."""
+        try:
+            yield
         except RecursionError:
             raise InvalidSpace(
                 f"space {self.name!r}: a genome nests deeper than Python can follow; lower 'nodes' ({self.nodes})"
             ) from None
+
+    def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]:
+        """Different genomes in random order, all equally likely among those that meet the limits.
+
+        Genomes of at most `nodes` nodes are drawn by rank, and those that break another limit left out, counted in
+        `rejected`. Nearly all of them have nearly `nodes` nodes.
+
+        Raises:
+            InvalidSpace: there are fewer, or infinitely many, or 10,000 in a row break a limit.
+        """
+        size = self._ranked().total
+        check_number(self.name, number, size)
+        ranks = shuffled(rng, size)
+        genomes: list[Genome] = []
+        in_row = 0
+        while len(genomes) < number:
+            rank = next(ranks, None)
+            if rank is None:
+                raise InvalidSpace(
+                    f"space {self.name!r}: {len(genomes)} of its {size} genomes meet the limits, so {number} "
+                    "different ones cannot be drawn"
+                )
+            try:
+                genomes.append(self.unrank(rank))
+                in_row = 0
+            except InvalidGenome as error:
+                self.rejected += 1
+                in_row += 1
+                if in_row == MOST_REJECTED:
+                    raise InvalidSpace(
+                        f"space {self.name!r}: {in_row:,} genomes in a row break a limit, the last as {error}; lower "
+                        f"'nodes' ({self.nodes}) or raise the limits"
+                    ) from None
+        return genomes
 
     def _apply(
         self, change: Callable[..., Node | None], genome: Genome, rng: np.random.Generator
@@ -231,100 +302,95 @@ class GrammarSpace:
         Raises:
             InvalidGenome: the text is no genome of this space: where, what was found, what is allowed.
         """
-        engine = self._engine
-        root = self._derive(read(text), engine.grammar.start, engine.root_at, "")
+        root = parsed(self._engine, text)
+        self._check_limits(root)
+        return Genome(root)
+
+    def _check_limits(self, root: Node) -> None:
         around = frame(self.io.width, self.io.vocab)
-        for key, used, limit in zip(RESOURCES, root.cost, engine.limit, strict=True):
+        for key, used, limit in zip(RESOURCES, root.cost, self._engine.limit, strict=True):
             if used > limit:
                 extra = getattr(around, key, 0)
                 raise InvalidGenome(
                     f"the genome has {used + extra:,.0f} {key}, more than the limit of {limit + extra:,.0f}"
                 )
+
+    def _ranked(self) -> Ranks:
+        """The ranks of a finite space."""
+        if self._with_numbers:
+            raise InvalidSpace(
+                f"space {self.name!r} has infinitely many genomes, which have no ranks, because of the numbers in "
+                f"{', '.join(self._with_numbers)}"
+            )
+        return self._ranks
+
+    def rank(self, genome: Genome) -> int:
+        """The number of a genome, from 0 to `size` - 1.
+
+        Genomes are numbered by their number of nodes, then by production, what the children inherit, choices and
+        children. All genomes of at most `nodes` nodes have a rank, those that break another limit too, so that a
+        rank stays the same whatever the limits on nodes and cost.
+
+        Raises:
+            InvalidSpace: there are infinitely many genomes.
+        """
+        ranks, tree = self._ranked(), self.tree(genome)
+        with self._following():
+            return ranks.rank(tree)
+
+    def unrank(self, rank: int) -> Genome:
+        """The genome of a number.
+
+        Raises:
+            InvalidGenome: the number is not from 0 to `size` - 1, or its genome breaks a limit.
+            InvalidSpace: there are infinitely many genomes.
+        """
+        ranks, rank = self._ranked(), index(rank)
+        if not 0 <= rank < ranks.total:
+            raise InvalidGenome(
+                f"rank {rank} is not from 0 to {ranks.total - 1}, the genomes of {self.name!r}"
+            )
+        with self._following():
+            root = ranks.unrank(rank)
+        self._check_limits(root)
         return Genome(root)
 
-    def _derive(self, term: Term, nonterminal: str, at: Any, where: str) -> Node:
-        place = where or "the root"
-        tables = {table.production.name: table for table in self._engine.tables[nonterminal, at]}
-        table = tables.get(term.name)
-        if table is None:
-            raise InvalidGenome(
-                f"{place}: {term.name!r} is no {nonterminal} here{suggest(term.name, tables)}"
-            )
-        production = table.production
-        for key in term.fields:
-            if key not in production.fields:
-                raise InvalidGenome(
-                    f"{place}: {term.name!r} has no field {key!r}{suggest(key, production.fields)}"
-                )
-        for key in production.fields:
-            if key not in term.fields:
-                raise InvalidGenome(f"{place}: {term.name!r} lacks its field {key!r}")
-        prefix = f"{where}." if where else ""
-        index = self._assignment(table, term, prefix)
-        reals = tuple(self._number(table, term, key, prefix) for key in production.reals)
-        children: list[tuple[Node, ...]] = []
-        for key, part in production.children.items():
-            value = term.fields[key]
-            if part.listed != isinstance(value, list) or isinstance(value, str):
-                wanted = "a list of productions in [ ]" if part.listed else "one production"
-                raise InvalidGenome(f"{prefix}{key}: expected {wanted}")
-            terms = value if isinstance(value, list) else [value]
-            if not part.low <= len(terms) <= part.high:
-                raise InvalidGenome(
-                    f"{prefix}{key}: {len(terms)} children, but {part.low} to {part.high} are allowed"
-                )
-            child_at = table.child_at[index]
-            children.append(
-                tuple(
-                    self._derive(
-                        below,
-                        part.nonterminal,
-                        child_at,
-                        f"{prefix}{key}" + (f"[{i}]" if part.listed else ""),
-                    )
-                    for i, below in enumerate(terms)
-                )
-            )
-        return Node(table, index, reals, tuple(children))
+    @property
+    def dimensions(self) -> int:
+        """How many coordinates `encode` gives a genome unless told: so many that float64 can tell all genomes apart."""
+        return self._volumes.dimensions
 
-    def _assignment(self, table: Table, term: Term, prefix: str) -> int:
-        production = table.production
-        for key, option in production.choices.items():
-            token = term.fields[key]
-            if not isinstance(token, str) or token not in option.index:
-                found = token if isinstance(token, str) else "a production"
-                raise InvalidGenome(
-                    f"{prefix}{key}: {found} is not allowed{suggest(str(found), option.index)}"
-                )
-        tokens = tuple(str(term.fields[key]) for key in production.choices)
-        code = tuple(
-            option.index[token] for option, token in zip(production.choices.values(), tokens, strict=True)
-        )
-        index = table.index.get(code)
-        if index is None:
-            chosen = ", ".join(
-                f"{key}={token}" for key, token in zip(production.choices, tokens, strict=True)
-            )
-            near = max(table.codes, key=lambda other: sum(a == b for a, b in zip(other, code, strict=True)))
-            values = table.assignments[table.index[near]]
-            nearest = ", ".join(
-                f"{key}={spell(v)}" for key, v in zip(production.choices, values, strict=True)
-            )
-            raise InvalidGenome(
-                f"{prefix.rstrip('.') or 'the root'}: the guard of {production.name!r} does not allow {chosen} "
-                f"under {table.at.as_dict()}; the nearest that it allows: {nearest}"
-            )
-        return index
+    def decode(self, point: ArrayLike) -> Genome:
+        """The genome of a point of the cube [0, 1)^d, of any d; valid whatever the point (see `spaces.volume`).
 
-    def _number(self, table: Table, term: Term, key: str, prefix: str) -> float:
-        rule, token = table.production.reals[key], term.fields[key]
-        try:
-            value = float(token)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise InvalidGenome(f"{prefix}{key}: expected a number, found {token}") from None
-        if not rule.low <= value <= rule.high:
-            raise InvalidGenome(f"{prefix}{key}: {spell(value)} is not within [{rule.low}, {rule.high}]")
-        return value
+        Raises:
+            InvalidGenome: the point is outside the cube.
+        """
+        place = coordinates(point)
+        with self._following():
+            return Genome(self._volumes.decode(place))
+
+    def box(self, genome: Genome, dimensions: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it.
+
+        A number (`real`) that no point gives, as one written by hand may be, has the box of the nearest that one does.
+
+        Raises:
+            InvalidGenome: no point of that many coordinates decodes to the genome.
+        """
+        if dimensions is not None and dimensions < 1:
+            raise InvalidSpace(f"dimensions = {dimensions}, but there must be at least 1")
+        tree = self.tree(genome)
+        with self._following():
+            return self._volumes.box(tree, self.dimensions if dimensions is None else dimensions)
+
+    def encode(self, genome: Genome, dimensions: int | None = None) -> np.ndarray:
+        """A point that decodes to the genome: the centre of its box.
+
+        Raises:
+            InvalidGenome: no point of that many coordinates decodes to the genome.
+        """
+        return centre(self.box(genome, dimensions))
 
     def check(self, genome: Genome) -> None:
         """Raises InvalidGenome, which names the place, if the genome is not of this space."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spaces.counting import draw_below
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.genome import Genome, Term, read
 from spaces.io import IO, ImageIO, TokenIO, VectorIO
@@ -150,20 +151,46 @@ def check_refuses_other_texts(space: Space) -> None:
 
 def check_ranks(space: Space) -> None:
     """Where a space numbers its genomes, the numbers and the genomes match one to one."""
-    if not isinstance(space, ProductSpace):
+    if not isinstance(space, GrammarSpace | ProductSpace) or space.size is None:
         return
     rng = np.random.default_rng(6)
-    for rank in (0, space.size - 1, *rng.integers(space.size, size=300).tolist()):
-        assert space.rank(space.unrank(rank)) == rank
+    for rank in (0, space.size - 1, *(draw_below(rng, space.size) for _ in range(300))):
+        try:
+            genome = space.unrank(rank)
+        except InvalidGenome:  # over a limit, which only a grammar has
+            assert isinstance(space, GrammarSpace), f"rank {rank} has no genome"
+        else:
+            assert space.rank(genome) == rank
     for genome in draws(space, 100):
         assert space.unrank(space.rank(genome)) == genome
-        assert space.genome(**space.values(genome)) == genome
+        if isinstance(space, ProductSpace):
+            assert space.genome(**space.values(genome)) == genome
     for rank in (-1, space.size):
         try:
             space.unrank(rank)
         except InvalidGenome:
             continue
         raise AssertionError(f"rank {rank} was taken")
+
+
+def check_points(space: Space) -> None:
+    """Where genomes are boxes of a cube, every point is a valid genome, and a box decodes to its genome."""
+    if not isinstance(space, GrammarSpace | ProductSpace):
+        return
+    rng = np.random.default_rng(7)
+    for _ in range(100):
+        point = rng.random(space.dimensions)
+        genome = space.decode(point)
+        space.check(genome)
+        low, high = space.box(genome)
+        for inside in (low, space.encode(genome), np.nextafter(high, 0)):
+            assert space.decode(inside) == genome, f"{inside} is in the box of {genome}"
+    for outside in ([1.0] * space.dimensions, [float("nan")] * space.dimensions, []):
+        try:
+            genome = space.decode(outside)
+        except InvalidGenome:
+            continue
+        raise AssertionError(f"{outside} was taken for {genome}")
 
 
 def check_builds_and_trains(space: Space) -> None:
@@ -227,5 +254,6 @@ space_checks = (
     check_same_seed_same_draws,
     check_refuses_other_texts,
     check_ranks,
+    check_points,
     check_builds_and_trains,
 )

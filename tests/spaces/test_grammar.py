@@ -75,6 +75,11 @@ def bad_weight(grammar):
     def stack(): ...
 
 
+def infinite_weight(grammar):
+    @grammar.production("model", weight=math.inf)
+    def stack(): ...
+
+
 def bad_choice(grammar):
     @grammar.production("model")
     def stack(what=choice(1, "x", (2,))): ...
@@ -136,7 +141,8 @@ def double_choice(grammar):
         (endless, "derivations of nonterminal 'model' never end"),
         (no_start, "no production derives the start symbol 'model', did you mean 'mode'?"),
         (bad_repeat, "'repeat' must be a choice among integers of at least 1"),
-        (bad_weight, "weight is 0, but must be above 0"),
+        (bad_weight, "weight is 0, but must be above 0 and finite"),
+        (infinite_weight, "weight is inf, but must be above 0 and finite"),
         (bad_choice, "a choice offers (2,), but only None, bool, int, finite float and str are allowed"),
         (double_choice, "a choice offers the same value twice: none, none"),
         (numpy_choice, "a choice offers np.float64(0.0), but only"),

@@ -1,4 +1,5 @@
-"""Genomes of the hybrid space drawn, mutated, crossed, digested, parsed and turned into graphs, a second on one core.
+"""Genomes of the hybrid space drawn, mutated, crossed, digested, parsed, turned into graphs, ranked and coded, a second
+on one core.
 
     python tests/speed/genomes.py
 
@@ -52,6 +53,12 @@ def main() -> None:
     rows["graph"] = rate(space.graph, [(space.parse(genome.text),) for genome in drawn])
     rows["parse"] = rate(space.parse, [(genome.text,) for genome in drawn])
     rows["cost"] = rate(space.cost, [(genome,) for genome in drawn])
+    ranks = [(space.rank(genome),) for genome in drawn]
+    rows["rank"] = rate(space.rank, [(genome,) for genome in drawn])
+    rows["unrank"] = rate(space.unrank, ranks)
+    points = [(space.encode(genome),) for genome in drawn]
+    rows["encode"] = rate(space.encode, [(genome,) for genome in drawn])
+    rows["decode"] = rate(space.decode, points)
     print(f"{NUMBER} genomes of 25 to 35 nodes, mean {np.mean([g.text.count('(') for g in drawn]):.1f}")
     for name, (calls, slow) in rows.items():
         print(f"{name:10} {calls:9,.0f} a second   p99 {slow:.2f} ms")

@@ -1,0 +1,268 @@
+"""Volume coding: every point of a cube is a genome, and a genome is a box of the cube.
+
+After AriEL (Celotti, Brodeur and Rouat 2020, "AriEL: volume coding for sentence generation", arXiv 2001.11296), which
+codes sentences arithmetically along the axes of a k-d tree. Here a genome is derived in the order of its text:
+production, choices, numbers, lengths of lists, children. Each such decision takes the next dimension of the cube in
+turn and cuts what is left of it into one part for each option that fits in what is left of the limits, as wide as the
+option is likely; a point decides for the part that it lies in. A decision with one option takes no turn.
+
+Random points give genomes by the law of `GrammarSpace.sample`, but for the order: `sample` fills siblings in random
+order, so that no place has more of what the limits leave than another, and a point fills them in the order of the text.
+Where no limit is near, both laws are the same.
+
+Intervals are exact, as ratios of whole numbers, but a point is made of float64. Where decisions have cut a dimension so
+narrow that no float64 is left in the box, no point decodes to the genome. `Volumes.dimensions` are enough for all.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect, bisect_left
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import cached_property, partial
+from itertools import accumulate
+from operator import add
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spaces.counting import Kind, State, Sums
+from spaces.derivation import Attributes, Node, Vector, plus
+from spaces.engine import Engine, real_at
+from spaces.errors import InvalidGenome
+from spaces.grammar import Real
+
+PRECISION = 53
+"""Bits of a coordinate: how finely float64 divides the range from 0 to 1 where it is coarsest."""
+STEPS = range(2**PRECISION)
+"""Into as many equal parts a number (`real`) cuts an interval; as many numbers `sample` knows."""
+
+Bounds = Sequence[int]
+"""Where the parts of a cut begin and end, from 0, in proportion; `range(n + 1)` for n equal parts."""
+Option = TypeVar("Option")
+
+
+class Axis(Protocol):
+    """What is left of one dimension."""
+
+    def cut(self, bounds: Bounds, known: int | None = None) -> int:
+        """The part that is left from then on."""
+        ...
+
+
+class Place:
+    """Where a coordinate lies in what is left of its dimension; it decides for the part that it lies in."""
+
+    def __init__(self, coordinate: float) -> None:
+        self._over, self._under = coordinate.as_integer_ratio()
+
+    def cut(self, bounds: Bounds, known: int | None = None) -> int:
+        total = bounds[-1]
+        part = bisect(bounds, self._over * total // self._under) - 1
+        self._over = self._over * total - self._under * bounds[part]
+        self._under *= bounds[part + 1] - bounds[part]
+        return part
+
+
+class Interval:
+    """What is left of a dimension for a genome; the genome decides."""
+
+    def __init__(self) -> None:
+        self._low, self._width, self._under = 0, 1, 1
+
+    def cut(self, bounds: Bounds, known: int | None = None) -> int:
+        assert known is not None
+        self._low = self._low * bounds[-1] + self._width * bounds[known]
+        self._width *= bounds[known + 1] - bounds[known]
+        self._under *= bounds[-1]
+        return known
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The float64 from the first of these to less than the second lie within; if equal, there are none."""
+        return _round_up(self._low, self._under), _round_up(self._low + self._width, self._under)
+
+
+def _round_up(over: int, under: int) -> float:
+    """The smallest float64 that is not below a ratio."""
+    near = over / under
+    a, b = near.as_integer_ratio()
+    return near if a * under >= over * b else math.nextafter(near, math.inf)
+
+
+def centre(box: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The middle of a box, which lies within even where the box holds one point only."""
+    low, high = box
+    return np.minimum((low + high) / 2, np.nextafter(high, 0))
+
+
+def coordinates(point: ArrayLike) -> list[float]:
+    """The coordinates of a point of a cube.
+
+    Raises:
+        InvalidGenome: it is no row of numbers from 0 to less than 1.
+    """
+    row = np.asarray(point, dtype=np.float64)
+    if row.ndim != 1 or not len(row):
+        raise InvalidGenome(f"a point is a row of numbers, but this has the shape {row.shape}")
+    for k, x in enumerate(row):
+        if not 0 <= x < 1:
+            raise InvalidGenome(f"coordinate {k} of the point is {x}, but must be from 0 to less than 1")
+    return row.tolist()
+
+
+class _Turns:
+    """Decisions, each by the next dimension in turn.
+
+    Args:
+        axes: what is left of each dimension.
+        answers: what each decision came to, for a genome that is there already.
+    """
+
+    def __init__(self, axes: Sequence[Axis], answers: Iterator[Any] | None = None) -> None:
+        self._axes = axes
+        self._answers = answers
+        self._turn = 0
+
+    def pick(self, options: Sequence[Option], bounds: Bounds) -> Option:
+        """One of the options.
+
+        Raises:
+            InvalidGenome: the answer is not among them.
+        """
+        try:
+            part = None if self._answers is None else options.index(next(self._answers))
+        except ValueError:
+            raise InvalidGenome(
+                "no point decodes to this genome, which is at the edge of the limits: in the order of its text, each "
+                "child has to leave the least that those after it need"
+            ) from None
+        if len(options) == 1:
+            return options[0]
+        axis = self._axes[self._turn % len(self._axes)]
+        self._turn += 1
+        return options[axis.cut(bounds, part)]
+
+    def even(self, options: Sequence[int]) -> int:
+        """One of some options that are equally likely."""
+        return self.pick(options, range(len(options) + 1))
+
+
+def _answers(node: Node) -> Iterator[Any]:
+    """What every decision came to, in the order in which `Volumes` makes them."""
+    yield node.table
+    yield node.index
+    production = node.production
+    yield from map(_step, production.reals.values(), node.reals)
+    for part, group in zip(production.children.values(), node.children, strict=True):
+        if part.low < part.high:
+            yield len(group)
+    for group in node.children:
+        for child in group:
+            yield from _answers(child)
+
+
+class Volumes:
+    """The boxes of the genomes of a grammar, in cubes of any number of dimensions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        weights = {p.name: Fraction(p.weight) for p in engine.grammar.productions.values()}
+        unit = math.lcm(*(weight.denominator for weight in weights.values()))
+        self._shares = {name: int(weight * unit) for name, weight in weights.items()}
+
+    @cached_property
+    def dimensions(self) -> int:
+        """So many that they are sure to leave a point to every genome.
+
+        That is the most decisions of any genome, over how many of them fit in one coordinate if each is for the
+        least likely option that the grammar has; a number (`real`) fills a coordinate by itself. Less likely than
+        2^-53 an option may still be lost, as it is to `sample`.
+        """
+        engine, nodes = self._engine, int(self._engine.limit[0])
+
+        def options(state: State, kind: Kind) -> list[float]:
+            """Of each decision at a node: how many there are, or would be if all were as unlikely as the least."""
+            shares = [self._shares[table.production.name] for table in engine.tables[state]]
+            lengths = [min(field.high, nodes) - min(field.low, nodes) + 1 for field in kind.fields]
+            reals = [len(STEPS) for _ in kind.table.production.reals]
+            every = [sum(shares) / min(shares), len(kind.table.assignments), *lengths, *reals]
+            return [number for number in every if number > 1]
+
+        def decisions(state: State, kind: Kind) -> float:
+            return len(options(state, kind))
+
+        most = Sums(engine, nodes, decisions, partial(max, default=-math.inf), add, -math.inf, 0)
+        found = [options(state, kind) for state, found in most.kinds.items() for kind in found]
+        bits = max((math.log2(number) for numbers in found for number in numbers), default=1)
+        needed = max(most.trees[engine.grammar.start, engine.root_at])
+        return max(1, math.ceil(needed / max(1, PRECISION // bits)))
+
+    def decode(self, point: Sequence[float]) -> Node:
+        """The tree of a point."""
+        return self._root(_Turns([Place(x) for x in point]))
+
+    def box(self, root: Node, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+        """The box of a tree, [low, high).
+
+        Raises:
+            InvalidGenome: no point decodes to the tree, or none of so few dimensions.
+        """
+        intervals = [Interval() for _ in range(dimensions)]
+        self._root(_Turns(intervals, _answers(root)))
+        low, high = np.array([interval.ends for interval in intervals]).T
+        (empty,) = np.nonzero(low == high)
+        if len(empty):
+            raise InvalidGenome(
+                f"the box of this genome is too narrow for float64 in dimension {empty[0]} of {dimensions}; "
+                f"{self.dimensions} dimensions are enough for all genomes"
+            )
+        return low, high
+
+    def _root(self, turns: _Turns) -> Node:
+        engine = self._engine
+        return self._derive(engine.grammar.start, engine.root_at, engine.limit, turns)
+
+    def _derive(self, nonterminal: str, at: Attributes, budget: Vector, turns: _Turns) -> Node:
+        """A subtree that fits, as `Engine.draw` derives it but for who decides, and in the order of the text."""
+        engine = self._engine
+        tables = [table for table in engine.pools[nonterminal, at].tables if table.fits(budget)]
+        shares = [self._shares[table.production.name] for table in tables]
+        table = turns.pick(tables, list(accumulate(shares, initial=0)))
+        index = turns.even(table.fitting(budget))
+        if table.leaves:
+            return table.leaf(index)
+        production, at = table.production, table.child_at[index]
+        reals = tuple([real_at(rule, turns.even(STEPS) / len(STEPS)) for rule in production.reals.values()])
+        left = engine.left_for_children(table, index, budget)
+        parts = list(production.children.values())
+        counts = [part.low for part in parts]
+        for k, part in enumerate(parts):
+            if part.low < part.high:
+                most = engine.most(parts, counts, k, at, left)
+                counts[k] = turns.even(range(part.low, most + 1))
+        floors = engine.reserve(parts, counts, at, left)
+        assert floors is not None
+        for floor in floors:
+            left = plus(left, floor, -1)
+        slots = [k for k, count in enumerate(counts) for _ in range(count)]
+        groups: list[list[Node]] = [[] for _ in parts]
+        for k, floor in zip(slots, floors, strict=True):
+            left = plus(left, floor)
+            node = self._derive(parts[k].nonterminal, at, left, turns)
+            groups[k].append(node)
+            left = plus(left, node.cost, -1)
+        return Node(table, index, reals, tuple([tuple(group) for group in groups]))
+
+
+def _step(rule: Real, value: float) -> int:
+    """The step of a range at which a number stands, or the nearest to it."""
+
+    def number(step: int) -> float:
+        return real_at(rule, step / len(STEPS))
+
+    step = bisect_left(STEPS, value, key=number)
+    near = STEPS[max(0, step - 8) : step + 8]  # rounding does not quite keep numbers in order
+    return min(near, key=lambda step: abs(number(step) - value))
