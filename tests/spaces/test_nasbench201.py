@@ -227,3 +227,20 @@ def test_parameters_are_the_published_ones(shared_data, data, classes):
         assert off < 0.5 or any(abs(runs * off - k * conv) < 2 for conv in convs for k in (1, 2)), text
     assert table.num_rows == space.size
     assert exact >= 0.98 * space.size
+
+
+def test_unique_strings():
+    space = spaces.load("nasbench201")
+    strings = {space.unrank(rank).text: space.unique_string(space.unrank(rank)) for rank in range(space.size)}
+    assert len(set(strings.values())) == 6466
+    resnet = space.architecture("resnet")
+    assert strings[resnet.text] == "#+#+((0)@nor_conv_3x3)@nor_conv_3x3+0"
+
+
+def test_unique_strings_are_the_published_ones(shared_data):
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(shared_data("nb201_cifar.parquet"), columns=["arch_str", "unique_str"])
+    space = spaces.load("nasbench201")
+    for text, unique in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        assert space.unique_string(space.parse(text)) == unique
