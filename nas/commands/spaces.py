@@ -21,12 +21,27 @@ def add(commands: Commands) -> None:
     listed.add_argument("--json", action="store_true")
     listed.set_defaults(command=_list)
 
+    show = space.add_parser("show", help="what a space is made of")
+    _add_space(show)
+    show.set_defaults(command=_show)
+
+    count = space.add_parser("count", help="how many genomes there are, before the limits on cost")
+    _add_space(count)
+    count.set_defaults(command=_count)
+
     sample = space.add_parser("sample", help="draw genomes from a space")
     _add_space(sample)
     sample.add_argument("--count", type=at_least(1), default=1, metavar="N", help="default: 1")
     sample.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
     sample.add_argument("--size", type=at_least(1), metavar="NODES", help="the most nodes of a genome")
     sample.set_defaults(command=_sample)
+
+    mutate = space.add_parser("mutate", help="draw neighbours of a genome, or of a known model")
+    _add_space(mutate)
+    mutate.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
+    mutate.add_argument("--count", type=at_least(1), default=1, metavar="N", help="default: 1")
+    mutate.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
+    mutate.set_defaults(command=_mutate)
 
     check = space.add_parser("check", help="check a genome, or the name of a known model, and tell its cost")
     _add_space(check)
@@ -93,10 +108,80 @@ def _load(options: argparse.Namespace) -> Any:
     return spaces.load(options.space, spaces.tokens(**sizes) if sizes else None, **limits)
 
 
+def _genome(space: Any, given: str) -> Any:
+    """A genome from its text, or a known model from its name."""
+    named = given in space.named or re.fullmatch(r"[\w .+-]*", given)
+    return space.architecture(given) if named else space.parse(given)
+
+
 def _genome_row(space: Any, genome: Any) -> dict[str, Any]:
+    """A genome, with what it costs where its space tells that."""
     from dataclasses import asdict
 
-    return {"text": genome.text, "digest": genome.digest, **asdict(space.cost(genome))}
+    import spaces
+
+    row = {"text": genome.text, "digest": genome.digest}
+    try:
+        return {**row, **asdict(space.cost(genome))}
+    except spaces.InvalidSpace:
+        return row
+
+
+def _show(options: argparse.Namespace) -> int:
+    import spaces
+
+    space = _load(options)
+    rows: list[dict[str, Any]]
+    if isinstance(space, spaces.GrammarSpace):
+        rows = [
+            {
+                "production": production.name,
+                "of": list(production.nonterminals),
+                "weight": production.weight,
+                "fields": {key: _field(field) for key, field in production.fields.items()},
+            }
+            for production in space.grammar.productions.values()
+        ]
+    else:
+        rows = [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
+    if options.json:
+        print_json(rows)
+        return DONE
+    print(space)
+    for row in rows:
+        if "field" in row:
+            print(f"  {row['field']}: {row['values']}")
+            continue
+        print(f"  {row['production']}, a {' or '.join(row['of'])} of weight {row['weight']:g}")
+        for key, field in row["fields"].items():
+            print(f"    {key}: {field}")
+    return DONE
+
+
+def _field(field: Any) -> str:
+    """What a field may hold, in words."""
+    from spaces.grammar import Children, Real, spell
+
+    if isinstance(field, Children):
+        return (
+            f"{field.low} to {field.high} of {field.nonterminal}"
+            if field.listed
+            else f"a {field.nonterminal}"
+        )
+    if isinstance(field, Real):
+        return f"from {field.low:g} to {field.high:g}{' on a logarithmic scale' if field.log else ''}"
+    return " | ".join(map(spell, field.values))
+
+
+def _count(options: argparse.Namespace) -> int:
+    from decimal import Decimal
+
+    size = _load(options).size
+    if options.json:
+        print_json({"genomes": size})
+    else:
+        print("infinitely many" if size is None else f"{size:,}" if size < 10**15 else f"{Decimal(size):.3e}")
+    return DONE
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -113,19 +198,39 @@ def _sample(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _check(options: argparse.Namespace) -> int:
-    from nas.display import short, size
+def _mutate(options: argparse.Namespace) -> int:
+    import numpy as np
 
     space = _load(options)
-    named = options.genome in space.named or re.fullmatch(r"[\w .+-]*", options.genome)
-    genome = space.architecture(options.genome) if named else space.parse(options.genome)
-    row = _genome_row(space, genome)
+    genome = _genome(space, options.genome)
+    rng = np.random.default_rng(options.seed)
+    rows = [_genome_row(space, space.mutate(genome, rng)) for _ in range(options.count)]
+    if options.json:
+        print_json(rows)
+    else:
+        for row in rows:
+            print(row["text"])
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from nas.display import short, size
+    from spaces.io import TokenIO
+
+    space = _load(options)
+    row = _genome_row(space, _genome(space, options.genome))
     if options.json:
         print_json(row)
         return DONE
     print(f"valid: {row['text']}")
     print(f"digest           {row['digest']}")
-    print(f"parameters       {short(row['parameters'])}, {short(row['active_parameters'])} active a token")
+    if "parameters" not in row:
+        return DONE
+    unit = "token" if isinstance(space.io, TokenIO) else "sample"
+    print(f"parameters       {short(row['parameters'])}, {short(row['active_parameters'])} active a {unit}")
+    if unit == "sample":
+        print(f"FLOPs            {short(row['flops_per_token'])} a sample")
+        return DONE
     print(f"FLOPs per token  {short(row['flops_per_token'])} at a context of {space.context}")
     print(f"decode state     {size(row['state_bytes'])} at a context of {space.context}")
     return DONE

@@ -10,6 +10,7 @@ from textwrap import indent
 import pytest
 
 import nas
+import spaces
 from nas.cli import main
 
 NAS = [sys.executable, "-m", "nas.cli"]
@@ -117,6 +118,56 @@ def test_space_commands(capsys):
     for genome in (cell, "resnet"):
         assert call(capsys, "space", "check", "nasbench201", genome)[1].startswith(f"valid: {cell}\n")
     assert call(capsys, "space", "sample", "mlp")[1].startswith("mlp(activation_fn_1=")
+    assert call(capsys, "space", "check", "nasbench201", "resnet")[1].splitlines()[2:] == [
+        "parameters       559k, 559k active a sample",
+        "FLOPs            157M a sample",
+    ]
+
+
+def test_spaces_are_shown_and_counted(capsys):
+    out = call(capsys, "space", "show", "hybrid")[1]
+    assert "  attention, a mixer of weight 2\n    heads: 1 | 2 | 4 | 8 | 16 | 32\n" in out
+    assert "    layers: 1 to 8 of layer\n" in out
+    assert "  residual, a layer of weight 4\n    body: a mixer\n" in out
+    out = call(capsys, "space", "show", "nasbench201")[1]
+    assert "  edge_2to3: none | skip_connect | nor_conv_1x1 | nor_conv_3x3 | avg_pool_3x3\n" in out
+    rows = json.loads(call(capsys, "space", "show", "hybrid", "--json")[1])
+    assert rows[0]["production"] == "stack"
+    assert rows[0]["of"] == ["model", "layer"]
+    assert call(capsys, "space", "count", "mlp")[1] == "62,208\n"
+    assert call(capsys, "space", "count", "hybrid")[1] == "1.461e+123\n"
+    size = json.loads(call(capsys, "space", "count", "hybrid", "--nodes", 3, "--json")[1])["genomes"]
+    assert size == spaces.load("hybrid", nodes=3).size
+
+
+def test_genomes_are_mutated(capsys):
+    lines = call(capsys, "space", "mutate", "nasbench201", "resnet", "--count", 3, "--seed", 1)[
+        1
+    ].splitlines()
+    resnet = spaces.load("nasbench201").architecture("resnet")
+    assert len(lines) == 3
+    for line in lines:
+        changed = [a != b for a, b in zip(line.split("|"), resnet.text.split("|"), strict=True)]
+        assert sum(changed) == 1
+    rows = json.loads(call(capsys, "space", "mutate", "hybrid", MLP, "--width", 32, "--json")[1])
+    assert rows[0]["parameters"] > 0
+
+
+def test_a_space_that_tells_no_cost(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "costless.py").write_text(
+        "from spaces import ProductSpace, choice, vector\n"
+        "def svm(io=vector(2)): return ProductSpace('svm', {'kernel': choice('rbf', 'linear')}, io)\n"
+    )
+    assert call(capsys, "space", "check", "costless:svm", "svm(kernel=rbf)")[1].startswith(
+        "valid: svm(kernel=rbf)\n"
+    )
+    assert call(capsys, "space", "mutate", "costless:svm", "svm(kernel=rbf)")[1] == "svm(kernel=linear)\n"
+    assert json.loads(call(capsys, "space", "sample", "costless:svm", "--json")[1])[0].keys() == {
+        "text",
+        "digest",
+    }
 
 
 def test_a_campaign_without_a_finished_trial_fails(capsys, campaign_file, tmp_path):
