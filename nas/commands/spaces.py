@@ -43,6 +43,12 @@ def add(commands: Commands) -> None:
     mutate.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
     mutate.set_defaults(command=_mutate)
 
+    draw = space.add_parser("draw", help="draw a genome, or a known model, as a picture")
+    _add_space(draw)
+    draw.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
+    draw.add_argument("--out", required=True, metavar="FILE", help="a name that ends in .svg, .png or .pdf")
+    draw.set_defaults(command=_draw)
+
     check = space.add_parser("check", help="check a genome, or the name of a known model, and tell its cost")
     _add_space(check)
     check.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
@@ -210,6 +216,22 @@ def _mutate(options: argparse.Namespace) -> int:
     else:
         for row in rows:
             print(row["text"])
+    return DONE
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from nas.report.drawing import draw
+    from nas.types import InvalidInput
+
+    space = _load(options)
+    try:
+        path = draw(space, _genome(space, options.genome), options.out)
+    except OSError as error:
+        raise InvalidInput(f"--out {options.out} cannot be written: {error}") from error
+    if options.json:
+        print_json({"path": str(path)})
+    else:
+        print(f"Drawn in {path}")
     return DONE
 
 
