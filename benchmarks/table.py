@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,6 +26,9 @@ Item = Genome | str | int | Mapping[str, Any]
 
 KEY = b"grammar-nas.table"
 """The key of the description in the metadata of the Arrow file."""
+
+TRAIN_TIME = "train_time"
+"""The metric that says how long training took, in seconds, by which campaigns are simulated."""
 
 
 class InvalidTable(InvalidInput):
@@ -54,7 +59,8 @@ class Description:
     """What a table is and where it comes from.
 
     Attributes:
-        space: the name of the space whose genomes are the rows.
+        space: the space whose genomes are the rows, by name or as "package.module:attribute", which is imported when
+            a genome is asked for: open no table whose code you would not run.
         io: what the space is bound to, as {"image": {"channels": 3, ...}}.
         objective: the metric that a search is after, of the validation split.
         source: the package or file that it was made from, with its version.
@@ -75,10 +81,17 @@ class Description:
 
         Raises:
             InvalidSpace: it is unknown.
-            InvalidTable: its genomes have no ranks.
+            InvalidTable: its genomes have no ranks, or the input and output are not understood.
         """
-        ((kind, sizes),) = self.io.items()
-        io = spaces.image(**sizes) if kind == "image" else spaces.vector(**sizes)
+        kinds: dict[str, Callable[..., spaces.IO]] = {"image": spaces.image, "vector": spaces.vector}
+        try:
+            ((kind, sizes),) = self.io.items()
+            io = kinds[kind](**sizes)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InvalidTable(
+                f"table {self.name!r}: io is {self.io!r}, but must be one of {', '.join(kinds)} with its sizes, as in "
+                "{'vector': {'features': 9}}"
+            ) from None
         space = spaces.load(self.space, io)
         if not isinstance(space, ProductSpace):
             raise InvalidTable(f"table {self.name!r}: the genomes of space {self.space!r} have no ranks")
@@ -108,10 +121,10 @@ class Table:
                 reader = pyarrow.ipc.open_file(source)
                 self._rows = reader.get_batch(0)
             described = json.loads(reader.schema.metadata[KEY])
+            metrics = tuple(Metric(**metric) for metric in described.pop("metrics"))
+            self.description = Description(**described, metrics=metrics)
         except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
             raise InvalidTable(f"{path} is no table: {type(error).__name__}: {error}") from error
-        metrics = tuple(Metric(**metric) for metric in described.pop("metrics"))
-        self.description = Description(**described, metrics=metrics)
         self.name = self.description.name
         self.metrics: Mapping[str, Metric] = {metric.name: metric for metric in metrics}
         self._columns: dict[tuple[str | None, int | None], np.ndarray] = {}
@@ -125,34 +138,33 @@ class Table:
                 NaN: was not measured.
 
         Raises:
-            InvalidTable: columns and metrics do not match, or not every genome has a row.
+            InvalidTable: the description contradicts itself, columns and metrics do not match, not every genome has a
+                row, values cannot be, or the file cannot be written.
         """
         import pyarrow
 
-        size = description.load_space().size
-        arrays: dict[str, np.ndarray] = {}
-        for metric in description.metrics:
-            values = np.asarray(columns.get(metric.name, ()), dtype=np.float64)
-            values = values[:, None] if values.ndim == 1 else values
-            if values.shape != (size, metric.seeds):
-                raise InvalidTable(
-                    f"table {description.name!r}: {metric.name!r} is {list(values.shape)}, but must be "
-                    f"[{size}, {metric.seeds}]: a row for each genome, a column for each seed"
-                )
-            measured = np.isfinite(values)
-            total = np.where(measured, values, 0.0).sum(axis=1)
-            with np.errstate(invalid="ignore"):
-                arrays[metric.name] = total / measured.sum(axis=1)
-            if metric.seeds > 1:
-                arrays |= {f"{metric.name}_seed{k}": values[:, k] for k in range(metric.seeds)}
+        arrays = _checked(description, columns)
         table = pyarrow.table(arrays).combine_chunks()
         table = table.replace_schema_metadata({KEY: json.dumps(asdict(description))})
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = path.with_name(f".{path.name}.{os.getpid()}")
-        with pyarrow.OSFile(str(made), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        made.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise InvalidTable(
+                f"table {description.name!r} cannot be kept in {path.parent}: {error}"
+            ) from error
+        try:
+            with os.fdopen(number, "wb") as file:
+                with pyarrow.ipc.new_file(file, table.schema) as writer:
+                    writer.write_table(table)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(made, 0o644)
+            os.replace(made, path)
+        except BaseException:
+            os.unlink(made)
+            raise
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, {len(self):,} rows, {', '.join(self.metrics)})"
@@ -202,9 +214,8 @@ class Table:
             if seed is not None and known.seeds > 1:
                 name = f"{name}_seed{seed}"
             if seed is not None and not 0 <= seed < known.seeds:
-                raise InvalidTable(
-                    f"table {self.name!r}: {known.name!r} has seeds 0 to {known.seeds - 1}, not {seed}"
-                )
+                has = f"seeds 0 to {known.seeds - 1}" if known.seeds > 1 else "one value a row, seed 0"
+                raise InvalidTable(f"table {self.name!r}: {known.name!r} has {has}, not {seed}")
             column = self._columns[metric, seed] = self._values(name)
         return column
 
@@ -225,9 +236,13 @@ class Table:
             return self.space.rank(self.space.parse(item))
         if isinstance(item, Mapping):
             return self.space.rank(self.space.genome(**item))
-        if not 0 <= item < len(self):
-            raise InvalidTable(f"table {self.name!r} has the rows 0 to {len(self) - 1}, not {item}")
-        return int(item)
+        try:
+            rank = -1 if isinstance(item, bool) else operator.index(item)
+        except TypeError:
+            rank = -1
+        if not 0 <= rank < len(self):
+            raise InvalidTable(f"table {self.name!r} has the rows 0 to {len(self) - 1}, not {item!r}")
+        return rank
 
     def query(self, item: Item, metric: str | None = None, seed: int | None = None) -> float:
         """One value; see `rank` and `column` for what is taken and raised."""
@@ -241,15 +256,17 @@ class Table:
         Raises:
             InvalidTable, InvalidGenome: as `rank` and `column`.
         """
+        return self.column(metric, seed)[self._ranks(items)]
+
+    def _ranks(self, items: np.ndarray | Sequence[Item]) -> np.ndarray:
+        """The rows of several items, of the shape of an array of ranks."""
         if isinstance(items, np.ndarray) and np.issubdtype(items.dtype, np.integer):
-            ranks = items
-            if len(ranks) and not (ranks.min() >= 0 and ranks.max() < len(self)):
+            if items.size and not (items.min() >= 0 and items.max() < len(self)):
                 raise InvalidTable(
                     f"table {self.name!r} has the rows 0 to {len(self) - 1}, not all that are asked"
                 )
-        else:
-            ranks = np.array([self.rank(item) for item in items], dtype=np.int64)
-        return self.column(metric, seed)[ranks]
+            return items
+        return np.array([self.rank(item) for item in items], dtype=np.int64)
 
     def row(self, item: Item) -> dict[str, float]:
         """All metrics of a row, means over seeds."""
@@ -265,7 +282,13 @@ class Table:
         return np.where(np.isnan(values), np.inf, values if known.direction == "min" else -values)
 
     def best(self, metric: str | None = None, n: int = 1) -> list[Best]:
-        """The n best rows, best first; ties by rank."""
+        """The n best rows, best first; ties by rank.
+
+        Raises:
+            InvalidTable: no such metric, or n is below 1.
+        """
+        if n < 1:
+            raise InvalidTable(f"n = {n}, but it must be at least 1")
         column = self.column(metric)
         order = np.argsort(self.losses(metric), kind="stable")[:n].tolist()
         return [Best(self.space.unrank(rank), float(column[rank])) for rank in order]
@@ -275,11 +298,74 @@ class Table:
         losses = self.losses(metric)
         return 1 + int((losses < losses[self.rank(item)]).sum())
 
-    def regret(self, ranks: np.ndarray, metric: str | None = None) -> np.ndarray:
+    def regret(self, ranks: np.ndarray | Sequence[Item], metric: str | None = None) -> np.ndarray:
         """How far rows are from the best: (loss - best) / (median - best), of the shape of `ranks`.
 
-        0 is the best row, 1 the median one. Metrics that span decades are compared by their logarithms.
+        0 is the best row, 1 the median of those that were measured; a row that was not counts as the worst. Metrics
+        that span decades are compared by their logarithms. Where the median is the best, the worst stands in for it.
+
+        Raises:
+            InvalidTable, InvalidGenome: as `rank` and `column`.
         """
         losses = self.losses(metric)
-        best, median = losses.min(), np.median(losses)
-        return (losses[ranks] - best) / (median - best)
+        measured = losses[np.isfinite(losses)]
+        best, median, worst = measured.min(), np.median(measured), measured.max()
+        scale = (median - best) or (worst - best) or 1.0
+        return (np.minimum(losses[self._ranks(ranks)], worst) - best) / scale
+
+
+def _checked(description: Description, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of the file: the mean of each metric, and each seed where there are several.
+
+    Raises:
+        InvalidTable: see `Table.write`.
+    """
+    here = f"table {description.name!r}"
+    names = [metric.name for metric in description.metrics]
+    if len(set(names)) < len(names) or set(names) != set(columns):
+        raise InvalidTable(
+            f"{here}: the metrics are {names}, but the columns {list(columns)}; they must be the same"
+        )
+    if description.objective not in names:
+        raise InvalidTable(
+            f"{here}: no metric for the objective {description.objective!r}{suggest(description.objective, names)}"
+        )
+    size = description.load_space().size
+    arrays: dict[str, np.ndarray] = {}
+    for metric in description.metrics:
+        if metric.direction not in ("min", "max"):
+            raise InvalidTable(
+                f"{here}: {metric.name!r} has the direction {metric.direction!r}; allowed: min, max"
+            )
+        try:
+            values = np.asarray(columns[metric.name], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidTable(f"{here}: {metric.name!r} holds what is no number: {error}") from None
+        values = values[:, None] if values.ndim == 1 else values
+        if metric.seeds < 1 or values.shape != (size, metric.seeds):
+            raise InvalidTable(
+                f"{here}: {metric.name!r} is {list(values.shape)}, but must be [{size}, {metric.seeds}]: a row for "
+                "each genome, a column for each seed"
+            )
+        measured = np.isfinite(values)
+        if not measured.any() or np.isinf(values).any():
+            raise InvalidTable(
+                f"{here}: {metric.name!r} must be finite in some rows and NaN in all that were not measured"
+            )
+        if metric.log and values[measured].min() <= 0:
+            raise InvalidTable(
+                f"{here}: {metric.name!r} has no logarithm in a row of {values[measured].min():g}"
+            )
+        with np.errstate(invalid="ignore"):
+            arrays[metric.name] = np.where(measured, values, 0.0).sum(axis=1) / measured.sum(axis=1)
+        if metric.seeds > 1:
+            arrays |= {f"{metric.name}_seed{k}": values[:, k] for k in range(metric.seeds)}
+    if TRAIN_TIME in arrays:
+        timed = np.isfinite(arrays[TRAIN_TIME]) | np.isnan(arrays[description.objective])
+        if not timed.all() or np.nanmin(arrays[TRAIN_TIME]) < 0:
+            raise InvalidTable(
+                f"{here}: {TRAIN_TIME!r} must be known, and not negative, wherever the objective is"
+            )
+    if len(arrays) != sum(1 if metric.seeds == 1 else 1 + metric.seeds for metric in description.metrics):
+        raise InvalidTable(f"{here}: a metric is called as the seed of another: {names}")
+    return arrays

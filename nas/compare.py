@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SHORT = {"screened": "evolution+trees"}
 """Contestants with a name of their own."""
 
+FEWEST = 5
+"""Seeds from which an interval is told: a bootstrap of fewer is narrower than the truth by far."""
+
 RESAMPLES = 2000
 """Bootstrap samples of the seeds."""
 
@@ -45,8 +48,8 @@ class Contestant:
     @classmethod
     def parse(cls, name: str) -> Contestant:
         """From "strategy", "strategy+predictor", or a name of its own."""
-        strategy, _, predictor = SHORT.get(name, name).partition("+")
-        return cls(name, strategy, predictor or None)
+        strategy, plus, predictor = SHORT.get(name, name).partition("+")
+        return cls(name, strategy, predictor if plus else None)
 
     def make(self, table: benchmarks.Table, seed: int) -> Strategy:
         """The strategy, in search of the table's objective.
@@ -63,9 +66,13 @@ class Contestant:
         if self.predictor is not None:
             make = partial(predictors.load, self.predictor, space=space, seed=seed)
             try:
-                make()
+                made = make()
             except predictors.InvalidPredictor as error:
                 raise InvalidInput(f"strategy {self.name!r}: {error}") from error
+            if not hasattr(made, "fit") or not hasattr(made, "predict"):
+                raise InvalidInput(
+                    f"strategy {self.name!r}: {self.predictor!r} gives a {type(made).__name__}, which is no predictor"
+                )
             screening = search.Screening(make)
         objective = Objective(table.objective.name, table.objective.direction)
         return search.load(self.strategy, space=space, objectives=[objective], seed=seed, screening=screening)
@@ -135,7 +142,8 @@ def compare(
         evaluations: trials of each run.
         seeds: runs of each contestant on each table.
         workers: simulated workers, which train at the same time.
-        processes: of this machine; default: one a core.
+        processes: of this machine; default: one a core. With one, all runs in this process; with more, a script that
+            calls this needs the usual `if __name__ == "__main__":`, as each process imports it.
         observe: is called with the number of runs that are done and of all.
 
     Returns:
@@ -144,6 +152,7 @@ def compare(
 
     Raises:
         InvalidInput, benchmarks.InvalidTable: a name is unknown, a number cannot be; nothing was run.
+        RuntimeError: a strategy failed, or proposed nothing.
     """
     for key, number in (("seeds", seeds), ("workers", workers)):
         if number < 1:
@@ -153,6 +162,11 @@ def compare(
     jobs = [(name, contestant, seed) for seed in range(seeds) for name in tables for contestant in chosen]
     runs: dict[int, JSON] = {}
     processes = min(processes or os.cpu_count() or 1, len(jobs))
+    if processes == 1:
+        for place, job in enumerate(jobs):
+            runs[place] = _run(*job, evaluations, workers)
+            observe(len(runs), len(jobs))
+        return _gathered([runs[place] for place in sorted(runs)])
     # Spawned, as forking a process with threads may hang it.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -170,7 +184,16 @@ def compare(
 def _run(name: str, contestant: Contestant, seed: int, evaluations: int, workers: int) -> JSON:
     """One run, as columns."""
     table = benchmarks.load(name)
-    trials = play(contestant.make(table, seed), SimulatedEngine(table, workers), evaluations)
+    try:
+        trials = play(contestant.make(table, seed), SimulatedEngine(table, workers), evaluations)
+    except Exception as error:
+        raise RuntimeError(
+            f"strategy {contestant.name!r} failed on table {name!r} with seed {seed}: {type(error).__name__}: {error}"
+        ) from error
+    if not trials:
+        raise RuntimeError(
+            f"strategy {contestant.name!r} proposed nothing on table {name!r} with seed {seed}"
+        )
     ranks = np.array([table.rank(trial.proposal.genome) for trial in trials], dtype=np.int64)
     return {
         "table": [name] * len(trials),
@@ -204,8 +227,10 @@ class Curve:
     """The regret of the best so far of one contestant on one table, after each evaluation, over seeds.
 
     Attributes:
-        median, low, high: the median over seeds and its 95 % bootstrap interval, [evaluations].
+        median, low, high: the median over seeds and its 95 % bootstrap interval, [evaluations]; with fewer than
+            `FEWEST` seeds there is none, and both are NaN.
         mean: over seeds, [evaluations].
+        shortest: evaluations of the run that ended first, as its strategy had no more to propose.
     """
 
     table: str
@@ -215,6 +240,7 @@ class Curve:
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
+    shortest: int
 
 
 def curves(rows: pyarrow.Table) -> list[Curve]:
@@ -233,8 +259,11 @@ def curves(rows: pyarrow.Table) -> list[Curve]:
         drawn = np.random.default_rng(0).integers(len(regret_SE), size=(RESAMPLES, len(regret_SE)))
         medians = np.median(regret_SE[drawn], axis=1)
         low, high = np.quantile(medians, (0.025, 0.975), axis=0)
+        if len(regret_SE) < FEWEST:
+            low = high = np.full(length, np.nan)
         median, mean = np.median(regret_SE, axis=0), regret_SE.mean(axis=0)
-        found.append(Curve(table, strategy, len(regret_SE), median, low, high, mean))
+        shortest = min(map(len, by_seed.values()))
+        found.append(Curve(table, strategy, len(regret_SE), median, low, high, mean, shortest))
     return found
 
 
@@ -244,13 +273,16 @@ def milestones(evaluations: int) -> list[int]:
 
 
 def summary(found: Sequence[Curve]) -> list[dict[str, Any]]:
-    """The regret at the milestones, one row a table, contestant and milestone."""
+    """The regret at the milestones, one row a table, contestant and milestone; None where there is no interval."""
     return [
         {
             "table": curve.table,
             "strategy": curve.strategy,
             "evaluations": evaluation,
-            **{key: float(getattr(curve, key)[evaluation - 1]) for key in ("median", "low", "high", "mean")},
+            "median": float(curve.median[evaluation - 1]),
+            "low": float(curve.low[evaluation - 1]) if curve.seeds >= FEWEST else None,
+            "high": float(curve.high[evaluation - 1]) if curve.seeds >= FEWEST else None,
+            "mean": float(curve.mean[evaluation - 1]),
         }
         for curve in found
         for evaluation in milestones(len(curve.median))

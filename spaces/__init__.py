@@ -14,9 +14,12 @@ from spaces.product import ProductSpace
 from spaces.space import GrammarSpace, Space
 
 SPACES = {
+    "darts": "spaces.catalog.darts:DARTS",
     "hybrid": "spaces.catalog.hybrid:hybrid",
     "mlp": "spaces.catalog.mlp:MLP",
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",
+    "nasbench_graph": "spaces.catalog.nasbench_graph:NASBenchGraph",
+    "regnet": "spaces.catalog.regnet:RegNet",
 }
 """The spaces known by name, and where they are."""
 

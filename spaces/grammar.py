@@ -24,7 +24,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from spaces.errors import InvalidGrammar, suggest
@@ -315,6 +315,30 @@ class Grammar:
             return function
 
         return declare
+
+    def reweighted(self, weights: Mapping[str, float]) -> Grammar:
+        """The same grammar with other weights of some productions.
+
+        Raises:
+            InvalidGrammar: a production is unknown, or a weight is not above 0 and finite.
+        """
+        place = f"grammar {self.name!r}"
+        for name, weight in weights.items():
+            if name not in self.productions:
+                raise InvalidGrammar(
+                    f"{place}: no production {name!r} to weigh{suggest(name, self.productions)}"
+                )
+            if not 0 < weight < math.inf:
+                raise InvalidGrammar(
+                    f"{place}: weight of {name!r} is {weight!r}, but must be above 0 and finite"
+                )
+        copy = Grammar(self.name, self.start, self.attributes)
+        copy.named = self.named
+        copy.productions = {
+            name: replace(production, weight=float(weights.get(name, production.weight)))
+            for name, production in self.productions.items()
+        }
+        return copy
 
     def of(self, nonterminal: str) -> list[Production]:
         """The productions of a nonterminal, in the order of their declaration."""

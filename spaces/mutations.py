@@ -36,9 +36,9 @@ class Site:
         return self.node.table.at
 
 
-def sites(engine: Engine, root: Node) -> list[Site]:
-    """Every node of a tree with its place, parents first."""
-    found = [Site(root, engine.grammar.start, None, 0, 0, 1)]
+def sites(start: str, root: Node) -> list[Site]:
+    """Every node of a tree with its place, parents first; `start` is the nonterminal of the root."""
+    found = [Site(root, start, None, 0, 0, 1)]
     for site in found:
         node = site.node
         if node.children:
@@ -90,7 +90,7 @@ def _shuffled(items: list[Any], rng: np.random.Generator) -> Iterator[Any]:
 
 def resample(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     """Draws a subtree anew, from the nonterminal that it was derived from, where that has more than one."""
-    places = [site for site in sites(engine, root) if engine.varies(site.nonterminal, site.at)]
+    places = [site for site in sites(engine.grammar.start, root) if engine.varies(site.nonterminal, site.at)]
     if not places:
         return None
     site = places[int(rng.random() * len(places))]
@@ -103,7 +103,7 @@ def change(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     Where the guard allows no other value of a choice beside the others, those that must follow do. Children
     whose attributes change with the choice are drawn anew.
     """
-    places = [(site, k) for site in sites(engine, root) for k in range(len(site.node.values))]
+    places = [(site, k) for site in sites(engine.grammar.start, root) for k in range(len(site.node.values))]
     for site, k in _shuffled(places, rng):
         node, table = site.node, site.node.table
         number = len(table.production.choices)
@@ -169,7 +169,7 @@ def nearby(rule: Real, value: float, rng: np.random.Generator) -> float:
 
 def _lists(engine: Engine, root: Node) -> Iterator[tuple[Site, int, Group]]:
     """Every list of children in the tree: the site of its node, the field, and the children."""
-    for site in sites(engine, root):
+    for site in sites(engine.grammar.start, root):
         for k, part in enumerate(site.node.production.children.values()):
             if part.listed:
                 yield site, k, site.node.children[k]
@@ -258,9 +258,9 @@ def crossover(engine: Engine, a: Node, b: Node, rng: np.random.Generator) -> Nod
     None where they have nothing to exchange that fits and changes the first.
     """
     donors: dict[tuple[str, Attributes], list[Node]] = {}
-    for site in sites(engine, b)[1:]:
+    for site in sites(engine.grammar.start, b)[1:]:
         donors.setdefault((site.nonterminal, site.at), []).append(site.node)
-    for site in _shuffled(sites(engine, a)[1:], rng):
+    for site in _shuffled(sites(engine.grammar.start, a)[1:], rng):
         budget = room(engine, a, site)
         for node in _shuffled(donors.get((site.nonterminal, site.at), []), rng):
             if within(node.cost, budget) and node.canonical != site.node.canonical:

@@ -5,6 +5,7 @@ A genome is a row of an array of that many axes, so it has a rank, and a table o
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -110,7 +111,9 @@ class ProductSpace:
 
     def at(self, io: IO) -> ProductSpace:
         """The same space at another input and output."""
-        return type(self)(self.name, self.fields, io)
+        moved = copy.copy(self)
+        moved.io = io
+        return moved
 
     # Genomes, texts, codes and ranks
 
@@ -123,7 +126,7 @@ class ProductSpace:
         plain = {
             key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()
         }
-        return self._genome(self._place({key: spell(value) for key, value in plain.items()}))
+        return self._genome(self._code_from({key: spell(value) for key, value in plain.items()}))
 
     def values(self, genome: Genome) -> dict[str, Any]:
         """The value of every field."""
@@ -222,7 +225,7 @@ class ProductSpace:
             key: field.values[place] for (key, field), place in zip(self.fields.items(), code, strict=True)
         }
 
-    def _place(self, tokens: Mapping[str, str]) -> Code:
+    def _code_from(self, tokens: Mapping[str, str]) -> Code:
         """The code of values as they are spelled."""
         for key in tokens:
             if key not in self.fields:
@@ -231,7 +234,7 @@ class ProductSpace:
         for key, field in self.fields.items():
             if key not in tokens:
                 raise InvalidGenome(f"{self.name!r} lacks its field {key!r}")
-            place = field.index.get(tokens[key])
+            place = field.index.get(tokens[key], _numbered(field, tokens[key]))
             if place is None:
                 raise InvalidGenome(f"{key}: {tokens[key]} is not allowed{suggest(tokens[key], field.index)}")
             code.append(place)
@@ -258,7 +261,7 @@ class ProductSpace:
             if not isinstance(value, str):
                 raise InvalidGenome(f"{key}: expected a value, found a production")
             tokens[key] = value
-        return self._place(tokens)
+        return self._code_from(tokens)
 
     def canonical(self, code: Code) -> str:
         """What equal networks have in common."""
@@ -352,6 +355,16 @@ class ProductSpace:
             return ProductSpace._resample(field, place, rng)
         sides = [p for p in (place - 1, place + 1) if 0 <= p < len(field.values)]
         return sides[int(rng.random() * len(sides))]
+
+
+def _numbered(field: Choice, token: str) -> int | None:
+    """The place of the value that is the number of a text, so that 0 and 1e-1 may be written for 0.0 and 0.1."""
+    try:
+        number = float(token)
+    except ValueError:
+        return None
+    values = [value if type(value) in (int, float) else None for value in field.values]
+    return values.index(number) if number in values else None
 
 
 def chain(operators: Sequence[tuple[str, Mapping[str, Any]]]) -> Graph:

@@ -76,6 +76,7 @@ class GrammarSpace:
         operators: the most operators of the model, repeats unrolled.
         parameters, flops_per_token, state_bytes: the most that a whole model may have, embedding and head
             included; None: no limit. FLOPs are those of the forward pass; state is counted in float32.
+        weights: of productions by name, in place of those of the grammar; see also `spaces.weights`.
         source: the name that `spaces.load` found the grammar under; a space with one pickles as that name.
 
     Raises:
@@ -94,6 +95,7 @@ class GrammarSpace:
         parameters: int | None = None,
         flops_per_token: int | None = None,
         state_bytes: int | None = None,
+        weights: Mapping[str, float] | None = None,
         source: str | None = None,
     ) -> None:
         self.limits: dict[str, Any] = {
@@ -109,6 +111,8 @@ class GrammarSpace:
                 raise InvalidSpace(
                     f"space {grammar.name!r}: {key} = {value!r}, but it must be an integer of at least 1"
                 )
+        self.limits["weights"] = dict(weights) if weights else None
+        grammar = grammar.reweighted(weights or {})
         if not isinstance(io, TokenIO):
             raise InvalidSpace(f"space {grammar.name!r} reads tokens, but it was given {io}")
         self.grammar, self.context, self.nodes, self.source = grammar, context, nodes, source

@@ -17,35 +17,36 @@ TABLES: Mapping[str, Source] = {**fcnet.TABLES, **nasbench201.TABLES}
 logger = logging.getLogger(__name__)
 
 
-def load(name: str) -> Table:
+def load(name: str | Path) -> Table:
     """A table by name, or by the path of its Arrow file.
 
     Raises:
         InvalidTable: the name is unknown, what the table is made from is not installed, or the file is no table.
     """
-    if name.endswith(".arrow"):
+    if str(name).endswith(".arrow"):
         return Table(name)
+    name = str(name)
     if name not in TABLES:
         raise InvalidTable(f"unknown table {name!r}{suggest(name, TABLES)}, or the path of an .arrow file")
-    path = place(name)
+    path, source = cache_path(name), TABLES[name]
     if path.exists():
         try:
-            return Table(path)
+            table = Table(path)
+            if table.description == source.description:
+                return table
+            logger.warning("%s describes another table; it is made again", path)
         except InvalidTable as error:
             logger.warning("%s; it is made again", error)
-    source = TABLES[name]
     columns = source.columns()
     try:
         Table.write(path, source.description, columns)
-    except OSError as error:
-        raise InvalidTable(
-            f"table {name!r} cannot be kept in {path.parent}: {error}; set NAS_CACHE to a folder that can be written"
-        ) from error
+    except (InvalidTable, OSError) as error:
+        raise InvalidTable(f"{error}; set NAS_CACHE to a folder that can be written") from error
     return Table(path)
 
 
-def place(name: str) -> Path:
+def cache_path(name: str) -> Path:
     """Where a table is kept: below NAS_CACHE, default ~/.cache/grammar-nas."""
-    cache = Path(os.environ.get("NAS_CACHE") or Path.home() / ".cache" / "grammar-nas")
+    cache = Path(os.environ.get("NAS_CACHE") or "~/.cache/grammar-nas").expanduser()
     version = TABLES[name].description.source.replace(" ", "-")
     return cache / "tables" / f"{name.replace('/', '-')}-{version}.arrow"

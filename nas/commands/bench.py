@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.commands.common import DONE, Commands, at_least, print_json
+from nas.commands.common import DONE, FAILED, Commands, at_least, print_json
 
 if TYPE_CHECKING:
     from benchmarks import Table
@@ -62,10 +62,10 @@ def add(commands: Commands) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     import benchmarks
-    from benchmarks.catalog import place
+    from benchmarks.catalog import cache_path
 
     rows = [
-        {"name": name, "about": source.description.about, "kept": place(name).exists()}
+        {"name": name, "about": source.description.about, "kept": cache_path(name).exists()}
         for name, source in benchmarks.TABLES.items()
     ]
     if options.json:
@@ -75,12 +75,21 @@ def _list(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _load(name: str) -> Table:
+    """A table; modules that it names may lie beside it or in the working folder."""
+    import benchmarks
+    from spaces.lookup import importable
+
+    importable(Path.cwd())
+    if name.endswith(".arrow"):
+        importable(Path(name).parent)
+    return benchmarks.load(name)
+
+
 def _info(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    import benchmarks
-
-    table = benchmarks.load(options.table)
+    table = _load(options.table)
     about = table.description
     metrics = [
         {**asdict(metric), "best": table.best(name)[0].value, "median": _median(table, name)}
@@ -121,10 +130,12 @@ def _median(table: Table, name: str) -> float:
 
 
 def _query(options: argparse.Namespace) -> int:
-    import benchmarks
-
-    table = benchmarks.load(options.table)
-    rank = table.rank(int(options.genome) if options.genome.isdecimal() else options.genome)
+    table = _load(options.table)
+    given = options.genome
+    if given in table.space.named:
+        rank = table.rank(table.space.architecture(given))
+    else:
+        rank = table.rank(int(given) if given.isdecimal() else given)
     metric = table.metric(options.metric)
     value = table.query(rank, options.metric, options.seed)
     if options.json:
@@ -152,14 +163,15 @@ def _query(options: argparse.Namespace) -> int:
 
 
 def _best(options: argparse.Namespace) -> int:
-    import benchmarks
-
-    table = benchmarks.load(options.table)
+    table = _load(options.table)
     name = table.metric(options.metric).name
     rows = table.best(name, options.count)
     if options.json:
         print_json(
-            [{"genome": genome.text, "rank": table.rank(genome), name: value} for genome, value in rows]
+            [
+                {"genome": genome.text, "rank": table.rank(genome), name: _finite(value)}
+                for genome, value in rows
+            ]
         )
     else:
         _print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
@@ -171,53 +183,70 @@ def _compare(options: argparse.Namespace) -> int:
 
     from nas import compare
     from nas.report import plots
-    from nas.types import InvalidInput
 
-    strategies = options.strategies.split(",")
+    strategies = [name.strip() for name in options.strategies.split(",")]
     plots.require()
+    for name in options.tables:
+        _load(name)
     compare.check(options.tables, strategies, options.evaluations)
-    folder = Path(options.out or "comparison")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--out {folder} cannot be made: {error}") from error
+    folder = _writable(Path(options.out or "comparison"))
 
     def observe(done: int, of: int) -> None:
         if sys.stderr.isatty() or done == of:
             print(f"\r{done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
-    rows = compare.compare(
-        options.tables,
-        strategies,
-        evaluations=options.evaluations,
-        seeds=options.seeds,
-        workers=options.workers,
-        observe=observe,
-    )
+    try:
+        rows = compare.compare(
+            options.tables,
+            strategies,
+            evaluations=options.evaluations,
+            seeds=options.seeds,
+            workers=options.workers,
+            observe=observe,
+        )
+    except RuntimeError as error:  # a strategy failed
+        print(f"nas: {error}", file=sys.stderr)
+        return FAILED
     curves = compare.curves(rows)
     written = [compare.write(rows, folder), *plots.regret_figure(curves, folder)]
     if options.json:
         print_json({"regret": compare.summary(curves), "files": list(map(str, written))})
         return DONE
-    print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds and its 95 % interval")
+    interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
+    print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
     print()
-    milestones = compare.milestones(options.evaluations)
+    cells: dict[tuple[str, str], list[str]] = {}
+    for row in compare.summary(curves):
+        between = f" [{row['low']:.3f}, {row['high']:.3f}]" if interval else ""
+        cells.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
+    milestones = compare.milestones(len(curves[0].median))
     heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
-    cells = [
-        [
-            curve.table,
-            curve.strategy,
-            *(
-                f"{curve.median[k - 1]:.3f} [{curve.low[k - 1]:.3f}, {curve.high[k - 1]:.3f}]"
-                for k in milestones
-            ),
-        ]
-        for curve in curves
-    ]
-    _print_columns([heads, *cells])
+    _print_columns([heads, *([*key, *values] for key, values in cells.items())])
     print()
+    for curve in curves:
+        if curve.shortest < options.evaluations:
+            ended = f"a run ended after {curve.shortest:,} evaluations, with no more to propose"
+            print(f"{curve.strategy} on {curve.table}: {ended}")
     print(f"Written: {', '.join(map(str, written))}")
     return DONE
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made and tried before any work.
+
+    Raises:
+        InvalidInput: it cannot be written to.
+    """
+    import tempfile
+
+    from nas.types import InvalidInput
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise InvalidInput(f"--out {folder} cannot be written to: {error}") from error
 
 
 def _number(value: float) -> str:

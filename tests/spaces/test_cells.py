@@ -207,6 +207,46 @@ def test_canonical_forms(edges, text):
     assert Cell(edges, identity="same", nothing="zero").text == text
 
 
+def test_cells_of_two_inputs_whose_nodes_are_concatenated():
+    """All cells of three nodes that each add two of "a", "b" and the identity, held to what they compute.
+
+    As above, two are equal if their operators can be matched so that they give the same outputs, in any order.
+    """
+    slots = [(node, k) for node in (2, 3, 4) for k in (0, 1)]
+    texts, rows = [], []
+    for pairs in itertools.product(*(itertools.combinations(range(node), 2) for node in (2, 3, 4))):
+        sources = [source for pair in pairs for source in pair]
+        for names in itertools.product(["a", "b", "same"], repeat=len(slots)):
+            edges = [
+                (source, node, name) for source, (node, _), name in zip(sources, slots, names, strict=True)
+            ]
+            texts.append(Cell(edges, identity="same", inputs=2, outputs=(2, 3, 4)).text)
+            groups = [[slot for slot, name in enumerate(names) if name == kind] for kind in "ab"]
+            for order in itertools.product(*(itertools.permutations(range(len(group))) for group in groups)):
+                functions = [0] * len(slots)
+                for kind, (group, numbers) in enumerate(zip(groups, order, strict=True)):
+                    for slot, number in zip(group, numbers, strict=True):
+                        functions[slot] = 1 + number + kind * len(slots)
+                rows.append((len(texts) - 1, *sources, *functions))
+    table = np.array(rows)
+    cells, sources, functions = table[:, 0], table[:, 1:7], table[:, 7:]
+    matrices = np.random.default_rng(1).standard_normal((1 + 2 * len(slots), WIDTH, WIDTH))
+    nodes = np.zeros((5, len(table), WIDTH))
+    nodes[:2] = np.random.default_rng(2).standard_normal((2, 1, WIDTH))
+    every = np.arange(len(table))
+    for slot, (node, _) in enumerate(slots):
+        read = nodes[sources[:, slot], every]
+        made = np.tanh(np.einsum("nij,nj->ni", matrices[functions[:, slot]], read))
+        nodes[node] += np.where(functions[:, slot, None] > 0, made, read)
+    score = np.sin(nodes[2:] @ np.array([1, np.sqrt(2), np.pi])).sum(axis=0)
+    least = np.minimum.reduceat(score, np.flatnonzero(np.diff(cells, prepend=-1)))
+    order = np.argsort(least)
+    classes = np.empty(len(texts), dtype=int)
+    classes[order] = np.cumsum(np.diff(least[order], prepend=-np.inf) > EQUAL)
+    assert len(set(texts)) == len(set(classes)) == len(set(zip(texts, classes, strict=True)))
+    assert len(set(texts)) < len(texts) == 18 * 3**6
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_larger_cells_whichever_way_they_are_written(data):

@@ -42,17 +42,20 @@ def scaled(body=child("mixer"), scale=real(0.1, 10.0, log=True)): ...
 
 
 SPACES = {
+    "darts": spaces.load("darts", spaces.image(1, 9, 8, classes=3), channels=2, layers=3),
     "hybrid": spaces.load("hybrid"),
     "hybrid, limited": spaces.load(
         "hybrid", spaces.tokens(256, 48), parameters=300_000, state_bytes=65_536, context=512, nodes=24
     ),
     "mlp": spaces.load("mlp"),
     "nasbench201": spaces.load("nasbench201", spaces.image(1, 9, 8, classes=3)),
+    "nasbench_graph": spaces.load("nasbench_graph"),
     "product": spaces.ProductSpace(
         "svm",
         {"kernel": choice("rbf", "linear"), "log_c": choice(*range(-5, 6), ordered=True)},
         spaces.vector(4),
     ),
+    "regnet": spaces.load("regnet", spaces.image(1, 32, 32, classes=3), depth=8, width=16, stem_stride=1),
     "tiny": spaces.GrammarSpace(tiny, spaces.tokens(32, 16)),
 }
 

@@ -412,10 +412,11 @@ def test_a_known_model_that_cannot_fit_says_why():
 @pytest.mark.parametrize("name", spaces.SPACES)
 def test_drawing_and_costing_import_no_torch_and_no_networkx(name):
     code = (
-        "import sys, numpy, spaces\n"
+        "import contextlib, sys, numpy, spaces\n"
         f"space = spaces.load({name!r})\n"
         "genome = space.mutate(space.sample(numpy.random.default_rng(0)), numpy.random.default_rng(1))\n"
-        "space.cost(genome), genome.digest, space.graph(genome), space.size\n"
+        "with contextlib.suppress(spaces.InvalidSpace): space.cost(genome)  # not every space tells it\n"
+        "genome.digest, space.graph(genome), space.size\n"
         "genomes = [genome, *map(space.architecture, space.named)]\n"
         "[(space.check(genome), space.parse(genome.text)) for genome in genomes]\n"
         "if hasattr(space, 'rank'): [space.unrank(space.rank(genome)) for genome in genomes]\n"

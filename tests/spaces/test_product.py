@@ -16,6 +16,28 @@ SPACE = ProductSpace("svm", FIELDS, spaces.vector(4))
 SIZES = (3, 5, 1, 2)
 
 
+def test_numbers_may_be_written_in_other_ways():
+    space = spaces.ProductSpace(
+        "p", {"x": choice(0.0, 0.1, 2, "1"), "y": choice(True, False)}, spaces.vector(1)
+    )
+    assert space.parse("p(x=0, y=true)") == space.parse("p(x=0.0, y=true)")
+    assert space.parse("p(x=1e-1, y=true)").text == "p(x=0.1, y=true)"
+    assert space.genome(x=2.0, y=True).text == "p(x=2, y=true)"
+    for text in ("p(x=1, y=true)", "p(x=0.2, y=true)", "p(x=0.1, y=1)"):
+        with pytest.raises(InvalidGenome, match="is not allowed"):
+            space.parse(text)
+
+
+def test_a_space_with_its_own_constructor_moves():
+    class Own(spaces.ProductSpace):
+        def __init__(self):
+            super().__init__("own", {"x": choice(1, 2)}, spaces.vector(1))
+
+    space = Own()
+    assert space.at(spaces.vector(3)).io == spaces.vector(3)
+    assert space.io == spaces.vector(1)
+
+
 def own(io=None, folds=5):
     """A space of a user's own, with an option."""
     return ProductSpace("own", {"fold": choice(*range(folds))}, io or spaces.vector(2))

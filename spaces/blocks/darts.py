@@ -1,0 +1,120 @@
+"""The network of DARTS for CIFAR around its two cells (Liu et al. 2019, sections 2.1 and 3.1, and their code).
+
+Letters in names: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spaces.blocks.cell import relu_conv_norm
+
+Edge = tuple[str, int]
+"""An operator, and the input (0, 1) or node (from 2 on) that it reads."""
+
+
+def depthwise_separable(channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Module:
+    """ReLU, a depthwise convolution, a 1x1 convolution, batch normalisation."""
+    padding = kernel // 2 * dilation
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+
+
+class FactorizedReduce(nn.Module):
+    """ReLU, two 1x1 convolutions of every other pixel, one of them a pixel off both ways, and batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        x_NCHW = x_NCHW.relu()
+        # The zeros at the end are read only where height or width is odd.
+        shifted_NCHW = functional.pad(x_NCHW, (0, 1, 0, 1))[:, :, 1:, 1:]
+        return self.norm(torch.cat([self.even(x_NCHW), self.odd(shifted_NCHW)], dim=1))
+
+
+def operator(name: str, channels: int, stride: int) -> nn.Module:
+    if name == "skip_connect":
+        return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+    if name == "max_pool_3x3":
+        return nn.MaxPool2d(3, stride, padding=1)
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    kernel = int(name[-1])
+    if name.startswith("dil_conv"):
+        return depthwise_separable(channels, kernel, stride, dilation=2)
+    return nn.Sequential(depthwise_separable(channels, kernel, stride), depthwise_separable(channels, kernel))
+
+
+class DARTSCell(nn.Module):
+    """A cell: two inputs, brought to one size and number of channels; nodes that add two operators; all concatenated.
+
+    Args:
+        edges: two for each node.
+        before, last: channels of the outputs of the cell before the last one, and of the last.
+        channels: of each node.
+        halves: whether operators on inputs halve height and width.
+        halved: whether the last cell did, so that the output of the one before it is twice the size.
+    """
+
+    def __init__(
+        self, edges: Sequence[Edge], before: int, last: int, channels: int, halves: bool, halved: bool
+    ) -> None:
+        super().__init__()
+        reduce = FactorizedReduce(before, channels) if halved else relu_conv_norm(before, channels, 1)
+        self.inputs = nn.ModuleList([reduce, relu_conv_norm(last, channels, 1)])
+        self.sources = [source for _, source in edges]
+        self.operators = nn.ModuleList(
+            operator(name, channels, stride=2 if halves and source < 2 else 1) for name, source in edges
+        )
+
+    def forward(self, before_NCHW: Tensor, last_NCHW: Tensor) -> Tensor:
+        nodes = [self.inputs[0](before_NCHW), self.inputs[1](last_NCHW)]
+        for i in range(0, len(self.sources), 2):
+            one, other = (self.operators[k](nodes[self.sources[k]]) for k in (i, i + 1))
+            nodes.append(one + other)
+        return torch.cat(nodes[2:], dim=1)
+
+
+class DARTSNetwork(nn.Module):
+    """Stem, cells that read the two before them, pooling over the image, and a head.
+
+    Takes images [N, inputs, H, W], gives logits [N, classes].
+
+    Args:
+        cells: the edges of each cell, and whether it halves height and width, and doubles the channels.
+        inputs: channels of the image.
+        channels: of a node in the first cells; the stem has three times as many.
+        classes: logits.
+    """
+
+    def __init__(
+        self, cells: Sequence[tuple[Sequence[Edge], bool]], inputs: int, channels: int, classes: int
+    ) -> None:
+        super().__init__()
+        before = last = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(inputs, last, 3, padding=1, bias=False), nn.BatchNorm2d(last))
+        self.cells = nn.ModuleList()
+        halved = False
+        for edges, halves in cells:
+            channels *= 2 if halves else 1
+            self.cells.append(DARTSCell(edges, before, last, channels, halves, halved))
+            before, last, halved = last, len(edges) // 2 * channels, halves
+        self.head = nn.Linear(last, classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        before_NCHW = last_NCHW = self.stem(x_NCHW)
+        for cell in self.cells:
+            before_NCHW, last_NCHW = last_NCHW, cell(before_NCHW, last_NCHW)
+        return self.head(last_NCHW.mean(dim=(2, 3)))
