@@ -72,9 +72,9 @@ class Description:
     io: Mapping[str, Mapping[str, int]]
     objective: str
     metrics: tuple[Metric, ...]
-    source: str
-    licence: str
-    paper: str
+    source: str = ""
+    licence: str = ""
+    paper: str = ""
 
     def load_space(self) -> ProductSpace:
         """The space of the rows.

@@ -2,20 +2,24 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import benchmarks
 import nas
 import predictors
 import spaces
+from benchmarks.testing import table_checks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY, LOOKUP = (
+GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
     next(block for block in BLOCKS if word in block)
     for word in (
         "@tiny.production",
@@ -24,6 +28,7 @@ GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY, LOOKUP = (
         "nas.export(",
         "strategy.ask",
         "benchmarks.load(",
+        "Table.write(",
     )
 )
 TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
@@ -65,8 +70,8 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (6, 3)
-    assert max(len(block.splitlines()) for block in (GRAMMAR, TASK, OWN_TEXT)) <= 40
+    assert (len(BLOCKS), len(TOML)) == (7, 3)
+    assert max(len(block.splitlines()) for block in (GRAMMAR, TASK, OWN_TEXT, OWN_TABLE)) <= 40
 
 
 def test_the_library(campaign, tmp_path):
@@ -85,6 +90,19 @@ def test_tables(tmp_path, monkeypatch):
     exec(LOOKUP, names)
     assert names["cell"].text.startswith("|nor_conv_3x3~0|+|none~0|")
     assert names["table"].query(names["cell"], "valid_acc") == names["table"].query(names["cell"].text)
+
+
+def test_a_table_of_ones_own(tmp_path, monkeypatch):
+    """The script as a user runs it; its table passes the conformance suite."""
+    (tmp_path / "my_table.py").write_text(OWN_TABLE)
+    script = [sys.executable, "my_table.py"]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "'strategy': 'evolution'" in done.stdout
+    monkeypatch.syspath_prepend(tmp_path)
+    table = benchmarks.load(tmp_path / "svm.arrow")
+    assert table.best()[0].genome.text == "svm(kernel=rbf, log_c=3)"
+    for check in table_checks:
+        check(table)
 
 
 def test_a_strategy_by_hand():
