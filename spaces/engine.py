@@ -220,6 +220,13 @@ class Engine:
             counts[k] += int(rng.random() * (self.most(parts, counts, k, at, left) - parts[k].low + 1))
         reserved = self.reserve(parts, counts, at, left)
         assert reserved is not None
+        if (
+            len(set(reserved)) > 1
+        ):  # floors of one field fit in any order, and each order must have its chance
+            place = 0
+            for count in counts:
+                reserved[place : place + count] = _shuffled(reserved[place : place + count], rng)
+                place += count
         spare = left
         for floor in reserved:
             spare = plus(spare, floor, -1)

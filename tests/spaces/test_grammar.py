@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import spaces
 from spaces import Grammar, InvalidGrammar, InvalidSpace, NoNeighbour, child, choice, many, real
-from spaces.blocks.costs import Cost
+from spaces.blocks.costs import Cost, frame
 from spaces.mutations import alternatives, nearby
 
 FREE = {"cost": lambda at, context, **choices: Cost(0, 0, 0, 0)}
@@ -530,6 +530,28 @@ def test_children_reach_the_builder_and_the_graph_by_field():
     assert first.digest != second.digest
     assert space.graph(first).ports.tolist() == [0, 0, 0, 2, 0]
     assert space.graph(second).ports.tolist() == [0, 0, 1, 2, 0]
+
+
+def test_where_children_trade_limits_every_order_is_drawn():
+    """Room for one branch of parameters and one of state: which of them comes first is chance."""
+    grammar = Grammar("two", start="model")
+
+    @grammar.production("model")
+    def stack(layers=many("layer", 2, 2)): ...
+
+    @grammar.production("layer", cost=lambda at, context: Cost(100, 100, 0, 0), build=lambda at: None)
+    def heavy(): ...
+
+    @grammar.production("layer", cost=lambda at, context: Cost(0, 0, 0, 100), build=lambda at: None)
+    def stateful(): ...
+
+    around = frame(4, 4)
+    space = spaces.GrammarSpace(
+        grammar, spaces.tokens(4, 4), parameters=around.parameters + 100, state_bytes=100
+    )
+    rng = np.random.default_rng(0)
+    drawn = {space.sample(rng).text for _ in range(50)}
+    assert drawn == {"stack(layers=[heavy(), stateful()])", "stack(layers=[stateful(), heavy()])"}
 
 
 def trade(limit):
