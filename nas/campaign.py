@@ -212,9 +212,10 @@ class _Campaign:
         return asked, False
 
     def _checked(self, trial: Trial) -> Trial:
-        """A trial with the cost of its genome; failed, where it was done without measuring an objective."""
-        cost = dataclasses.asdict(self.setup.space.cost(trial.proposal.genome))
-        trial = dataclasses.replace(trial, cost=cost)
+        """A trial with the cost of its genome, if told; failed, where it was done without measuring an objective."""
+        if self.setup.tells_costs:
+            cost = dataclasses.asdict(self.setup.space.cost(trial.proposal.genome))
+            trial = dataclasses.replace(trial, cost=cost)
         missing = [o.metric for o in self.config.objectives if o.metric not in trial.merits]
         if trial.status != "done" or not missing:
             return trial

@@ -208,7 +208,8 @@ def _objectives(tables: list[Table]) -> tuple[Objective, ...]:
     objectives = []
     for i, table in enumerate(tables):
         objective = Objective(**call_options(Objective, table, f"objectives[{i}]"))
-        # A metric may be both optimised and bounded, and bounded from both sides.
+        # A metric may be both optimised and bounded, and bounded from both sides. A direction that is not said is
+        # the task's, which `nas.setup.prepare` fills in.
         limit = () if objective.bound is None else (objective.direction,)
         if (first := seen.setdefault((objective.metric, *limit), i)) != i:
             said = f"'objectives[{i}].metric' is {shown(objective.metric)}, as in 'objectives[{first}]'"

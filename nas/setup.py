@@ -6,10 +6,10 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 from annotated_types import Ge
@@ -17,17 +17,28 @@ from annotated_types import Ge
 import nas.search as search
 import predictors
 from nas.config import Config, Section, load, parse, to_dict
-from nas.options import call_options
-from nas.types import JSON, Engine, Evaluator, InvalidInput, OnReport, Proposal, Strategy
+from nas.options import call_options, shown
+from nas.types import (
+    JSON,
+    Direction,
+    Engine,
+    Evaluator,
+    InvalidInput,
+    Objective,
+    OnReport,
+    Proposal,
+    Strategy,
+)
+from predictors.features import tells_costs
 from spaces import SPACES, Grammar, GrammarSpace, Space, suggest
 from spaces.blocks.costs import Cost
 from spaces.lookup import importable, resolve
 
-PLAN_DRAWS = 4
-"""How many genomes a plan is estimated from."""
+PLAN_DRAWS, PLAN_SECONDS = 4, 20.0
+"""The most genomes that a plan is estimated from, and after how long no more are taken up."""
 
 COSTS = tuple(field.name for field in dataclasses.fields(Cost))
-"""What objectives may speak of besides the metrics of the task."""
+"""What objectives may speak of besides the metrics of the task, where the space tells it."""
 
 OURS = ("nas", "spaces", "predictors", "benchmarks")
 
@@ -42,6 +53,8 @@ class Setup:
     strategy: Strategy
     data: str = ""
     """The fingerprint of the task's data."""
+    tells_costs: bool = True
+    """Whether the space says what its genomes cost."""
 
 
 def configure(
@@ -111,6 +124,8 @@ def prepare(config: Config) -> Setup:
     )
     recipe = call_options(Recipe, config.recipe, "recipe")
     space, space_options = _space(config.space, task)
+    costed = _make("space", config.space.name, lambda: tells_costs(space))
+    objectives = _objectives(config, task, costed)
     strategy_options = search.options(config.strategy.name, config.strategy.options)
     predictor, screening = _screening(config, space)
     strategy = _make(
@@ -119,7 +134,7 @@ def prepare(config: Config) -> Setup:
         lambda: search.load(
             config.strategy.name,
             space=space,
-            objectives=config.objectives,
+            objectives=objectives,
             seed=config.seed,
             fidelity=config.budget.fidelity,
             screening=screening,
@@ -127,13 +142,6 @@ def prepare(config: Config) -> Setup:
         ),
     )
     _demand("strategy", config.strategy.name, strategy, ("ask", "tell", "proceed"))
-    known = [*task.metrics, *COSTS]
-    for i, objective in enumerate(config.objectives):
-        if objective.metric not in known:
-            raise InvalidInput(
-                f"'objectives[{i}].metric' is {objective.metric!r}, which task {config.task.name!r} does not measure"
-                f"{suggest(objective.metric, known)}"
-            )
     evaluator = TrainingEvaluator(space, task, Recipe(**recipe))
     evaluator.steps(config.budget.fidelity)
     resolved = dataclasses.replace(
@@ -141,11 +149,13 @@ def prepare(config: Config) -> Setup:
         space=Section(config.space.name, space_options),
         task=Section(config.task.name, task_options),
         strategy=Section(config.strategy.name, strategy_options),
+        objectives=objectives,
         predictor=predictor,
         recipe=recipe,
     )
     # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
-    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, getattr(task, "fingerprint", ""))
+    data = getattr(task, "fingerprint", "")
+    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed)
 
 
 def _make(what: str, name: str, make: Callable[[], Any]) -> Any:
@@ -170,8 +180,46 @@ def _demand(what: str, name: str, made: Any, wanted: tuple[str, ...]) -> None:
         raise InvalidInput(f"{what} {name!r} is a {type(made).__name__}, which has no {', '.join(missing)}")
 
 
+def _objectives(config: Config, task: Any, costed: bool) -> tuple[Objective, ...]:
+    """The objectives of a campaign, each with a direction: where none is said, that of the task's metric.
+
+    Costs are better when smaller. A constraint may have any direction, since it may bound from either side.
+
+    Raises:
+        InvalidInput: a metric is unknown or would be made worse, or the task does not say which way its are better.
+    """
+    name, metrics = config.task.name, task.metrics
+    if not isinstance(metrics, Mapping) or any(way not in get_args(Direction) for way in metrics.values()):
+        raise InvalidInput(
+            f"task {name!r} has metrics {metrics!r}, but must say which way each is better: a mapping, each value "
+            '"min" or "max"'
+        )
+    directions = {**dict.fromkeys(COSTS if costed else (), "min"), **metrics}
+    found = []
+    for i, objective in enumerate(config.objectives):
+        metric, said = objective.metric, objective.direction
+        if metric not in directions:
+            why = f"which task {name!r} does not measure"
+            if metric in COSTS:
+                why = f"but space {config.space.name!r} does not say what its genomes cost"
+            known = [*metrics, *(cost for cost in directions if cost not in metrics)]
+            raise InvalidInput(f"'objectives[{i}].metric' is {metric!r}, {why}{suggest(metric, known)}")
+        better = directions[metric]
+        if objective.bound is None and said not in (None, better):
+            size = "smaller" if better == "min" else "larger"
+            raise InvalidInput(
+                f"'objectives[{i}].direction' is {shown(said)}, but {metric} is better when {size} ({shown(better)})"
+            )
+        found.append(dataclasses.replace(objective, direction=said or better))
+    return tuple(found)
+
+
 def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
-    """The space of a campaign, bound to what its task reads and predicts, and its options in full."""
+    """The space of a campaign, bound to what its task reads and predicts, and its options in full.
+
+    Raises:
+        InvalidInput: it cannot be made, or its genomes also say how they are trained.
+    """
     found = resolve(section.name, SPACES, "space", InvalidInput)
     factory = GrammarSpace if isinstance(found, Grammar) else found
     if not callable(factory):
@@ -186,6 +234,11 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
     given: dict[str, Any] = {"grammar": found, "source": section.name} if isinstance(found, Grammar) else {}
     space = _make("space", section.name, lambda: factory(io=task.io(width), **given, **options))
     _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
+    if training := getattr(space, "training", ()):
+        raise InvalidInput(
+            f"space {section.name!r} is for tables: its genomes hold training choices ({', '.join(training)}), which "
+            "campaigns do not follow yet"
+        )
     return space, {"width": width, **{key: value for key, value in options.items() if value is not None}}
 
 
@@ -210,23 +263,28 @@ def _residual_stream(width: Annotated[int, Ge(1)] = 128) -> None:
 def plan(config: Config) -> JSON:
     """What a campaign would do: its configuration in full, the size of its space, the time and memory of a trial.
 
-    Some genomes are drawn from the space, built, and trained for a few steps on this machine; nothing is kept.
+    Some genomes are drawn from the space, built, and trained for a few steps on this machine, on as many threads as a
+    worker has, if it has so many cores; nothing is kept. Where that takes long, only the first of them are.
 
     Raises:
         InvalidInput: the campaign cannot be run as asked.
     """
-    from nas.training.evaluator import TrainingEvaluator, estimate
+    from nas.training.evaluator import TrainingEvaluator, estimate, worker_threads
 
     setup = prepare(config)
     config = setup.config
     rng = np.random.default_rng(config.seed)
     fidelity = config.budget.fidelity
     drawn = [Proposal(k, setup.space.sample(rng), fidelity, config.seed) for k in range(PLAN_DRAWS)]
+    cores, spec = os.cpu_count() or 1, config.workers
+    if spec.engine == "serial":
+        workers, threads = 1, worker_threads()
+    else:
+        workers = spec.count or max(1, int(cores / spec.cpus))
+        threads = max(1, min(int(spec.cpus), cores))
     assert isinstance(setup.evaluator, TrainingEvaluator)
-    rows = estimate(setup.evaluator, drawn)
+    rows = estimate(setup.evaluator, drawn, threads=threads, seconds=PLAN_SECONDS)
     seconds = [row["seconds"] for row in rows]
-    workers = config.workers.count or max(1, int((os.cpu_count() or 1) / config.workers.cpus))
-    workers = 1 if config.workers.engine == "serial" else workers
     mean = sum(seconds) / len(seconds)
     rounds = math.ceil(config.budget.trials / workers) + math.ceil(config.budget.confirm / workers)
     return {
@@ -238,6 +296,7 @@ def plan(config: Config) -> JSON:
         },
         "trial": {
             "drawn": len(rows),
+            "threads": threads,
             "seconds": mean,
             "slowest": max(seconds),
             "bytes": max(row["peak_bytes"] for row in rows),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Status = Literal["done", "failed", "stopped", "dropped"]
 
+Direction = Literal["min", "max"]
+"""Which way a metric is better."""
+
 Split = Literal["valid", "test"]
 """The held-out data: search selects on "valid"; "test" is measured only to report what was selected."""
 
@@ -31,10 +34,11 @@ class Objective:
     """A metric to be made small or large.
 
     With a `bound`, the metric is a constraint instead: at most (for "min") or at least (for "max") the bound.
+    Without a `direction`, a campaign takes that of its task's metric; where nobody says, it is "min".
     """
 
     metric: str
-    direction: Literal["min", "max"] = "min"
+    direction: Direction | None = None
     bound: float | None = None
 
     def loss(self, metrics: Mapping[str, float]) -> float:
@@ -42,13 +46,13 @@ class Objective:
         value = metrics.get(self.metric, math.nan)
         if math.isnan(value):
             return math.inf
-        return value if self.direction == "min" else -value
+        return -value if self.direction == "max" else value
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """By how much a constraint is broken, 0.0 where it holds or where there is none."""
         if self.bound is None:
             return 0.0
-        limit = self.bound if self.direction == "min" else -self.bound
+        limit = -self.bound if self.direction == "max" else self.bound
         return max(0.0, self.loss(metrics) - limit)
 
 

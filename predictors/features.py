@@ -60,7 +60,7 @@ class Features:
         self._rows: dict[str, np.ndarray] = {}
         operators = space.operators
         self._kinds = {name: kind for kind, name in enumerate(operators)}
-        self._costs = _tells_costs(space)
+        self._costs = tells_costs(space)
 
         # One row for each operator and one for all other nodes, which are joins, the input and the output.
         self._is = np.eye(len(operators) + 1, len(operators))
@@ -172,7 +172,7 @@ class _Code(NamedTuple):
     encode: Callable[[Any], float]
 
 
-def _tells_costs(space: Space) -> bool:
+def tells_costs(space: Space) -> bool:
     """Whether the space says what its genomes cost."""
     try:
         space.cost(space.sample(np.random.default_rng(0)))

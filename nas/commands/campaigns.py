@@ -57,13 +57,15 @@ def _run(options: argparse.Namespace) -> int:
 
     # A cluster that takes the machine back says so by SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = Progress(config, out)
+    folder = f"runs/{config.name}" if options.dir is None else options.dir
     try:
+        prepared = setup.prepare(config)
+        progress = Progress(prepared.config, out)
         with progress:
-            result = campaign.run(config, dir=options.dir, address=options.address, observe=progress)
+            result = campaign.execute(prepared, folder, address=options.address, observe=progress)
     except KeyboardInterrupt:
         # Counted in the log: the signal may have come between writing a trial and telling of it.
-        kept = _kept(f"runs/{config.name}" if options.dir is None else options.dir)
+        kept = _kept(folder)
         out.print(f"Stopped. {kept} trials have ended and are kept; the same command goes on.")
         return INTERRUPTED
     except (RuntimeError, OSError) as error:
@@ -105,8 +107,10 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(f"space     {space['name']}: {_count(space['genomes'])} genomes, before the limits on cost")
     if space["unavailable"]:
         print(f"          not at this width: {', '.join(space['unavailable'])}")
-    slowest = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws"
-    print(f"trial     about {duration(trial['seconds'])} ({slowest})")
+    based = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws, each"
+    based = "one draw," if trial["drawn"] == 1 else based
+    threads = f"{trial['threads']} thread{'s' * (trial['threads'] > 1)}"
+    print(f"trial     about {duration(trial['seconds'])} ({based} on {threads})")
     print(
         f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
     )

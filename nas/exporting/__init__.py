@@ -17,6 +17,7 @@ from nas.exporting.source import to_source
 from nas.exporting.verify import Check, require, verify
 from nas.types import InvalidInput
 from spaces import Genome, Space, suggest
+from spaces.io import TokenIO
 
 Exporter = Callable[[Space, Genome, nn.Module, Path], None]
 
@@ -51,10 +52,11 @@ def export(
 
     Raises:
         InvalidInput: the form is unknown, the folder is in use or cannot be written, a package is missing, the model
-            is not of this genome, or one of its blocks cannot be exported.
+            is not over tokens or not of this genome, or one of its blocks cannot be exported.
         ExportFailed: a check fails.
     """
     out = Path(out)
+    check_tokens(space)
     check_free(out, to, genome)
     model = copy.deepcopy(model).cpu().float().eval()
     _check_model(space, genome, model)
@@ -71,6 +73,14 @@ def export(
         for path in folder.iterdir():
             os.replace(path, out / path.name)
     return checks
+
+
+def check_tokens(space: Space) -> None:
+    """Raises InvalidInput unless the models of a space are over tokens, of which references are made."""
+    if not isinstance(space.io, TokenIO):
+        raise InvalidInput(
+            f"only models over tokens can be exported, but space {space.name!r} is bound to {space.io}"
+        )
 
 
 def check_free(out: Path, to: str, genome: Genome) -> None:
@@ -111,4 +121,14 @@ def _check_model(space: Space, genome: Genome, model: nn.Module) -> None:
             )
 
 
-__all__ = ["EXPORTERS", "Check", "ExportFailed", "check_free", "export", "to_onnx", "to_source", "verify"]
+__all__ = [
+    "EXPORTERS",
+    "Check",
+    "ExportFailed",
+    "check_free",
+    "check_tokens",
+    "export",
+    "to_onnx",
+    "to_source",
+    "verify",
+]

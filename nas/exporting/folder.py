@@ -75,7 +75,7 @@ def write_reference(folder: Path, space: Space, model: nn.Module) -> None:
     """
     from safetensors.torch import save_file
 
-    assert isinstance(space.io, TokenIO), "only tasks over tokens train models"
+    assert isinstance(space.io, TokenIO), "`export` refuses all others"
     generator = torch.Generator().manual_seed(0)
     positions_P = torch.linspace(0, space.context - 1, min(POSITIONS, space.context)).long()
     shaken = [_shaken(model, generator) for _ in range(SHAKEN)]

@@ -39,7 +39,7 @@ def to_onnx(space: Space, genome: Genome, model: nn.Module, folder: Path) -> Non
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise InvalidInput(
             f"architecture {genome.digest[:12]} cannot be exported to ONNX: {reason} A block whose work depends on "
-            f"values needs a form of fixed shapes for when torch.compiler.is_exporting(); 'source' takes any block."
+            f"values needs a form of fixed shapes for when torch.compiler.is_exporting(); 'source' needs none."
         ) from error
     assert program is not None
     program.save(folder / "model.onnx")

@@ -6,11 +6,12 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -161,19 +162,41 @@ def usable_device(gpus: float) -> str:
 
 
 def estimate(
-    evaluator: TrainingEvaluator, proposals: Iterable[Proposal], steps: int = 3, device: str = "cpu"
+    evaluator: TrainingEvaluator,
+    proposals: Sequence[Proposal],
+    steps: int = 4,
+    device: str = "cpu",
+    threads: int | None = None,
+    seconds: float = math.inf,
 ) -> list[dict[str, float]]:
-    """What proposals would take, for a dry run: each is built, trained for `steps` steps and validated once.
+    """What proposals would take, for a dry run: each is built, trained for a few steps and validated on a few batches.
+
+    Where the task does not say how many tokens a validation reads, it is done once in full.
+
+    Args:
+        steps: the most that each is trained; the first counts only where it is the only one.
+        threads: None: as many as `evaluate` computes on.
+        seconds: after these no further proposal is taken up, and after its equal share of them none trains on; the
+            first is taken up in any case, and each trains for a step.
 
     Returns:
-        For each proposal: "parameters"; "seconds_per_step" of training; "seconds" of the whole trial, with
-        validation; "peak_bytes": weights, gradients, AdamW's two means, and what the forward pass saves for
-        the backward pass. What operators need for themselves in passing is not in it.
+        For each proposal that was taken up: "parameters"; "seconds_per_step" of training; "seconds" of the whole
+        trial, with validation; "peak_bytes": weights, gradients, AdamW's two means, and what the forward pass saves
+        for the backward pass. What operators need for themselves in passing is not in it.
     """
-    return [_estimate(evaluator, proposal, steps, device) for proposal in proposals]
+    deadline = time.monotonic() + seconds
+    rows: list[dict[str, float]] = []
+    for proposal in proposals:
+        with _reproducible(proposal.seed, device, threads):
+            rows.append(_estimate(evaluator, proposal, steps, device, seconds / len(proposals)))
+        if time.monotonic() >= deadline:
+            break
+    return rows
 
 
-def _estimate(evaluator: TrainingEvaluator, proposal: Proposal, steps: int, device: str) -> dict[str, float]:
+def _estimate(
+    evaluator: TrainingEvaluator, proposal: Proposal, steps: int, device: str, seconds: float
+) -> dict[str, float]:
     task = evaluator.task
     saved: dict[int, int] = {}
 
@@ -182,38 +205,59 @@ def _estimate(evaluator: TrainingEvaluator, proposal: Proposal, steps: int, devi
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with _reproducible(proposal.seed, device):
-        model = evaluator.space.build(proposal.genome).to(device).train()
-        optimization = Optimization(model, task, evaluator.recipe, 1 + steps)
-        first, *others = islice(task.train_batches(proposal.seed), 1 + steps)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            optimization.step(first)
+    model = evaluator.space.build(proposal.genome).to(device).train()
+    optimization = Optimization(model, task, evaluator.recipe, steps)
+    batches = list(islice(task.train_batches(proposal.seed), steps))
+    times: list[float] = []
+    for batch in batches:
+        counting = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         started = time.perf_counter()
-        for batch in others:
+        with nullcontext() if times else counting:
             optimization.step(batch).item()
-        trained = time.perf_counter()
-        task.evaluate(model, "valid")
-        validated = time.perf_counter()
+        times.append(time.perf_counter() - started)
+        if math.fsum(times) >= seconds:
+            break
+    counted = times[1:] or times
+    per_step = math.fsum(counted) / len(counted)
     weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in model.parameters()}
     activations = sum(size for place, size in saved.items() if place not in weights)
-    per_step = (trained - started) / steps
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds_per_step": per_step,
-        "seconds": per_step * evaluator.steps(proposal.fidelity) + validated - trained,
+        "seconds": per_step * evaluator.steps(proposal.fidelity)
+        + _validation(model, task, batches[: len(times)]),
         "peak_bytes": 4 * sum(weights.values()) + activations,
     }
 
 
+def _validation(model: nn.Module, task: Task, batches: Sequence[Any]) -> float:
+    """The seconds of a validation, from the losses of these batches where the task says how many tokens it reads."""
+    model.eval()
+    tokens = getattr(task, "tokens_per_validation", None)
+    started = time.perf_counter()
+    if tokens is None:
+        task.evaluate(model, "valid")
+        return time.perf_counter() - started
+    with torch.inference_mode():
+        for batch in batches:
+            task.loss(model, batch).item()
+    return (time.perf_counter() - started) * tokens / (len(batches) * task.tokens_per_step)
+
+
+def worker_threads() -> int:
+    """The threads that trials compute on in this process: OMP_NUM_THREADS, which workers set, else 1."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0])
+
+
 @contextmanager
-def _reproducible(seed: int, device: str) -> Iterator[None]:
+def _reproducible(seed: int, device: str, threads: int | None = None) -> Iterator[None]:
     """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or worker_threads())
     cuda = [device] if device.startswith("cuda") else []
     try:
         with torch.random.fork_rng(cuda):
             torch.manual_seed(seed)
             yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

@@ -51,6 +51,9 @@ class MLP(ProductSpace):
         InvalidSpace: the input and output are not vectors.
     """
 
+    training = NODES["training"]
+    """The fields that say how a genome is trained, which only the table follows."""
+
     def __init__(self, io: IO | None = None) -> None:
         io = vector(features=9) if io is None else io
         if not isinstance(io, VectorIO):

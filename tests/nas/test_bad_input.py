@@ -28,7 +28,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
     [
         (
             {"space.widht": 3},
-            f"unknown key 'space.widht', did you mean 'space.width'? allowed: width, context, nodes, operators, {COSTS.replace('active_parameters, ', '')}",
+            f"unknown key 'space.widht', did you mean 'space.width'? allowed: width, context, nodes, operators, {COSTS.replace('active_parameters, ', '')}, weights",
         ),
         (
             {"budget.trails": 3},
@@ -81,6 +81,10 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         (
             {"objectives.metric": '"valid_bbp"'},
             f"'objectives[0].metric' is 'valid_bbp', which task 'bytes' does not measure, did you mean 'valid_bpb'? allowed: valid_bpb, {COSTS}",
+        ),
+        (
+            {"objectives.metric": '"valid_bpb"\ndirection = "max"'},
+            '\'objectives[0].direction\' is "max", but valid_bpb is better when smaller ("min")',
         ),
         ({"task.text": '""'}, f"'task.text' is empty: {TEXT}"),
         ({"task.text": '"  "'}, f"'task.text' is empty: {TEXT}"),
@@ -277,7 +281,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space lst",
-            "nas space: argument COMMAND: unknown 'lst', did you mean 'list'? allowed: list, sample, check (see nas space --help)",
+            "nas space: argument COMMAND: unknown 'lst', did you mean 'list'? allowed: list, show, count, sample, mutate, draw, check (see nas space --help)",
         ),
         (
             "space check hybird x",

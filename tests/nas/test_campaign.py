@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import random
 import signal
@@ -303,3 +304,41 @@ def test_a_campaign_that_was_grown_and_killed_is_not_finished(campaign_file, tmp
     with pytest.raises(KeyboardInterrupt):
         nas.run(campaign_file(**{"budget.trials": 8}), dir=tmp_path / "run", observe=interrupt)
     assert nas.load(tmp_path / "run").conclusion is None
+
+
+RECALL = {
+    "task.name": '"recall"',
+    **dict.fromkeys(("task.text", "task.valid_tokens", "task.test_tokens")),
+    "task.train": 8,
+    "task.valid": 8,
+    "task.test": 8,
+    "objectives.metric": '"valid_accuracy"',
+}
+
+
+def test_directions_are_those_of_the_tasks_metrics(campaign_file, tmp_path):
+    file = campaign_file(**RECALL)
+    bounds = (
+        ("valid_loss", "bound = 9.0"),
+        ("parameters", "bound = 50_000"),
+        ("valid_accuracy", "bound = 0.0"),
+        ("valid_accuracy", 'bound = 1.0\ndirection = "min"'),
+        ("parameters", 'bound = 100\ndirection = "max"'),
+    )
+    more = "".join(f'\n[[objectives]]\nmetric = "{metric}"\n{rest}' for metric, rest in bounds)
+    file.write_text(file.read_text() + more)
+    result = nas.run(file, dir=tmp_path / "run")
+    frozen = json.loads((tmp_path / "run" / "config.json").read_text())["objectives"]
+    assert [objective["direction"] for objective in frozen] == ["max", "min", "min", "max", "min", "max"]
+    accuracies = [trial.metrics["valid_accuracy"] for trial in result.done]
+    assert result.best().metrics["valid_accuracy"] == max(accuracies) > min(accuracies)
+    assert nas.run(file, dir=tmp_path / "run").config == result.config
+
+
+def test_a_direction_that_contradicts_the_tasks_is_refused(campaign_file):
+    file = campaign_file(**RECALL | {"objectives.metric": '"valid_accuracy"\ndirection = "min"'})
+    with pytest.raises(InvalidInput) as error:
+        prepare(configure(file))
+    assert str(error.value) == (
+        '\'objectives[0].direction\' is "min", but valid_accuracy is better when larger ("max")'
+    )

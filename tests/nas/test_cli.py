@@ -12,6 +12,7 @@ import pytest
 import nas
 import spaces
 from nas.cli import main
+from nas.report.live import Progress
 
 NAS = [sys.executable, "-m", "nas.cli"]
 MLP = "stack(layers=[residual(body=mlp(mult=2, activation=gelu))], repeat=2)"
@@ -94,6 +95,37 @@ def test_dry_run_starts_nothing(capsys, campaign_file, tmp_path):
     assert plan["config"]["budget"]["trials"] == 6
     assert plan["trial"]["seconds"] > 0
     assert plan["trial"]["bytes"] > 16 * plan["trial"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    "engine, cpus, threads", [("ray", 64, 2), ("ray", 0.5, 1), ("ray", 1.5, 1), ("serial", 64, 1)]
+)
+def test_a_dry_run_computes_as_a_worker_does(capsys, campaign_file, monkeypatch, engine, cpus, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    file = campaign_file(**{"workers.engine": f'"{engine}"', "workers.cpus": cpus})
+    plan = json.loads(call(capsys, "run", file, "--dry-run", "--json")[1])
+    assert plan["trial"]["threads"] == threads
+
+
+def test_a_dry_run_ends_in_time_and_says_what_it_is_based_on(capsys, campaign_file, monkeypatch):
+    assert "slowest of 4 draws, each on 1 thread)" in call(capsys, "run", campaign_file(), "--dry-run")[1]
+    monkeypatch.setattr("nas.setup.PLAN_SECONDS", 0.0)
+    out = call(capsys, "run", campaign_file(), "--dry-run")[1]
+    assert " (one draw, on 1 thread)" in out
+
+
+def test_progress_knows_the_directions(capsys, campaign_file, tmp_path, monkeypatch):
+    made = []
+
+    class Seen(Progress):
+        def __init__(self, config, out):
+            made.append(config)
+            super().__init__(config, out)
+
+    monkeypatch.setattr("nas.report.live.Progress", Seen)
+    call(capsys, "run", campaign_file(), "--dir", tmp_path / "run")
+    assert [objective.direction for objective in made[0].objectives] == ["min"]
 
 
 def test_space_commands(capsys):

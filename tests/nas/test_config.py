@@ -83,7 +83,7 @@ def test_load_gives_typed_values_and_defaults(campaign: Path) -> None:
     assert config.budget.fidelity == Fidelity(200, "steps")
     assert repr(config.budget.seconds) == "30.0"
     assert config.budget.confirm == 3
-    assert config.objectives == (Objective("valid_bpb"), Objective("parameters", "min", 1e6))
+    assert config.objectives == (Objective("valid_bpb"), Objective("parameters", bound=1e6))
     assert (config.workers.count, config.workers.cpus, config.workers.gpus) == (2, 1.0, 0.0)
     assert config.workers.engine == "serial"
 
@@ -177,6 +177,12 @@ def test_a_metric_may_be_optimised_and_bounded_from_both_sides() -> None:
         {"metric": "a", "direction": "max", "bound": 1},
     ]
     assert len(parse(minimal(objectives=objectives)).objectives) == 3
+
+
+def test_a_direction_may_be_left_to_the_task() -> None:
+    (objective,) = parse(minimal()).objectives
+    assert objective.direction is None
+    assert to_dict(parse(minimal()))["objectives"] == [{"metric": "valid_bpb"}]
 
 
 def test_errors_of_the_file_itself(tmp_path: Path) -> None:

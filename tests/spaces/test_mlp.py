@@ -149,3 +149,7 @@ def test_parameters_are_the_published_ones(shared_data, table, features):
     for row in rows.take(np.arange(0, space.size, 29)).to_pylist():
         published = row.pop("n_params")
         assert space.cost(space.genome(**row)).parameters == published
+
+
+def test_training_choices_are_fields():
+    assert set(SPACE.training) < set(SPACE.fields)

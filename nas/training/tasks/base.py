@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from nas.types import Split
+from nas.types import Direction, Split
 from spaces.io import IO
 
 
@@ -17,12 +17,14 @@ class Task(Protocol):
     A task is pickled to each worker once, with its data as numpy arrays, and only read from then on.
     """
 
-    metrics: tuple[str, ...]
-    """What `evaluate` measures on the validation split, e.g. ("valid_bpb",)."""
+    metrics: Mapping[str, Direction]
+    """What `evaluate` measures on the validation split, and which way each is better, e.g. {"valid_bpb": "min"}."""
     tokens_per_step: int
     """Tokens (or samples, where there are no tokens) that one optimiser step learns from."""
     steps_per_epoch: int | None = None
     """Optimiser steps in one pass over the training split; None: the task has no epochs."""
+    tokens_per_validation: int | None = None
+    """Tokens (or samples) that `evaluate` reads of the validation split; None: a dry run validates to find out."""
 
     fingerprint: str
     """Changes with the data, so that a campaign never goes on with other data than it began with."""

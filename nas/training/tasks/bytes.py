@@ -6,7 +6,7 @@ Letters in names: B batch, L length, V vocabulary, W windows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.training.tasks.base import Task
 from nas.training.tasks.corpus import TextFile, fingerprint, read_text, split_by_file
-from nas.types import InvalidInput, Split
+from nas.types import Direction, InvalidInput, Split
 from spaces.io import IO, tokens
 
 SEPARATOR = b"\0"
@@ -38,7 +38,7 @@ class ByteText(Task):
         InvalidInput: the text cannot be used, or a number is below 1 (held-out tokens: below `length`).
     """
 
-    metrics = ("valid_bpb",)
+    metrics: Mapping[str, Direction] = {"valid_bpb": "min"}
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class ByteText(Task):
         self.fingerprint = fingerprint(files)
         self._bytes = {split: _joined(part, split, text, length) for split, part in files.items()}
         self._held_out = {"valid": valid_tokens, "test": test_tokens}
+        self.tokens_per_validation = len(self.starts("valid")) * length
 
     def io(self, width: int) -> IO:
         return tokens(vocab=256, width=width)

@@ -7,14 +7,14 @@ sequence, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nas.training.tasks.base import Task
-from nas.types import InvalidInput, Split
+from nas.types import Direction, InvalidInput, Split
 from spaces.io import IO, tokens
 
 NOT_ASKED = -100
@@ -45,7 +45,7 @@ class Recall(Task):
         InvalidInput: a number is out of its range.
     """
 
-    metrics = ("valid_accuracy", "valid_loss")
+    metrics: Mapping[str, Direction] = {"valid_accuracy": "max", "valid_loss": "min"}
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Recall(Task):
                 raise InvalidInput(f"'task.{key}' must be {allowed}, got {value}")
         self.vocab, self.batch = vocab, batch
         self.tokens_per_step, self.steps_per_epoch = batch * (length - 1), train // batch
+        self.tokens_per_validation = valid * (length - 1)
         sizes = {"train": train, "valid": valid, "test": test}
         self._data = {
             split: draw_pairs(np.random.default_rng([number, data_seed]), size, length // 2, vocab)

@@ -131,3 +131,11 @@ def test_the_reference_avoids_sequences_that_rounding_decides(tmp_path):
     assert reference["tokens"].shape == (3, 20)
     assert reference["logits"].shape == (3, 16, 64)
     assert (reference["tokens"][:, 0] % 2 == 1).all()
+
+
+def test_models_that_are_not_over_tokens_are_refused(tmp_path):
+    space = spaces.load("mlp")
+    genome = space.unrank(0)
+    with pytest.raises(InvalidInput, match=r"only models over tokens .* 'mlp' is bound to VectorIO"):
+        export(space, genome, space.build(genome), "source", tmp_path / "some" / "where")
+    assert not (tmp_path / "some").exists()

@@ -88,3 +88,8 @@ def test_pickles_with_its_data(task):
 
 def test_table_names_the_task():
     assert f"{ByteText.__module__}:{ByteText.__name__}" in TASKS.values()
+
+
+def test_tokens_of_a_validation(text):
+    task = ByteText(text, length=32, batch=4, valid_tokens=1000)
+    assert task.tokens_per_validation == 32 * len(task.starts("valid")) <= 1000

@@ -119,6 +119,41 @@ def test_estimate(evaluator, propose):
     assert 16 * cost.parameters < found["peak_bytes"] < 16 * cost.parameters + 5e6
 
 
+def test_estimate_validates_on_a_few_batches_where_the_task_says_how_many_there_are(
+    evaluator, propose, space, text, monkeypatch
+):
+    validated = []
+    monkeypatch.setattr(ByteText, "evaluate", lambda self, model, split: validated.append(split))
+    task = ByteText(text, length=32, batch=4, valid_tokens=320)
+    large = ByteText(text, length=32, batch=4, valid_tokens=320)
+    large.tokens_per_validation *= 1000
+    small, long = (
+        estimate(TrainingEvaluator(space, task, Recipe()), [propose(1)])[0]["seconds"]
+        for task in (task, large)
+    )
+    assert long > 50 * small
+    assert validated == []
+    task.tokens_per_validation = None
+    estimate(TrainingEvaluator(space, task, Recipe()), [propose(1)])
+    assert validated == ["valid"]
+
+
+def test_estimate_computes_on_the_threads_asked(evaluator, propose, monkeypatch):
+    seen, loss = set(), ByteText.loss
+    monkeypatch.setattr(
+        ByteText,
+        "loss",
+        lambda self, *given: (seen.add(torch.get_num_threads()), loss(self, *given))[1],
+    )
+    estimate(evaluator, [propose()], threads=2)
+    assert seen == {2}
+
+
+def test_estimate_stops_when_its_time_is_up(evaluator, propose):
+    assert len(estimate(evaluator, [propose()] * 3)) == 3
+    assert len(estimate(evaluator, [propose()] * 3, seconds=0.0)) == 1
+
+
 def test_importing_names_and_recipes_imports_no_torch():
     code = "import sys, nas.training.tasks.corpus, nas.training.recipe; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -207,3 +207,7 @@ def test_a_convolution_and_attention_learn_it(context):
     )
     assert min(metrics["valid_accuracy"], metrics["test_accuracy"]) > 0.95
     assert max(metrics["valid_loss"], metrics["test_loss"]) < math.log(4)
+
+
+def test_tokens_of_a_validation(task):
+    assert task.tokens_per_validation == 10 * 11
