@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from nas.commands.common import DONE, Commands, at_least, print_json
@@ -195,13 +196,8 @@ def _sample(options: argparse.Namespace) -> int:
 
     space = _load(options)
     rng = np.random.default_rng(options.seed)
-    rows = [_genome_row(space, space.sample(rng, size=options.size)) for _ in range(options.count)]
-    if options.json:
-        print_json(rows)
-    else:
-        for row in rows:
-            print(row["text"])
-    return DONE
+    drawn = (space.sample(rng, size=options.size) for _ in range(options.count))
+    return _print_genomes(options, space, drawn)
 
 
 def _mutate(options: argparse.Namespace) -> int:
@@ -210,12 +206,15 @@ def _mutate(options: argparse.Namespace) -> int:
     space = _load(options)
     genome = _genome(space, options.genome)
     rng = np.random.default_rng(options.seed)
-    rows = [_genome_row(space, space.mutate(genome, rng)) for _ in range(options.count)]
+    return _print_genomes(options, space, (space.mutate(genome, rng) for _ in range(options.count)))
+
+
+def _print_genomes(options: argparse.Namespace, space: Any, genomes: Iterable[Any]) -> int:
     if options.json:
-        print_json(rows)
+        print_json([_genome_row(space, genome) for genome in genomes])
     else:
-        for row in rows:
-            print(row["text"])
+        for genome in genomes:
+            print(genome.text)
     return DONE
 
 
