@@ -238,7 +238,11 @@ def _divided(first: list[int], second: list[int], nodes: int, rank: int) -> tupl
 
 def check_number(name: str, number: int, size: int) -> None:
     """Raises InvalidSpace if a space does not have so many different genomes."""
-    if not 0 <= number <= size:
+    if not isinstance(number, int) or number < 0:
+        raise InvalidSpace(
+            f"space {name!r}: {number!r} genomes cannot be drawn; give an integer of at least 0"
+        )
+    if number > size:
         raise InvalidSpace(f"space {name!r} has {size} genomes, so {number} different ones cannot be drawn")
 
 

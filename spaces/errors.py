@@ -22,7 +22,7 @@ class InvalidSpace(InvalidInput):
     """A space that does not exist or cannot be bound as asked: unknown name, impossible limit."""
 
 
-class NoNeighbour(ValueError):
+class NoNeighbour(InvalidInput):
     """A genome has no neighbour under the mutations of its space."""
 
 

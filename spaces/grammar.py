@@ -40,6 +40,9 @@ FORMS: Mapping[str, Form] = {"stack": "sequence", "residual": "residual", "paral
 RESERVED = ("at", "context", "operator")
 """What fields cannot be called: they would clash with what `build`, `cost` and the graph's nodes are given."""
 
+WEIGHTS = "a number above 0 and at most 1e9"
+"""What a weight may be: so that any number of them add up without loss."""
+
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -169,6 +172,11 @@ def _call(rule: Callable[..., Any], at: Any, values: Mapping[str, Any]) -> Any:
     return rule(at, **{name: values[name] for name in _asked(rule)})
 
 
+def _weighs(weight: object) -> bool:
+    """Whether something can be a weight."""
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1e9
+
+
 def _default_form(name: str, fields: Mapping[str, object]) -> Form:
     """The form known by name, for a production that has no more to say than its children."""
     plain = all(isinstance(part, Children) or key == "repeat" for key, part in fields.items())
@@ -259,8 +267,8 @@ class Grammar:
                 raise InvalidGrammar(f"{place}: name the nonterminal that it derives")
             if name in self.productions:
                 raise InvalidGrammar(f"{place} is declared twice")
-            if not 0 < weight < math.inf:
-                raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be above 0 and finite")
+            if not _weighs(weight):
+                raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be {WEIGHTS}")
             fields: dict[str, Choice | Real | Children] = {}
             for key, parameter in inspect.signature(function).parameters.items():
                 if not isinstance(parameter.default, (Choice, Real, Children)):
@@ -323,15 +331,15 @@ class Grammar:
             InvalidGrammar: a production is unknown, or a weight is not above 0 and finite.
         """
         place = f"grammar {self.name!r}"
+        if not isinstance(weights, Mapping):
+            raise InvalidGrammar(f"{place}: weights are {weights!r}, but must be numbers by production")
         for name, weight in weights.items():
             if name not in self.productions:
                 raise InvalidGrammar(
                     f"{place}: no production {name!r} to weigh{suggest(name, self.productions)}"
                 )
-            if not 0 < weight < math.inf:
-                raise InvalidGrammar(
-                    f"{place}: weight of {name!r} is {weight!r}, but must be above 0 and finite"
-                )
+            if not _weighs(weight):
+                raise InvalidGrammar(f"{place}: weight of {name!r} is {weight!r}, but must be {WEIGHTS}")
         copy = Grammar(self.name, self.start, self.attributes)
         copy.named = self.named
         copy.productions = {

@@ -113,6 +113,7 @@ class ProductSpace:
         """The same space at another input and output."""
         moved = copy.copy(self)
         moved.io = io
+        moved.redrawn = Counter()
         return moved
 
     # Genomes, texts, codes and ranks

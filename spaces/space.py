@@ -111,8 +111,8 @@ class GrammarSpace:
                 raise InvalidSpace(
                     f"space {grammar.name!r}: {key} = {value!r}, but it must be an integer of at least 1"
                 )
+        grammar = grammar.reweighted({} if weights is None else weights)
         self.limits["weights"] = dict(weights) if weights else None
-        grammar = grammar.reweighted(weights or {})
         if not isinstance(io, TokenIO):
             raise InvalidSpace(f"space {grammar.name!r} reads tokens, but it was given {io}")
         self.grammar, self.context, self.nodes, self.source = grammar, context, nodes, source
@@ -382,7 +382,7 @@ class GrammarSpace:
         Raises:
             InvalidGenome: no point of that many coordinates decodes to the genome.
         """
-        if dimensions is not None and dimensions < 1:
+        if dimensions is not None and (not isinstance(dimensions, int) or dimensions < 1):
             raise InvalidSpace(f"dimensions = {dimensions}, but there must be at least 1")
         tree = self.tree(genome)
         with self._following():

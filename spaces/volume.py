@@ -104,7 +104,10 @@ def coordinates(point: ArrayLike) -> list[float]:
     Raises:
         InvalidGenome: it is no row of numbers from 0 to less than 1.
     """
-    row = np.asarray(point, dtype=np.float64)
+    try:
+        row = np.asarray(point, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidGenome(f"a point is a row of numbers, but this is {point!r}") from None
     if row.ndim != 1 or not len(row):
         raise InvalidGenome(f"a point is a row of numbers, but this has the shape {row.shape}")
     for k, x in enumerate(row):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from spaces.errors import InvalidSpace
 from spaces.genome import Genome
 from spaces.mutations import sites
 from spaces.space import GrammarSpace
@@ -21,11 +22,13 @@ def learned_weights(space: GrammarSpace, genomes: Sequence[Genome], prior: float
     Incremental Program Evolution; Megane et al. 2021, Probabilistic Grammatical Evolution).
 
     Raises:
-        InvalidGenome: one of them is not of the space.
-        ValueError: prior is not above 0.
+        InvalidSpace: the space has no grammar, or prior is not above 0.
+        InvalidGenome: one of the genomes is not of the space.
     """
+    if not isinstance(space, GrammarSpace):
+        raise InvalidSpace(f"only grammars have weights, but {space.name!r} is a {type(space).__name__}")
     if not prior > 0:
-        raise ValueError(f"prior = {prior}, but it must be above 0")
+        raise InvalidSpace(f"prior = {prior}, but it must be above 0")
     used: Counter[tuple[str, str]] = Counter()
     derived: Counter[str] = Counter()
     for genome in genomes:

@@ -117,7 +117,7 @@ def _load(options: argparse.Namespace) -> Any:
 
 def _genome(space: Any, given: str) -> Any:
     """A genome from its text, or a known model from its name."""
-    named = given in space.named or re.fullmatch(r"[\w .+-]*", given)
+    named = given in space.named or (space.named and re.fullmatch(r"[\w .+-]*", given))
     return space.architecture(given) if named else space.parse(given)
 
 
@@ -149,8 +149,14 @@ def _show(options: argparse.Namespace) -> int:
             }
             for production in space.grammar.productions.values()
         ]
-    else:
+    elif isinstance(space, spaces.ProductSpace):
         rows = [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
+    else:
+        rows = [
+            {"field": f"{name}.{key}", "values": _field(field)}
+            for name, choices in space.operators.items()
+            for key, field in choices.items()
+        ]
     if options.json:
         print_json(rows)
         return DONE

@@ -58,7 +58,7 @@ def draw(space: Space, genome: Genome, path: str | Path) -> Path:
         InvalidInput: it has another ending than one of `FORMS`, or matplotlib is not installed.
     """
     path = Path(path)
-    if path.suffix not in FORMS:
+    if path.suffix.lower() not in FORMS:
         raise InvalidInput(
             f"a drawing cannot be written as {path.name!r}: its name ends in {', '.join(FORMS)}"
         )

@@ -196,6 +196,13 @@ def test_a_space_that_tells_no_cost(capsys, tmp_path, monkeypatch):
         "valid: svm(kernel=rbf)\n"
     )
     assert call(capsys, "space", "mutate", "costless:svm", "svm(kernel=rbf)")[1] == "svm(kernel=linear)\n"
+    (tmp_path / "lonely.py").write_text(
+        "from spaces import ProductSpace, choice, vector\n"
+        "def one(io=vector(2)): return ProductSpace('one', {'x': choice(1)}, io)\n"
+    )
+    code, _, err = call(capsys, "space", "mutate", "lonely:one", "one(x=1)")
+    assert code == 2
+    assert err == "nas: no mutation of space 'one' changes one(x=1): 32 draws gave the same network\n"
     assert json.loads(call(capsys, "space", "sample", "costless:svm", "--json")[1])[0].keys() == {
         "text",
         "digest",

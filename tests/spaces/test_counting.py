@@ -217,7 +217,7 @@ def test_more_draws_than_there_are_genomes():
         "space 'svm' has 4 genomes, so 5 different ones cannot be drawn"
     )
     assert refusal(InvalidSpace, PRODUCT.sample_uniform, rng, -1) == (
-        "space 'svm' has 4 genomes, so -1 different ones cannot be drawn"
+        "space 'svm': -1 genomes cannot be drawn; give an integer of at least 0"
     )
     assert refusal(InvalidSpace, LIMITED.sample_uniform, rng, 16) == (
         "space 'small': 15 of its 24 genomes meet the limits, so 16 different ones cannot be drawn"

@@ -293,3 +293,16 @@ def test_points_of_any_float_type():
     point = np.array([0.25, 0.5, 0.75], dtype=np.float32)
     assert HYBRID.decode(point) == HYBRID.decode([0.25, 0.5, 0.75])
     assert HYBRID.decode([0, 0, 0]) == HYBRID.decode([0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("point", ["abc", ["a"], [[0.1], [0.1, 0.2]], None])
+def test_what_is_no_point_is_refused(point):
+    with pytest.raises(InvalidGenome, match="a point is a row of numbers, but this"):
+        spaces.load("hybrid").decode(point)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "2"])
+def test_numbers_of_draws_are_whole(number):
+    for name in ("hybrid", "mlp"):
+        with pytest.raises(InvalidSpace, match="genomes cannot be drawn; give an integer of at least 0"):
+            spaces.load(name).sample_uniform(np.random.default_rng(0), number)

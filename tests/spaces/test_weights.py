@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import Grammar, InvalidGrammar, choice, many
+from spaces import Grammar, InvalidGrammar, InvalidSpace, choice, many
 from spaces.weights import learned_weights
 
 
@@ -90,6 +90,16 @@ def test_refused():
     )
     with pytest.raises(InvalidGrammar) as caught:
         spaces.load("hybrid", weights={"attention": 0})
-    assert str(caught.value) == "grammar 'hybrid': weight of 'attention' is 0, but must be above 0 and finite"
-    with pytest.raises(ValueError, match="prior = 0, but it must be above 0"):
+    assert str(caught.value) == (
+        "grammar 'hybrid': weight of 'attention' is 0, but must be a number above 0 and at most 1e9"
+    )
+    for weight in ("x", True, 1e308, float("nan")):
+        with pytest.raises(InvalidGrammar, match="must be a number above 0 and at most 1e9"):
+            spaces.load("hybrid", weights={"attention": weight})
+    with pytest.raises(InvalidGrammar) as caught:
+        spaces.load("hybrid", weights=[1, 2])
+    assert str(caught.value) == "grammar 'hybrid': weights are [1, 2], but must be numbers by production"
+    with pytest.raises(InvalidSpace, match="prior = 0, but it must be above 0"):
         learned_weights(spaces.load("hybrid"), [], prior=0)
+    with pytest.raises(InvalidSpace, match="only grammars have weights, but 'mlp' is a MLP"):
+        learned_weights(spaces.load("mlp"), [])
