@@ -158,7 +158,8 @@ def _query(options: argparse.Namespace) -> int:
         print(f"place {table.place(rank):,} of {len(table):,}")
         rest = {name: each for name, each in table.row(rank).items() if name != metric.name}
         for name, each in rest.items():
-            print(f"{name} {_number(each)} {table.metrics[name].unit}")
+            unit = table.metrics[name].unit
+            print(f"{name} {_number(each)}" + (f" {unit}" if unit != name else ""))
     return DONE
 
 

@@ -57,7 +57,7 @@ def test_query(capsys):
         "place 240 of 15,625",
         "train_time 1520.23 seconds",
         "latency 0.0150587 seconds",
-        "parameters 559386 parameters",
+        "parameters 559386",
     ]
     assert (
         run(capsys, "query", "nasbench201/cifar10", CELL, "--metric", "latency")[1]
