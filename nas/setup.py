@@ -29,16 +29,12 @@ from nas.types import (
     Proposal,
     Strategy,
 )
-from predictors.features import tells_costs
 from spaces import SPACES, Grammar, GrammarSpace, Space, suggest
-from spaces.blocks.costs import Cost
+from spaces.cost import COST_NAMES, tells_costs
 from spaces.lookup import importable, resolve
 
 PLAN_DRAWS, PLAN_SECONDS = 4, 20.0
 """The most genomes that a plan is estimated from, and after how long no more are taken up."""
-
-COSTS = tuple(field.name for field in dataclasses.fields(Cost))
-"""What objectives may speak of besides the metrics of the task, where the space tells it."""
 
 OURS = ("nas", "spaces", "predictors", "benchmarks")
 
@@ -194,13 +190,13 @@ def _objectives(config: Config, task: Any, costed: bool) -> tuple[Objective, ...
             f"task {name!r} has metrics {metrics!r}, but must say which way each is better: a mapping, each value "
             '"min" or "max"'
         )
-    directions = {**dict.fromkeys(COSTS if costed else (), "min"), **metrics}
+    directions = {**dict.fromkeys(COST_NAMES if costed else (), "min"), **metrics}
     found = []
     for i, objective in enumerate(config.objectives):
         metric, said = objective.metric, objective.direction
         if metric not in directions:
             why = f"which task {name!r} does not measure"
-            if metric in COSTS:
+            if metric in COST_NAMES:
                 why = f"but space {config.space.name!r} does not say what its genomes cost"
             known = [*metrics, *(cost for cost in directions if cost not in metrics)]
             raise InvalidInput(f"'objectives[{i}].metric' is {metric!r}, {why}{suggest(metric, known)}")

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from predictors.types import InvalidPredictor
-from spaces import Genome, InvalidSpace, Space
+from spaces import Genome, Space
+from spaces.cost import COST_NAMES, tells_costs
 from spaces.grammar import Choice, Real, spell
 from spaces.graph import Graph
 
 REMEMBERED = 16_384
 """Rows kept, as a search asks for the same genomes again and again; beyond that, all are forgotten."""
-
-COSTS = ("parameters", "active_parameters", "flops_per_token", "state_bytes")
 
 SPANS = 8
 """Choices whose largest number is at least so many times the smallest are taken on a logarithmic scale."""
@@ -82,7 +81,7 @@ class Features:
         whole = ("paths", "operators", "joins", "degree.mean", "in.max", "out.max", "longest", "shortest")
         along = ("most", "least", "around.longest", "around.shortest", "count", "position", "in", "out")
         self.names: tuple[str, ...] = (
-            *(COSTS if self._costs else ()),
+            *(COST_NAMES if self._costs else ()),
             *whole,
             *(f"{operator}.{name}" for name in along for operator in self._kinds),
             *(f"{code.name}.mean" if code.numeric else code.name for code in self._codes),
@@ -107,7 +106,7 @@ class Features:
     def _row(self, genome: Genome) -> np.ndarray:
         """The features of one genome, [d], in the order of `names`."""
         cost = self.space.cost(genome) if self._costs else None
-        sizes = [] if cost is None else [getattr(cost, name) for name in COSTS]
+        sizes = [] if cost is None else [getattr(cost, name) for name in COST_NAMES]
         graph = self.space.graph(genome)
         nodes = len(graph.operators)
         names = [operator.partition("@")[0] for operator in graph.operators]
@@ -170,15 +169,6 @@ class _Code(NamedTuple):
     name: str
     numeric: bool
     encode: Callable[[Any], float]
-
-
-def tells_costs(space: Space) -> bool:
-    """Whether the space says what its genomes cost."""
-    try:
-        space.cost(space.sample(np.random.default_rng(0)))
-    except InvalidSpace:
-        return False
-    return True
 
 
 def _codes(operator: str, choices: Mapping[str, Choice | Real]) -> Iterator[_Code]:

@@ -11,7 +11,8 @@ from spaces.grammar import Grammar, child, choice, many, real
 from spaces.io import IO, image, tokens, vector
 from spaces.lookup import resolve
 from spaces.product import ProductSpace
-from spaces.space import GrammarSpace, Space
+from spaces.protocol import Space
+from spaces.space import GrammarSpace
 
 SPACES = {
     "darts": "spaces.catalog.darts:DARTS",

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 from spaces.blocks.costs import COSTS, Cost, frame
 from spaces.derivation import Attributes, Node
-from spaces.errors import InvalidGrammar, suggest
+from spaces.errors import InvalidGrammar, InvalidSpace, suggest
 from spaces.grammar import Grammar, Production, check_signature
 from spaces.io import TokenIO
+from spaces.protocol import Space
+
+COST_NAMES = tuple(field.name for field in fields(Cost))
+"""What a space may tell of its genomes."""
+
+
+def tells_costs(space: Space) -> bool:
+    """Whether the space says what its genomes cost."""
+    try:
+        space.cost(space.sample(np.random.default_rng(0)))
+    except InvalidSpace:
+        return False
+    return True
 
 
 def check_costs(grammar: Grammar) -> None:

@@ -7,6 +7,7 @@ It returns None where there is no such place.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,47 @@ import numpy as np
 
 from spaces.derivation import Attributes, Node, Table, Vector, within
 from spaces.engine import Engine
+from spaces.errors import NoNeighbour
+from spaces.genome import Genome
 from spaces.grammar import Real
 
 Group = tuple[Node, ...]
+
+Mutation = Callable[[Genome, np.random.Generator], Genome | None]
+"""A named change of a genome of one space; None where it cannot be made."""
+
+TRIES = 32
+"""How often a mutation is drawn again when it gives a network equal to its parent."""
+
+
+def neighbour(
+    space: str,
+    mutations: Mapping[str, Mutation],
+    redrawn: Counter[str],
+    genome: Genome,
+    rng: np.random.Generator,
+) -> Genome:
+    """A genome by one mutation, drawn evenly; never a network equal to its parent.
+
+    What canonicalises to the parent is drawn again, at most `TRIES` times, counted in `redrawn`.
+
+    Raises:
+        NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
+    """
+    names = list(mutations)
+    for _ in range(TRIES):
+        if not names:
+            break
+        name = names[int(rng.random() * len(names))]
+        new = mutations[name](genome, rng)
+        if new is None:
+            names.remove(name)
+        elif new.digest != genome.digest:
+            return new
+        else:
+            redrawn[name] += 1
+    reason = f"{TRIES} draws gave the same network" if names else "none can be made"
+    raise NoNeighbour(f"no mutation of space {space!r} changes {genome.text}: {reason}")
 
 
 @dataclass(slots=True)

@@ -20,18 +20,16 @@ from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
 from spaces.counting import check_number, shuffled
-from spaces.errors import InvalidGenome, InvalidSpace, NoNeighbour, suggest
+from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.genome import Genome, read
 from spaces.grammar import Choice, Real, spell
 from spaces.graph import Graph
 from spaces.io import IO
+from spaces.mutations import Mutation, neighbour
 from spaces.volume import Interval, Place, centre, coordinates
 
 if TYPE_CHECKING:
     from torch import nn
-
-TRIES = 32
-"""How often a mutation is drawn again when it gives a network equal to its parent."""
 
 Code = tuple[int, ...]
 """The place of the value of each field in its choice."""
@@ -103,7 +101,7 @@ class ProductSpace:
         return {self.name: self.fields}
 
     @property
-    def mutations(self) -> Mapping[str, Callable[[Genome, np.random.Generator], Genome | None]]:
+    def mutations(self) -> Mapping[str, Mutation]:
         return {
             "change": partial(self._mutated, self._change),
             "resample": partial(self._mutated, self._resample),
@@ -235,7 +233,9 @@ class ProductSpace:
         for key, field in self.fields.items():
             if key not in tokens:
                 raise InvalidGenome(f"{self.name!r} lacks its field {key!r}")
-            place = field.index.get(tokens[key], _numbered(field, tokens[key]))
+            place = field.index.get(tokens[key])
+            if place is None:
+                place = _numbered(field, tokens[key])
             if place is None:
                 raise InvalidGenome(f"{key}: {tokens[key]} is not allowed{suggest(tokens[key], field.index)}")
             code.append(place)
@@ -310,18 +310,9 @@ class ProductSpace:
         canonicalises to the parent is drawn again, at most 32 times, counted in `redrawn`.
 
         Raises:
-            NoNeighbour: all that were drawn gave a network equal to the parent.
+            NoNeighbour: no field has another value, or all that were drawn gave a network equal to the parent.
         """
-        names = list(self.mutations)
-        for _ in range(TRIES):
-            name = names[int(rng.random() * len(names))]
-            new = self.mutations[name](genome, rng)
-            if new is not None and new.digest != genome.digest:
-                return new
-            self.redrawn[name] += 1
-        raise NoNeighbour(
-            f"no mutation of space {self.name!r} changes {genome.text}: {TRIES} draws gave the same network"
-        )
+        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """Each field from either parent; None where that is the first parent's network."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from operator import index
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +18,12 @@ from spaces.cost import check_costs, model_cost, own_cost
 from spaces.counting import Ranks, check_number, shuffled
 from spaces.derivation import RESOURCES, UNLIMITED, Node, Vector
 from spaces.engine import Engine
-from spaces.errors import InvalidGenome, InvalidSpace, NoNeighbour, suggest
+from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.genome import Genome
 from spaces.grammar import Choice, Grammar, Real
 from spaces.graph import Graph, graph
 from spaces.io import IO, TokenIO
-from spaces.mutations import MUTATIONS, crossover
+from spaces.mutations import MUTATIONS, Mutation, crossover, neighbour
 from spaces.parsing import parsed
 from spaces.volume import Volumes, centre, coordinates
 
@@ -34,35 +34,6 @@ TRIES = 32
 """How often a mutation is drawn again when it gives a network equal to its parent."""
 MOST_REJECTED = 10_000
 """How many genomes in a row may break a limit in `sample_uniform`."""
-
-Mutation = Callable[[Genome, np.random.Generator], Genome | None]
-
-
-class Space(Protocol):
-    """Genomes that fit one input and output: how to draw, change, check, cost and build them."""
-
-    name: str
-    context: int
-    named: tuple[str, ...]
-
-    @property
-    def io(self) -> IO: ...
-    @property
-    def mutations(self) -> Mapping[str, Mutation]: ...
-    @property
-    def operators(self) -> Mapping[str, Mapping[str, Choice | Real]]: ...
-    @property
-    def size(self) -> int | None: ...
-    def at(self, io: IO) -> Space: ...
-    def sample(self, rng: np.random.Generator, size: int | None = None) -> Genome: ...
-    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome: ...
-    def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None: ...
-    def parse(self, text: str) -> Genome: ...
-    def check(self, genome: Genome) -> None: ...
-    def architecture(self, name: str) -> Genome: ...
-    def cost(self, genome: Genome, context: int | None = None) -> Cost: ...
-    def graph(self, genome: Genome) -> Graph: ...
-    def build(self, genome: Genome) -> nn.Module: ...
 
 
 class GrammarSpace:
@@ -277,20 +248,7 @@ class GrammarSpace:
         Raises:
             NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
         """
-        names = list(self.mutations)
-        for _ in range(TRIES):
-            if not names:
-                break
-            name = names[int(rng.random() * len(names))]
-            new = self.mutations[name](genome, rng)
-            if new is None:
-                names.remove(name)
-            elif new.digest != genome.digest:
-                return new
-            else:
-                self.redrawn[name] += 1
-        reason = f"{TRIES} draws gave the same network" if names else "none can be made"
-        raise NoNeighbour(f"no mutation of space {self.name!r} changes {genome.text}: {reason}")
+        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with a subtree of the second in place of one of the same nonterminal and attributes.

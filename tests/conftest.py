@@ -31,3 +31,11 @@ def shared_data():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Tables are made once for all tests, and nothing is left in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -22,7 +22,7 @@ from nas.training.tasks.base import Task
 from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
 from spaces.genome import Genome
 from spaces.io import TokenIO
-from spaces.space import Space
+from spaces.protocol import Space
 
 logger = logging.getLogger(__name__)
 

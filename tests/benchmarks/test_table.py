@@ -21,6 +21,8 @@ from spaces import InvalidGenome
 
 NAMES = tuple(benchmarks.TABLES)
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 @pytest.mark.parametrize("check", table_checks, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", [*NAMES, "made-up"])
@@ -333,7 +335,7 @@ def test_pickles_that_name_code_are_refused(monkeypatch, tmp_path):
         read("short", {"x": ("x", 1)}, (2,))
 
 
-def test_queries_load_nothing_heavy(cache):
+def test_queries_load_nothing_heavy():
     benchmarks.load("nasbench201/cifar10")
     code = (
         "import sys, benchmarks\n"

@@ -11,10 +11,7 @@ from nas.cli import main
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("NAS_CACHE", str(tmp_path_factory.getbasetemp() / "tables"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def run(capsys, *arguments):

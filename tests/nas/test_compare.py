@@ -12,17 +12,11 @@ from spaces import InvalidSpace
 TABLE = "nasbench201/cifar100"
 SEEDS = 5
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAS_CACHE", str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows(cache):
     seen = []
     rows = compare(
         [TABLE], ["random", "evolution"], evaluations=30, seeds=SEEDS, observe=lambda *done: seen.append(done)

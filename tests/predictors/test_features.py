@@ -260,7 +260,7 @@ def test_equal_cells_differ_in_costs_alone():
             pairs.append((other, genome))
     assert len(pairs) > 500
     one, two = (features(genomes) for genomes in zip(*pairs, strict=True))
-    assert features.names[:4] == predictors.features.COSTS
+    assert features.names[:4] == spaces.cost.COST_NAMES
     np.testing.assert_array_equal(one[:, 4:], two[:, 4:])
     differ = [space.cost(a) != space.cost(b) for a, b in pairs]
     np.testing.assert_array_equal((one[:, :4] != two[:, :4]).any(axis=1), differ)
@@ -269,7 +269,7 @@ def test_equal_cells_differ_in_costs_alone():
 
 def test_a_space_that_tells_no_cost_has_no_columns_of_it():
     names = Features(SPACES["no cost"]).names
-    assert not set(predictors.features.COSTS) & set(names)
+    assert not set(spaces.cost.COST_NAMES) & set(names)
     assert set(names) >= {"svm.kernel=rbf", "svm.log_c.mean", "svm.log_c.max"}
     assert not any("fixed" in name for name in names)
 
