@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
@@ -47,13 +48,25 @@ OPERATORS = (
 HALVING_SKIP = "factorized_reduce"
 """What a skip is called where it halves height and width, and has weights."""
 
-CONVOLUTIONS = {
-    "sep_conv_3x3": (3, 2),
-    "sep_conv_5x5": (5, 2),
-    "dil_conv_3x3": (3, 1),
-    "dil_conv_5x5": (5, 1),
+Convolution = tuple[int, int, Callable[[int], tuple[int, ...]]]
+"""The size of the kernel, the dilation, and the channels after each of the depthwise separable convolutions, of which
+only the first is dilated, for a number of channels of the cell."""
+
+
+def once(channels: int) -> tuple[int, ...]:
+    return (channels,)
+
+
+def twice(channels: int) -> tuple[int, ...]:
+    return channels, channels
+
+
+CONVOLUTIONS: Mapping[str, Convolution] = {
+    "sep_conv_3x3": (3, 1, twice),
+    "sep_conv_5x5": (5, 1, twice),
+    "dil_conv_3x3": (3, 2, once),
+    "dil_conv_5x5": (5, 2, once),
 }
-"""The size of the kernel, and how many depthwise convolutions with a 1x1 convolution behind them there are."""
 
 # From cnn/genotypes.py of the authors' repository (quark0/darts) and its many copies.
 NAMED = {
@@ -82,13 +95,13 @@ Edge = tuple[str, int]
 """An operator, and the input or node that it reads."""
 
 
-def _fields() -> dict[str, Choice]:
+def _fields(operators: Sequence[str]) -> dict[str, Choice]:
     fields = {}
     for cell, node in itertools.product(CELLS, NODES):
         pairs = itertools.combinations(range(node), 2)
         fields[f"{cell}_{node}_inputs"] = choice(*[f"{first},{second}" for first, second in pairs])
-        fields[f"{cell}_{node}_first"] = choice(*OPERATORS)
-        fields[f"{cell}_{node}_second"] = choice(*OPERATORS)
+        fields[f"{cell}_{node}_first"] = choice(*operators)
+        fields[f"{cell}_{node}_second"] = choice(*operators)
     return fields
 
 
@@ -106,6 +119,10 @@ class DARTS(ProductSpace):
         InvalidSpace: the input and output are not those of image classification, or a size is impossible.
     """
 
+    title = "darts"
+    choices: Sequence[str] = OPERATORS
+    convolutions = CONVOLUTIONS
+    genotypes = NAMED
     named = tuple(NAMED)
 
     def __init__(
@@ -113,24 +130,24 @@ class DARTS(ProductSpace):
     ) -> None:
         io = image() if io is None else io
         if not isinstance(io, ImageIO):
-            raise InvalidSpace(f"space 'darts' reads images, but it was given {io}")
+            raise InvalidSpace(f"space {self.title!r} reads images, but it was given {io}")
         for key, value, least in (("channels", channels, 1), ("layers", layers, 3)):
             if type(value) is not int or value < least:
                 raise InvalidSpace(
-                    f"space 'darts': {key} = {value!r}, but it must be an integer of at least {least}"
+                    f"space {self.title!r}: {key} = {value!r}, but it must be an integer of at least {least}"
                 )
-        super().__init__("darts", _fields(), io)
+        super().__init__(self.title, _fields(self.choices), io)
         self.io: ImageIO = io
         self.channels, self.layers = channels, layers
 
     @property
     def operators(self) -> dict[str, dict[str, Choice | Real]]:
-        kept = [name for name in OPERATORS if name != "skip_connect"]
+        kept = [name for name in self.choices if name != "skip_connect"]
         names = [f"{cell}_{name}" for cell in CELLS for name in ("input_0", "input_1", *kept)]
         return {name: {} for name in (*names, f"reduce_{HALVING_SKIP}")}
 
     def at(self, io: IO) -> DARTS:
-        return DARTS(io, self.channels, self.layers)
+        return type(self)(io, self.channels, self.layers)
 
     def spell(self, code: Code) -> str:
         normal, reduce = self._edges(code).values()
@@ -156,7 +173,7 @@ class DARTS(ProductSpace):
         return self._code_from(tokens)
 
     def architecture(self, name: str) -> Genome:
-        return self.parse(NAMED[name]) if name in NAMED else super().architecture(name)
+        return self.parse(self.genotypes[name]) if name in self.genotypes else super().architecture(name)
 
     def _edges(self, code: Code) -> dict[str, list[Edge]]:
         """The operators of each cell, two for each node."""
@@ -218,10 +235,10 @@ class DARTS(ProductSpace):
             if halves:
                 height, width = -(-height // 2), -(-width // 2)
             for name, source in edges["reduce" if halves else "normal"]:
-                if name in CONVOLUTIONS:
-                    kernel, times = CONVOLUTIONS[name]
-                    for _ in range(times):
-                        convolve(kernel**2 * channels + channels**2, channels)
+                if name in self.convolutions:
+                    kernel, _, widths = self.convolutions[name]
+                    for read, made in itertools.pairwise((channels, *widths(channels))):
+                        convolve(kernel**2 * read + read * made, made)
                 elif name == "skip_connect" and halves and source < 2:
                     convolve(channels**2, channels)
             before, last = last, len(NODES) * channels
@@ -236,6 +253,7 @@ class DARTS(ProductSpace):
         kinds = ["reduce" if layer in reductions(self.layers) else "normal" for layer in range(self.layers)]
         return DARTSNetwork(
             [(edges[kind], kind == "reduce") for kind in kinds],
+            self.convolutions,
             self.io.channels,
             self.channels,
             self.io.classes,

@@ -56,6 +56,7 @@ SPACES = {
         spaces.vector(4),
     ),
     "regnet": spaces.load("regnet", spaces.image(1, 32, 32, classes=3), depth=8, width=16, stem_stride=1),
+    "sharpdarts": spaces.load("sharpdarts", spaces.image(1, 9, 8, classes=3), channels=2, layers=3),
     "tiny": spaces.GrammarSpace(tiny, spaces.tokens(32, 16)),
 }
 

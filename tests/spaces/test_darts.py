@@ -198,6 +198,7 @@ def test_the_graph_is_a_normal_and_a_reduction_cell():
     assert edges[-1] == (second, len(graph.operators) - 1)
 
 
+@pytest.mark.parametrize("name", ["darts", "sharpdarts"])
 @pytest.mark.parametrize(
     "io, channels, layers",
     [
@@ -206,8 +207,8 @@ def test_the_graph_is_a_normal_and_a_reduction_cell():
         (spaces.image(2, 1, 13, classes=5), 1, 4),
     ],
 )
-def test_cost_is_that_of_the_network_as_built(io, channels, layers):
-    space = spaces.load("darts", io, channels=channels, layers=layers)
+def test_cost_is_that_of_the_network_as_built(io, channels, layers, name):
+    space = spaces.load(name, io, channels=channels, layers=layers)
     for genome in [space.architecture("DARTS_V2"), *draws(3, space=space)]:
         model = space.build(genome).eval()
         cost = space.cost(genome)
@@ -224,6 +225,31 @@ def test_parameters_are_the_published_ones():
     cost = space.cost(space.architecture("DARTS_V2"))
     assert cost.parameters == 3_349_342
     assert cost.flops_per_token / 2e6 == pytest.approx(528, abs=0.5)
+
+
+def test_sharp_blocks():
+    """The authors' log of DARTS_V2 with sharp blocks, 36 channels and 20 layers, says 3.529270 M parameters."""
+    space = spaces.load("sharpdarts", channels=36, layers=20)
+    assert space.named == ("DARTS_V2", "SHARP_DARTS")
+    assert space.cost(space.architecture("DARTS_V2")).parameters == 3_529_270
+    assert space.size == (1 * 3 * 6 * 10 * 8**8) ** 2
+    wide = spaces.load("sharpdarts", channels=8, layers=3)
+    texts = [V2.replace("('sep_conv_3x3', 0)", f"('{name}_3x3', 0)") for name in ("flood_conv", "choke_conv")]
+    channels = [
+        {
+            module.out_channels
+            for module in wide.build(wide.parse(text)).cells[0].modules()
+            if hasattr(module, "groups")
+        }
+        for text in texts
+    ]
+    assert channels == [{8, 32}, {8, 32}]
+    assert refusal(space.parse, V2.replace("sep_conv_3x3", "sep_conv_5x5")).startswith(
+        "normal_2_first: sep_conv_5x5 is not allowed, did you mean 'sep_conv_3x3'? allowed: max_pool_3x3, skip_connect"
+    )
+    assert refusal(spaces.load, "sharpdarts", layers=2) == (
+        "space 'sharpdarts': layers = 2, but it must be an integer of at least 3"
+    )
 
 
 def perturbed(model):
@@ -271,8 +297,9 @@ def test_networks_of_equal_cells_are_equal_up_to_the_order_of_channels():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_is_that_of_a_naive_network(training):
-    space = spaces.load("darts", spaces.image(2, 11, 6, classes=3), channels=3, layers=4)
+@pytest.mark.parametrize("name", ["darts", "sharpdarts"])
+def test_forward_is_that_of_a_naive_network(name, training):
+    space = spaces.load(name, spaces.image(2, 11, 6, classes=3), channels=3, layers=4)
     for genome in draws(3, seed=1, space=space):
         torch.manual_seed(0)
         model = perturbed(space.build(genome)).train(training)
@@ -326,9 +353,8 @@ def naive(state, edges, x_NCHW, training):
             return pool(x_NCHW, stride, lambda x: x.amax(dim=-1))
         if name == "avg_pool_3x3":
             return pool(x_NCHW, stride, lambda x: x.mean(dim=-1))
-        if name.startswith("dil"):
-            return separable(x_NCHW, key, stride, 2)
-        return separable(separable(x_NCHW, f"{key}.0", stride, 1), f"{key}.1", 1, 1)
+        x_NCHW = separable(x_NCHW, f"{key}.0", stride, 2 if name.startswith("dil") else 1)
+        return separable(x_NCHW, f"{key}.1", 1, 1) if f"{key}.1.1.weight" in state else x_NCHW
 
     before = last = norm(conv(x_NCHW, "stem.0", padding=1), "stem.1")
     for layer, kind in enumerate(["normal", "reduce", "reduce", "normal"]):
