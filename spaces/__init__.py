@@ -8,7 +8,7 @@ from typing import Any
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
 from spaces.genome import Genome
 from spaces.grammar import Grammar, child, choice, many, real
-from spaces.io import IO, image, tokens, vector
+from spaces.io import IO, image, nodes, tokens, vector
 from spaces.lookup import resolve
 from spaces.product import ProductSpace
 from spaces.protocol import Space
@@ -16,6 +16,7 @@ from spaces.space import GrammarSpace
 
 SPACES = {
     "darts": "spaces.catalog.darts:DARTS",
+    "graph_network": "spaces.catalog.graph_network:GraphNetworks",
     "hybrid": "spaces.catalog.hybrid:hybrid",
     "mlp": "spaces.catalog.mlp:MLP",
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",
@@ -82,6 +83,7 @@ __all__ = [
     "image",
     "load",
     "many",
+    "nodes",
     "real",
     "tokens",
     "vector",

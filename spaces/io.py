@@ -56,7 +56,18 @@ class VectorIO:
         _check(self, "vector")
 
 
-IO = TokenIO | ImageIO | VectorIO
+@dataclass(frozen=True, slots=True)
+class NodeIO:
+    """The features of the nodes of a graph in, logits over classes of each node out."""
+
+    features: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        _check(self, "nodes")
+
+
+IO = TokenIO | ImageIO | VectorIO | NodeIO
 
 
 def tokens(vocab: int = 256, width: int = 128) -> TokenIO:
@@ -72,3 +83,8 @@ def image(channels: int = 3, height: int = 32, width: int = 32, classes: int = 1
 def vector(features: int, outputs: int = 1) -> VectorIO:
     """Regression from vectors to vectors."""
     return VectorIO(features, outputs)
+
+
+def nodes(features: int = 1433, classes: int = 7) -> NodeIO:
+    """Classification of the nodes of a graph; by default of Cora (Yang et al. 2016, arXiv 1603.08861)."""
+    return NodeIO(features, classes)

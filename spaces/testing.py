@@ -19,7 +19,7 @@ from spaces.cost import tells_costs
 from spaces.counting import draw_below
 from spaces.errors import InvalidGenome
 from spaces.genome import Genome, Term, read
-from spaces.io import IO, ImageIO, TokenIO, VectorIO
+from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
 from spaces.product import ProductSpace
 from spaces.protocol import Space
 from spaces.space import GrammarSpace
@@ -210,7 +210,7 @@ def check_builds_and_trains(space: Space) -> None:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         losses = []
         for _ in range(3):
-            loss = _loss(space.io, model(inputs), targets)
+            loss = _loss(space.io, model(*inputs), targets)
             loss.backward()
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:  # a memory's slots, say, that no token has read
@@ -221,16 +221,18 @@ def check_builds_and_trains(space: Space) -> None:
         assert losses[-1] < losses[0], f"{genome} does not learn: {losses}"
 
 
-def _batch(io: IO) -> tuple[Tensor, Tensor]:
-    """Random inputs and targets of two samples."""
+def _batch(io: IO) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Random inputs and targets of two samples, or of a graph of eight nodes."""
     import torch
 
     if isinstance(io, TokenIO):
         tokens = torch.randint(io.vocab, (2, 33))
-        return tokens[:, :-1], tokens[:, 1:]
+        return (tokens[:, :-1],), tokens[:, 1:]
     if isinstance(io, ImageIO):
-        return torch.randn(2, io.channels, io.height, io.width), torch.randint(io.classes, (2,))
-    return torch.randn(2, io.features), torch.randn(2, io.outputs)
+        return (torch.randn(2, io.channels, io.height, io.width),), torch.randint(io.classes, (2,))
+    if isinstance(io, NodeIO):
+        return (torch.randn(8, io.features), torch.randint(8, (2, 20))), torch.randint(io.classes, (8,))
+    return (torch.randn(2, io.features),), torch.randn(2, io.outputs)
 
 
 def _loss(io: IO, outputs: Tensor, targets: Tensor) -> Tensor:

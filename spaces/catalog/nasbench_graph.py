@@ -15,7 +15,7 @@ from spaces.errors import InvalidSpace
 from spaces.genome import Genome
 from spaces.grammar import Choice, Real, choice
 from spaces.graph import Graph
-from spaces.io import IO, VectorIO, vector
+from spaces.io import IO, NodeIO, nodes
 from spaces.product import Code, ProductSpace
 
 LINKS = ("0,0,0,0", "0,0,0,1", "0,0,1,1", "0,0,1,2", "0,0,1,3", "0,1,1,1", "0,1,1,2", "0,1,2,2", "0,1,2,3")
@@ -32,18 +32,16 @@ class NASBenchGraph(ProductSpace):
     """The space of architectures; it does not say what they cost or how they are built.
 
     Args:
-        io: the features of a node, and the scores of its classes.
+        io: the features of a node, and its classes.
 
     Raises:
-        InvalidSpace: the input and output are not vectors.
+        InvalidSpace: the input and output are not those of the classification of nodes.
     """
 
     def __init__(self, io: IO | None = None) -> None:
-        io = vector(features=1433, outputs=7) if io is None else io  # Cora
-        if not isinstance(io, VectorIO):
-            raise InvalidSpace(
-                f"space 'nasbench_graph' reads the features of nodes as vectors, but it was given {io}"
-            )
+        io = nodes() if io is None else io
+        if not isinstance(io, NodeIO):
+            raise InvalidSpace(f"space 'nasbench_graph' reads the nodes of a graph, but it was given {io}")
         super().__init__("nasbench_graph", FIELDS, io)
 
     @property

@@ -39,10 +39,10 @@ def test_text_and_values():
         + ", ".join(f'"{links}"' for links in LINKS)
     )
     assert refusal(spaces.load, "nasbench_graph", spaces.image()) == (
-        "space 'nasbench_graph' reads the features of nodes as vectors, but it was given "
+        "space 'nasbench_graph' reads the nodes of a graph, but it was given "
         "ImageIO(channels=3, height=32, width=32, classes=10)"
     )
-    assert SPACE.at(spaces.vector(500, 3)).io == spaces.vector(500, 3)
+    assert SPACE.at(spaces.nodes(500, 3)).io == spaces.nodes(500, 3)
 
 
 def test_the_links_are_all_trees_of_four_operators():
