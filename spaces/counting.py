@@ -156,6 +156,14 @@ class Ranks:
     def total(self) -> int:
         return self._smaller[-1]
 
+    def of_nodes(self, nodes: int | None) -> tuple[int, int]:
+        """The first rank of the trees of exactly so many nodes, and how many they are; of all trees if None."""
+        if nodes is None:
+            return 0, self.total
+        if not 0 <= nodes < len(self.sizes):
+            return self.total, 0
+        return self._smaller[nodes] - self.sizes[nodes], self.sizes[nodes]
+
     def rank(self, tree: Node) -> int:
         """The number of a tree, from 0 to `total` - 1."""
         return self._smaller[int(tree.cost[0]) - 1] + self._rank(self._root, tree)
@@ -236,14 +244,17 @@ def _divided(first: list[int], second: list[int], nodes: int, rank: int) -> tupl
     return size, *divmod(rank, second[nodes - size])
 
 
-def check_number(name: str, number: int, size: int) -> None:
-    """Raises InvalidSpace if a space does not have so many different genomes."""
+def check_number(name: str, number: int, size: int, nodes: int | None = None) -> None:
+    """Raises InvalidSpace if a space does not have so many different genomes (of so many nodes)."""
     if not isinstance(number, int) or number < 0:
         raise InvalidSpace(
             f"space {name!r}: {number!r} genomes cannot be drawn; give an integer of at least 0"
         )
     if number > size:
-        raise InvalidSpace(f"space {name!r} has {size} genomes, so {number} different ones cannot be drawn")
+        kind = "" if nodes is None else f" of {nodes} nodes"
+        raise InvalidSpace(
+            f"space {name!r} has {size} genomes{kind}, so {number} different ones cannot be drawn"
+        )
 
 
 def draw_below(rng: np.random.Generator, number: int) -> int:

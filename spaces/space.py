@@ -30,8 +30,6 @@ from spaces.volume import Volumes, centre, coordinates
 if TYPE_CHECKING:
     from torch import nn
 
-TRIES = 32
-"""How often a mutation is drawn again when it gives a network equal to its parent."""
 MOST_REJECTED = 10_000
 """How many genomes in a row may break a limit in `sample_uniform`."""
 
@@ -199,18 +197,18 @@ class GrammarSpace:
                 f"space {self.name!r}: a genome nests deeper than Python can follow; lower 'nodes' ({self.nodes})"
             ) from None
 
-    def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]:
+    def sample_uniform(self, rng: np.random.Generator, number: int, nodes: int | None = None) -> list[Genome]:
         """Different genomes in random order, all equally likely among those that meet the limits.
 
-        Genomes of at most `nodes` nodes are drawn by rank, and those that break another limit left out, counted in
-        `rejected`. Nearly all of them have nearly `nodes` nodes.
+        Genomes of exactly `nodes` nodes, or of at most as many as the space allows (nearly all of them have nearly as
+        many), are drawn by rank, and those that break another limit left out, counted in `rejected`.
 
         Raises:
             InvalidSpace: there are fewer, or infinitely many, or 10,000 in a row break a limit.
         """
-        size = self._ranked().total
-        check_number(self.name, number, size)
-        ranks = shuffled(rng, size)
+        first, size = self._ranked().of_nodes(nodes)
+        check_number(self.name, number, size, nodes)
+        ranks = (first + place for place in shuffled(rng, size))
         genomes: list[Genome] = []
         in_row = 0
         while len(genomes) < number:

@@ -208,6 +208,21 @@ def test_draws_of_a_large_space():
     assert genomes == HYBRID.sample_uniform(np.random.default_rng(0), 3)
 
 
+def test_uniform_draws_of_so_many_nodes():
+    rng = np.random.default_rng(0)
+    for nodes in (5, 12, 30):
+        genomes = HYBRID.sample_uniform(rng, 5, nodes=nodes)
+        assert len(set(genomes)) == 5
+        assert {HYBRID.tree(genome).cost[0] for genome in genomes} == {nodes}
+    every = {g for g in (SMALL.unrank(rank) for rank in range(SMALL.size)) if SMALL.tree(g).cost[0] == 3}
+    assert every
+    assert {*SMALL.sample_uniform(rng, len(every), nodes=3)} == every
+    for nodes in (0, 1, 999):
+        assert refusal(InvalidSpace, HYBRID.sample_uniform, rng, 1, nodes) == (
+            f"space 'hybrid' has 0 genomes of {nodes} nodes, so 1 different ones cannot be drawn"
+        )
+
+
 def test_more_draws_than_there_are_genomes():
     rng = np.random.default_rng(0)
     assert refusal(InvalidSpace, SMALL.sample_uniform, rng, 25) == (
