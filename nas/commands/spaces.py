@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -69,6 +70,18 @@ def _add_space(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             option, type=at_least(1), metavar="N", help="of the space, see its documentation"
         )
+    command.add_argument(
+        "--io",
+        metavar="IO",
+        help="what goes in and out, such as 'image(channels=1, height=28, width=28, classes=10)'",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other option of the space, as in [space] of a campaign file: layers=20, weights.attention=2",
+    )
     command.add_argument("--json", action="store_true")
 
 
@@ -109,10 +122,68 @@ def _load(options: argparse.Namespace) -> Any:
 
     importable(Path.cwd())
     limits = {name: getattr(options, name) for name in LIMITS if getattr(options, name) is not None}
+    return spaces.load(options.space, _io(options), **{**limits, **_set(options.set)})
+
+
+def _io(options: argparse.Namespace) -> Any:
+    """What goes in and out, from its text or from sizes of token models; None for what the space takes by itself."""
+    import spaces
+    from nas.types import InvalidInput
+    from spaces.errors import suggest
+    from spaces.genome import read
+
     sizes = {
         name: getattr(options, name) for name in ("vocab", "width") if getattr(options, name) is not None
     }
-    return spaces.load(options.space, spaces.tokens(**sizes) if sizes else None, **limits)
+    if options.io is None:
+        return spaces.tokens(**sizes) if sizes else None
+    if sizes:
+        raise InvalidInput(f"--io and --{next(iter(sizes))} exclude each other")
+    kinds: dict[str, Any] = {
+        "tokens": spaces.tokens,
+        "image": spaces.image,
+        "vector": spaces.vector,
+        "nodes": spaces.nodes,
+    }
+    try:
+        term = read(options.io)
+    except spaces.InvalidGenome as error:
+        raise InvalidInput(f"--io: {error}") from error
+    if term.name not in kinds:
+        raise InvalidInput(f"--io: unknown {term.name!r}{suggest(term.name, kinds)}")
+    known = inspect.signature(kinds[term.name]).parameters
+    values = {}
+    for key, value in term.fields.items():
+        if key not in known:
+            raise InvalidInput(f"--io: {term.name!r} has no {key!r}{suggest(key, known)}")
+        if not isinstance(value, str) or not value.isdecimal():
+            raise InvalidInput(f"--io: {key} must be an integer of at least 1")
+        values[key] = int(value)
+    try:
+        return kinds[term.name](**values)
+    except TypeError as error:
+        raise InvalidInput(f"--io: {error}") from error
+
+
+def _set(pairs: list[str]) -> dict[str, Any]:
+    """Options from KEY=VALUE with values as in TOML; a dot in a key leads into a table."""
+    import tomllib
+
+    from nas.types import InvalidInput
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        try:
+            found = tomllib.loads(pair)
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidInput(
+                f"--set {pair!r} is not like key=value, with strings in quotes as in TOML: {error}"
+            ) from error
+        for key, value in found.items():
+            if isinstance(value, dict):
+                value = {**options.get(key, {}), **value}
+            options[key] = value
+    return options
 
 
 def _genome(space: Any, given: str) -> Any:

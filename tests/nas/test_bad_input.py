@@ -280,6 +280,34 @@ def test_tables_that_are_wrong(refused, campaign_file):
             "nas: space 'hybrid': no genome has at most 1 nodes and meets the limits",
         ),
         (
+            "space sample darts --io imag()",
+            "nas: --io: unknown 'imag', did you mean 'image'? allowed: tokens, image, vector, nodes",
+        ),
+        (
+            "space sample darts --io image(chanels=1)",
+            "nas: --io: 'image' has no 'chanels', did you mean 'channels'? allowed: channels, height, width, classes",
+        ),
+        (
+            "space sample darts --io image(height=none)",
+            "nas: --io: height must be an integer of at least 1",
+        ),
+        (
+            "space sample mlp --io vector()",
+            "nas: --io: vector() missing 1 required positional argument: 'features'",
+        ),
+        (
+            "space sample hybrid --io tokens() --width 3",
+            "nas: --io and --width exclude each other",
+        ),
+        (
+            "space sample darts --set layer=3",
+            "nas: space 'darts' has no limit 'layer', did you mean 'layers'? allowed: channels, layers",
+        ),
+        (
+            "space sample darts --set layers",
+            "nas: --set 'layers' is not like key=value, with strings in quotes as in TOML: Expected '=' after a key in a key/value pair (at end of document)",
+        ),
+        (
             "space lst",
             "nas space: argument COMMAND: unknown 'lst', did you mean 'list'? allowed: list, show, count, sample, mutate, draw, check (see nas space --help)",
         ),

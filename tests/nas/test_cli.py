@@ -185,6 +185,25 @@ def test_genomes_are_mutated(capsys):
     assert rows[0]["parameters"] > 0
 
 
+def test_any_option_of_a_space_can_be_set(capsys):
+    sizes = ("--set", "channels=36", "--set", "layers=20")
+    out = call(capsys, "space", "check", "sharpdarts", "DARTS_V2", *sizes)[1]
+    assert "parameters       3.53M" in out
+    row = json.loads(
+        call(capsys, "space", "sample", "darts", "--io", "image(channels=1, classes=3)", "--json")[1]
+    )[0]
+    space = spaces.load("darts", spaces.image(1, classes=3))
+    assert row["parameters"] == space.cost(space.parse(row["text"])).parameters
+    weights = ("--set", "weights.swiglu=1e9", "--set", "weights.residual=1e9", "--set", "weights.stack=1e-9")
+    out = call(capsys, "space", "sample", "hybrid", *weights, "--count", 5)[1]
+    assert out.count("swiglu") == out.count("residual") > 0
+    assert "attention" not in out
+    assert (
+        call(capsys, "space", "count", "hybrid", "--set", "nodes=3", "--nodes", 9)[1]
+        == call(capsys, "space", "count", "hybrid", "--nodes", 3)[1]
+    )
+
+
 def test_a_space_that_tells_no_cost(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
