@@ -36,6 +36,9 @@ from spaces.lookup import importable, resolve
 PLAN_DRAWS, PLAN_SECONDS = 4, 20.0
 """The most genomes that a plan is estimated from, and after how long no more are taken up."""
 
+PATHS = {"text": "stdlib", "images": "digits"}
+"""The options of tasks that are paths, beside what each may say besides."""
+
 OURS = ("nas", "spaces", "predictors", "benchmarks")
 
 
@@ -58,7 +61,7 @@ def configure(
 ) -> Config:
     """The configuration of a campaign file with what the caller changes.
 
-    The file's folder becomes importable, and a relative `task.text` is looked for in it.
+    The file's folder becomes importable, and a relative path of its task is looked for in it.
 
     Raises:
         InvalidInput: the file or a change is not valid.
@@ -83,10 +86,11 @@ def _beside(config: Config, folder: Path) -> Config:
     Raises:
         InvalidInput: a module of the same name as one beside the file was imported from elsewhere before.
     """
-    text = config.task.options.get("text")
-    if isinstance(text, str) and text.strip() and text != "stdlib" and not text.startswith("~"):
-        options = {**config.task.options, "text": str(folder / text)}
-        config = dataclasses.replace(config, task=Section(config.task.name, options))
+    for key, built_in in PATHS.items():
+        path = config.task.options.get(key)
+        if isinstance(path, str) and path.strip() and path != built_in and not path.startswith("~"):
+            options = {**config.task.options, key: str(folder / path)}
+            config = dataclasses.replace(config, task=Section(config.task.name, options))
     for name in _named(config):
         top = name.partition(":")[0].partition(".")[0]
         places = [path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.exists()]

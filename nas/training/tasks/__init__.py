@@ -2,5 +2,9 @@
 
 from __future__ import annotations
 
-TASKS = {"bytes": "nas.training.tasks.bytes:ByteText", "recall": "nas.training.tasks.recall:Recall"}
+TASKS = {
+    "bytes": "nas.training.tasks.bytes:ByteText",
+    "images": "nas.training.tasks.images:ImageClassification",
+    "recall": "nas.training.tasks.recall:Recall",
+}
 """What `task.name` of a campaign may say, besides a user's own "package.module:attribute"."""
