@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from nas.exporting.folder import CONFIG, read_config, write_config, write_reference
+from nas.exporting.inputs import input_name
 from nas.exporting.onnx import to_onnx
 from nas.exporting.source import to_source
 from nas.exporting.verify import Check, require, verify
 from nas.types import InvalidInput
 from spaces import Genome, Space, suggest
-from spaces.io import TokenIO
 
 Exporter = Callable[[Space, Genome, nn.Module, Path], None]
 
@@ -44,7 +44,7 @@ def export(
     is exported in float32 and in evaluation mode, and is not changed.
 
     Args:
-        space: where the genome is from; its context is the length of the reference.
+        space: where the genome is from; its context is the length of sequences of tokens.
         model: the genome's network, trained; on any device.
         to: "onnx" or "source".
         out: a folder that is new, empty, or holds an earlier export of this architecture to the same form.
@@ -52,11 +52,11 @@ def export(
 
     Raises:
         InvalidInput: the form is unknown, the folder is in use or cannot be written, a package is missing, the model
-            is not over tokens or not of this genome, or one of its blocks cannot be exported.
+            reads more than one tensor or is not of this genome, or one of its blocks cannot be exported.
         ExportFailed: a check fails.
     """
     out = Path(out)
-    check_tokens(space)
+    input_name(space)
     check_free(out, to, genome)
     model = copy.deepcopy(model).cpu().float().eval()
     _check_model(space, genome, model)
@@ -73,14 +73,6 @@ def export(
         for path in folder.iterdir():
             os.replace(path, out / path.name)
     return checks
-
-
-def check_tokens(space: Space) -> None:
-    """Raises InvalidInput unless the models of a space are over tokens, of which references are made."""
-    if not isinstance(space.io, TokenIO):
-        raise InvalidInput(
-            f"only models over tokens can be exported, but space {space.name!r} is bound to {space.io}"
-        )
 
 
 def check_free(out: Path, to: str, genome: Genome) -> None:
@@ -126,8 +118,8 @@ __all__ = [
     "Check",
     "ExportFailed",
     "check_free",
-    "check_tokens",
     "export",
+    "input_name",
     "to_onnx",
     "to_source",
     "verify",

@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.exporting.inputs import example
 from nas.types import InvalidInput
 from spaces import Genome, Space
 from spaces.io import TokenIO
 
 CONFIG, REFERENCE = "config.json", "reference.safetensors"
 BATCH, POSITIONS = 3, 16
-"""Sequences of the reference, and positions of each whose logits are kept."""
+"""Samples of the reference, and positions of a sequence whose logits are kept."""
 CANDIDATES, SHAKEN = 8, 3
-"""Sequences that are drawn to choose from, and copies of the model that tell how firm their logits are."""
+"""Samples that are drawn to choose from, and copies of the model that tell how firm their logits are."""
 
 
 def write_config(folder: Path, to: str, space: Space, genome: Genome, metrics: Mapping[str, float]) -> None:
@@ -67,31 +68,34 @@ def file_hash(path: Path) -> str:
 
 
 def write_reference(folder: Path, space: Space, model: nn.Module) -> None:
-    """`reference.safetensors`: random `tokens` [3, context] and the `logits` [3, P, vocab] at P `positions`.
+    """`reference.safetensors`: three random samples as `input`, and their `output`.
 
-    Where a router or a memory picks between scores that are nearly equal, rounding decides, and the logits say
-    nothing about an export. So of several random sequences those are kept whose logits move least when the
-    weights do, by more than rounding would.
+    Of sequences of tokens it is the logits at some `positions` [P], [3, P, vocab]; else all that the model gives.
+    Where a router or a memory picks between scores that are nearly equal, rounding decides, and the output says
+    nothing about an export. So of several random samples those are kept whose output moves least when the weights
+    do, by more than rounding would.
     """
     from safetensors.torch import save_file
 
-    assert isinstance(space.io, TokenIO), "`export` refuses all others"
     generator = torch.Generator().manual_seed(0)
-    positions_P = torch.linspace(0, space.context - 1, min(POSITIONS, space.context)).long()
+    tensors: dict[str, Tensor] = {}
+    if isinstance(space.io, TokenIO):
+        tensors["positions"] = torch.linspace(0, space.context - 1, min(POSITIONS, space.context)).long()
+
+    def output(twin: nn.Module, sample: Tensor) -> Tensor:
+        made: Tensor = twin(sample)
+        return made[:, tensors["positions"]] if "positions" in tensors else made
+
     shaken = [_shaken(model, generator) for _ in range(SHAKEN)]
     drawn: list[tuple[float, Tensor, Tensor]] = []
     with torch.no_grad():
         for _ in range(CANDIDATES):
-            tokens_1L = torch.randint(space.io.vocab, (1, space.context), generator=generator)
-            logits_1PV, *others = (twin(tokens_1L)[:, positions_P] for twin in (model, *shaken))
-            shift = max((other_1PV - logits_1PV).abs().max().item() for other_1PV in others)
-            drawn.append((shift, tokens_1L, logits_1PV))
+            sample = example(space, 1, generator)
+            wanted, *others = (output(twin, sample) for twin in (model, *shaken))
+            drawn.append((max((other - wanted).abs().max().item() for other in others), sample, wanted))
     firmest = sorted(drawn, key=lambda each: each[0])[:BATCH]
-    tensors = {
-        "tokens": torch.cat([tokens_1L for _, tokens_1L, _ in firmest]),
-        "positions": positions_P,
-        "logits": torch.cat([logits_1PV for _, _, logits_1PV in firmest]),
-    }
+    tensors["input"] = torch.cat([sample for _, sample, _ in firmest])
+    tensors["output"] = torch.cat([wanted for _, _, wanted in firmest])
     save_file(tensors, folder / REFERENCE)
 
 

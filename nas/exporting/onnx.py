@@ -1,4 +1,4 @@
-"""Export as ONNX: a graph for any batch size and one sequence length, the context of the space."""
+"""Export as ONNX: a graph for any batch size and one size of sample, for tokens the context of the space."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from nas.exporting.inputs import example, input_name
 from nas.types import InvalidInput
 from spaces import Genome, Space
 
 
 def to_onnx(space: Space, genome: Genome, model: nn.Module, folder: Path) -> None:
-    """Writes `model.onnx`: token ids `tokens` [batch, context], int64, to `logits` [batch, context, vocab].
+    """Writes `model.onnx`, with one input and one output.
 
-    A shorter sequence is padded at its end: the network is causal, so the logits of its tokens stay the same.
+    Over tokens: token ids `tokens` [batch, context], int64, to `logits` [batch, context, vocab]; a shorter sequence is
+    padded at its end: the network is causal, so the logits of its tokens stay the same. Else float32 `images` [batch,
+    channels, height, width] to `logits` [batch, classes], or
+    `features` [batch, features] to `outputs` [batch, outputs].
 
     Raises:
         InvalidInput: a block has no form that ONNX can express.
     """
-    tokens_BL = torch.zeros(2, space.context, dtype=torch.int64)
+    name, sample = input_name(space), example(space, 2)
     try:
         with _quiet():
             program = torch.onnx.export(
                 model,
-                (tokens_BL,),
+                (sample,),
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=["tokens"],
-                output_names=["logits"],
+                input_names=[name],
+                output_names=["outputs" if name == "features" else "logits"],
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:

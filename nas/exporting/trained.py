@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from nas.exporting import check_free, check_tokens, export
+from nas.exporting import check_free, export, input_name
 from nas.exporting.verify import Check
 from nas.result import Result
 from nas.setup import Setup, prepare
@@ -41,7 +41,7 @@ def export_trial(result: Result, to: str, out: str | Path, trial: int | None = N
     for folder in filter(None, _began_with(result).get("folders", "").split(os.pathsep)):
         importable(folder)
     setup = prepare(result.config)
-    check_tokens(setup.space)
+    input_name(setup.space)
     model, metrics = trained(result, setup, chosen)
     return export(setup.space, chosen.proposal.genome, model, to, out, metrics)
 

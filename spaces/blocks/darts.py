@@ -6,7 +6,7 @@ Letters in names: N images, C channels, H height, W width.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from spaces.blocks.cell import relu_conv_norm
 
-Edge = tuple[str, int]
-"""An operator, and the input (0, 1) or node (from 2 on) that it reads."""
-Convolution = tuple[int, int, Callable[[int], tuple[int, ...]]]
+Convolutions = tuple[int, int, tuple[int, ...]]
 """Depthwise separable convolutions one after the other: their kernel, the dilation of the first, and the channels after
-each for a number of channels of the cell."""
+each."""
+Edge = tuple[str | Convolutions, int]
+"""An operator, and the input (0, 1) or node (from 2 on) that it reads."""
 
 
 def depthwise_separable(
@@ -50,15 +50,15 @@ class FactorizedReduce(nn.Module):
         return self.norm(torch.cat([self.even(x_NCHW), self.odd(shifted_NCHW)], dim=1))
 
 
-def operator(name: str, channels: int, stride: int, convolutions: Mapping[str, Convolution]) -> nn.Module:
-    if name == "skip_connect":
+def operator(kind: str | Convolutions, channels: int, stride: int) -> nn.Module:
+    if kind == "skip_connect":
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
-    if name == "max_pool_3x3":
+    if kind == "max_pool_3x3":
         return nn.MaxPool2d(3, stride, padding=1)
-    if name == "avg_pool_3x3":
+    if isinstance(kind, str):
         return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
-    kernel, dilation, widths = convolutions[name]
-    first, *others = itertools.pairwise((channels, *widths(channels)))
+    kernel, dilation, widths = kind
+    first, *others = itertools.pairwise((channels, *widths))
     return nn.Sequential(
         depthwise_separable(*first, kernel, stride, dilation),
         *(depthwise_separable(*sizes, kernel) for sizes in others),
@@ -70,7 +70,6 @@ class DARTSCell(nn.Module):
 
     Args:
         edges: two for each node.
-        convolutions: those operators that are convolutions.
         before, last: channels of the outputs of the cell before the last one, and of the last.
         channels: of each node.
         halves: whether operators on inputs halve height and width.
@@ -78,22 +77,14 @@ class DARTSCell(nn.Module):
     """
 
     def __init__(
-        self,
-        edges: Sequence[Edge],
-        convolutions: Mapping[str, Convolution],
-        before: int,
-        last: int,
-        channels: int,
-        halves: bool,
-        halved: bool,
+        self, edges: Sequence[Edge], before: int, last: int, channels: int, halves: bool, halved: bool
     ) -> None:
         super().__init__()
         reduce = FactorizedReduce(before, channels) if halved else relu_conv_norm(before, channels, 1)
         self.inputs = nn.ModuleList([reduce, relu_conv_norm(last, channels, 1)])
         self.sources = [source for _, source in edges]
         self.operators = nn.ModuleList(
-            operator(name, channels, 2 if halves and source < 2 else 1, convolutions)
-            for name, source in edges
+            operator(kind, channels, stride=2 if halves and source < 2 else 1) for kind, source in edges
         )
 
     def forward(self, before_NCHW: Tensor, last_NCHW: Tensor) -> Tensor:
@@ -111,19 +102,13 @@ class DARTSNetwork(nn.Module):
 
     Args:
         cells: the edges of each cell, and whether it halves height and width, and doubles the channels.
-        convolutions: those operators that are convolutions.
         inputs: channels of the image.
         channels: of a node in the first cells; the stem has three times as many.
         classes: logits.
     """
 
     def __init__(
-        self,
-        cells: Sequence[tuple[Sequence[Edge], bool]],
-        convolutions: Mapping[str, Convolution],
-        inputs: int,
-        channels: int,
-        classes: int,
+        self, cells: Sequence[tuple[Sequence[Edge], bool]], inputs: int, channels: int, classes: int
     ) -> None:
         super().__init__()
         before = last = 3 * channels
@@ -132,7 +117,7 @@ class DARTSNetwork(nn.Module):
         halved = False
         for edges, halves in cells:
             channels *= 2 if halves else 1
-            self.cells.append(DARTSCell(edges, convolutions, before, last, channels, halves, halved))
+            self.cells.append(DARTSCell(edges, before, last, channels, halves, halved))
             before, last, halved = last, len(edges) // 2 * channels, halves
         self.head = nn.Linear(last, classes)
 

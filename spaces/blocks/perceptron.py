@@ -9,10 +9,12 @@ from torch import nn
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def perceptron(features: int, layers: Iterable[tuple[int, str, float]], outputs: int) -> nn.Module:
+class Perceptron(nn.Sequential):
     """Layers of (units, activation, share of units dropped) from [N, features] to [N, outputs]."""
-    modules: list[nn.Module] = []
-    for units, activation, dropout in layers:
-        modules += [nn.Linear(features, units), ACTIVATIONS[activation](), nn.Dropout(dropout)]
-        features = units
-    return nn.Sequential(*modules, nn.Linear(features, outputs))
+
+    def __init__(self, features: int, layers: Iterable[tuple[int, str, float]], outputs: int) -> None:
+        modules: list[nn.Module] = []
+        for units, activation, dropout in layers:
+            modules += [nn.Linear(features, units), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            features = units
+        super().__init__(*modules, nn.Linear(features, outputs))

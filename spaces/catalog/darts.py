@@ -250,14 +250,20 @@ class DARTS(ProductSpace):
         from spaces.blocks.darts import DARTSNetwork
 
         edges = self._edges(self._code_of(genome))
-        kinds = ["reduce" if layer in reductions(self.layers) else "normal" for layer in range(self.layers)]
-        return DARTSNetwork(
-            [(edges[kind], kind == "reduce") for kind in kinds],
-            self.convolutions,
-            self.io.channels,
-            self.channels,
-            self.io.classes,
-        )
+        cells, channels = [], self.channels
+        for layer in range(self.layers):
+            halves = layer in reductions(self.layers)
+            channels *= 2 if halves else 1
+            cell = edges["reduce" if halves else "normal"]
+            cells.append(([(self._operator(name, channels), source) for name, source in cell], halves))
+        return DARTSNetwork(cells, self.io.channels, self.channels, self.io.classes)
+
+    def _operator(self, name: str, channels: int) -> str | tuple[int, int, tuple[int, ...]]:
+        """An operator as the network takes it, where convolutions are spelled out."""
+        if name not in self.convolutions:
+            return name
+        kernel, dilation, widths = self.convolutions[name]
+        return kernel, dilation, widths(channels)
 
 
 def reductions(layers: int) -> tuple[int, int]:

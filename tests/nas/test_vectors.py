@@ -15,7 +15,7 @@ from torch import nn
 import spaces
 from nas.training.tasks.base import Task
 from spaces import ProductSpace, choice
-from spaces.blocks.perceptron import perceptron
+from spaces.blocks.perceptron import Perceptron
 
 class Line(Task):
     metrics = {"valid_error": "min"}
@@ -45,7 +45,7 @@ class Nets(ProductSpace):
         super().__init__("nets", {"units": choice(*range(1, 9)), "activation": choice("relu", "tanh")}, io)
 
     def build(self, genome):
-        return perceptron(9, [(*self.values(genome).values(), 0.0)], 1)
+        return Perceptron(9, [(*self.values(genome).values(), 0.0)], 1)
 """
 
 
@@ -104,14 +104,21 @@ def test_genomes_that_hold_training_choices_are_for_tables(vector_file):
     )
 
 
-@pytest.mark.parametrize("form", ["onnx", "source"])
-def test_models_that_are_not_over_tokens_are_not_exported(vector_file, tmp_path, monkeypatch, form):
+def test_the_best_is_exported(vector_file, tmp_path):
+    nas.run(vector_file(), dir=tmp_path / "run")
+    checks = nas.export(nas.load(tmp_path / "run"), "source", tmp_path / "out")
+    assert all(check.passed for check in checks)
+
+
+def test_models_that_read_several_tensors_are_not_trained_for_nothing(vector_file, tmp_path, monkeypatch):
     nas.run(vector_file(), dir=tmp_path / "run")
     (tmp_path / "run" / "trials" / "-4" / "weights.pt").unlink()
     monkeypatch.setattr("nas.exporting.trained.trained", lambda *_: pytest.fail("trained"))
-    with pytest.raises(InvalidInput) as error:
-        nas.export(nas.load(tmp_path / "run"), form, tmp_path / "out")
-    assert str(error.value) == (
-        "only models over tokens can be exported, but space 'nets' is bound to VectorIO(features=9, outputs=1)"
-    )
+    monkeypatch.setattr("nas.exporting.trained.input_name", refuse)
+    with pytest.raises(InvalidInput, match="several tensors"):
+        nas.export(nas.load(tmp_path / "run"), "source", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def refuse(space):
+    raise InvalidInput("several tensors")

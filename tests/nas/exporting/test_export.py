@@ -1,6 +1,8 @@
 import importlib.util
 import json
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -128,14 +130,36 @@ class OnTheEdge(torch.nn.Module):
 def test_the_reference_avoids_sequences_that_rounding_decides(tmp_path):
     write_reference(tmp_path, spaces.load("hybrid", spaces.tokens(64, 32), context=20), OnTheEdge())
     reference = load_file(tmp_path / "reference.safetensors")
-    assert reference["tokens"].shape == (3, 20)
-    assert reference["logits"].shape == (3, 16, 64)
-    assert (reference["tokens"][:, 0] % 2 == 1).all()
+    assert reference["input"].shape == (3, 20)
+    assert reference["output"].shape == (3, 16, 64)
+    assert (reference["input"][:, 0] % 2 == 1).all()
 
 
-def test_models_that_are_not_over_tokens_are_refused(tmp_path):
-    space = spaces.load("mlp")
+IMAGES = spaces.image(3, 17, 16, classes=5)
+OTHERS = {
+    "darts": spaces.load("darts", IMAGES, channels=4, layers=3),
+    "mlp": spaces.load("mlp"),
+    "nasbench201": spaces.load("nasbench201", IMAGES),
+    "regnet": spaces.load("regnet", IMAGES, depth=6, width=16, stem_stride=1),
+    "sharpdarts": spaces.load("sharpdarts", IMAGES, channels=4, layers=3),
+}
+
+
+@pytest.mark.parametrize("form", ["onnx", "source"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_models_over_images_and_vectors(name, form, tmp_path):
+    space = OTHERS[name]
+    genome = space.sample(np.random.default_rng(3))
+    checks = export(space, genome, built(space, genome), form, tmp_path)
+    assert all(check.passed for check in checks)
+    if form == "onnx":
+        [put] = onnxruntime.InferenceSession(tmp_path / "model.onnx").get_inputs()
+        assert put.name == ("features" if name == "mlp" else "images")
+
+
+def test_models_that_read_several_tensors_are_refused(tmp_path):
+    space = spaces.load("graph_network")
     genome = space.unrank(0)
-    with pytest.raises(InvalidInput, match=r"only models over tokens .* 'mlp' is bound to VectorIO"):
+    with pytest.raises(InvalidInput, match=r"only models over tokens, images or vectors .* bound to NodeIO"):
         export(space, genome, space.build(genome), "source", tmp_path / "some" / "where")
     assert not (tmp_path / "some").exists()
