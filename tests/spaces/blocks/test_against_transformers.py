@@ -1,0 +1,171 @@
+"""Whole models of known genomes, and blocks, against those of Hugging Face transformers with the same weights."""
+
+import pytest
+import torch
+
+import spaces
+from spaces.blocks.moe import MoE
+
+transformers = pytest.importorskip("transformers")
+
+VOCAB, WIDTH, LENGTH = 53, 32, 150
+
+
+def logits(model, tokens):
+    with torch.inference_mode():
+        return model.eval()(tokens).logits
+
+
+def same_as(theirs, genome, copy_layer, embedding, norm, head, length=LENGTH):
+    """Copies the weights of a model of transformers into that of a genome, and compares the logits."""
+    torch.manual_seed(0)
+    for parameter in theirs.parameters():  # norms and biases are otherwise as good as not there
+        if parameter.ndim == 1:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    space = spaces.load("hybrid", spaces.tokens(VOCAB, WIDTH), context=length)
+    ours = space.build(space.parse(genome))
+    state = {}
+    for layer, block in enumerate(ours.body.blocks):
+        for name, weight in copy_layer(layer).items():
+            state[f"body.blocks.{layer}.{name}"] = weight
+        assert block is not None
+    state |= {"embedding.weight": embedding, "norm.weight": norm, "head.weight": head}
+    ours.load_state_dict(state)
+    tokens = torch.randint(VOCAB, (2, length))
+    wanted = logits(theirs, tokens)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(tokens), wanted, rtol=1e-4, atol=1e-4)
+        logits_1, decoding = ours.step(tokens[:, :100], ours.init_state(2))
+        logits_2, _ = ours.step(tokens[:, 100:], decoding)
+        torch.testing.assert_close(torch.cat([logits_1, logits_2], 1), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_transformer_plus_plus_is_llama(kv_heads):
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=kv_heads,
+        rms_norm_eps=1e-6,
+        rope_theta=10_000.0,
+        initializer_range=0.2,
+    )
+    theirs = transformers.LlamaForCausalLM(config)
+    attention = f"residual(body=attention(heads=4, kv_heads={kv_heads}, position=rope, window=none))"
+    genome = f"stack(layers=[{attention}, residual(body=swiglu(mult=3))], repeat=2)"
+    same_as(theirs, genome, llama_layer(theirs), *outside(theirs))
+
+
+def test_sliding_windows_are_those_of_mistral():
+    config = transformers.MistralConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        rms_norm_eps=1e-6,
+        sliding_window=32,
+        initializer_range=0.2,
+    )
+    theirs = transformers.MistralForCausalLM(config)
+    attention = "residual(body=attention(heads=2, kv_heads=1, position=rope, window=32))"
+    genome = f"stack(layers=[{attention}, residual(body=swiglu(mult=2))], repeat=2)"
+    same_as(theirs, genome, llama_layer(theirs), *outside(theirs))
+
+
+def outside(theirs):
+    """What stands around the layers."""
+    inner = theirs.model
+    return inner.embed_tokens.weight, inner.norm.weight, theirs.lm_head.weight
+
+
+def llama_layer(theirs):
+    def layer(number):
+        block = theirs.model.layers[number // 2]
+        if number % 2:
+            mlp = block.mlp
+            return {
+                "norm.weight": block.post_attention_layernorm.weight,
+                "blocks.0.gate_up.weight": torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
+                "blocks.0.out.weight": mlp.down_proj.weight,
+            }
+        attention = block.self_attn
+        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        return {
+            "norm.weight": block.input_layernorm.weight,
+            "blocks.0.qkv.weight": torch.cat([part.weight for part in parts]),
+            "blocks.0.out.weight": attention.o_proj.weight,
+        }
+
+    return layer
+
+
+def test_mamba2():
+    config = transformers.Mamba2Config(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        state_size=16,
+        expand=2,
+        head_dim=16,
+        num_heads=4,
+        n_groups=1,
+        conv_kernel=4,
+        use_conv_bias=False,
+        use_bias=False,
+        layer_norm_epsilon=1e-6,
+        initializer_range=0.2,
+        chunk_size=64,
+    )
+    theirs = transformers.Mamba2ForCausalLM(config)
+
+    def layer(number):
+        block = theirs.backbone.layers[number]
+        mixer = block.mixer
+        return {
+            "norm.weight": block.norm.weight,
+            "blocks.0.in_proj.weight": mixer.in_proj.weight,
+            "blocks.0.taps": mixer.conv1d.weight[:, 0].T,
+            "blocks.0.dt_bias": mixer.dt_bias,
+            "blocks.0.log_a": mixer.A_log,
+            "blocks.0.skip": mixer.D,
+            "blocks.0.norm.weight": mixer.norm.weight,
+            "blocks.0.out.weight": mixer.out_proj.weight,
+        }
+
+    inner = theirs.backbone
+    genome = "stack(layers=[residual(body=mamba2(state=16, expand=2, head_dim=16))], repeat=2)"
+    same_as(theirs, genome, layer, inner.embeddings.weight, inner.norm_f.weight, theirs.lm_head.weight)
+
+
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_a_mixture_is_that_of_olmoe(top_k):
+    from transformers.models.olmoe.modeling_olmoe import OlmoeSparseMoeBlock
+
+    config = transformers.OlmoeConfig(
+        hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_experts=8, num_experts_per_tok=top_k
+    )
+    torch.manual_seed(0)
+    theirs = OlmoeSparseMoeBlock(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    ours = MoE(WIDTH, experts=8, top_k=top_k, mult=2).eval()
+    ours.load_state_dict(
+        {
+            "router.weight": theirs.gate.weight,
+            "gate_up": theirs.experts.gate_up_proj.transpose(1, 2),
+            "out": theirs.experts.down_proj.transpose(1, 2),
+        }
+    )
+    x_BLD = torch.randn(3, 40, WIDTH, requires_grad=True)
+    wanted = theirs(x_BLD)
+    wanted = wanted[0] if isinstance(wanted, tuple) else wanted
+    found, _ = ours(x_BLD)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    pull = torch.randn_like(found)
+    [mine], [other] = (torch.autograd.grad(y, [x_BLD], pull) for y in (found, wanted))
+    torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
