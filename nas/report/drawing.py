@@ -7,18 +7,16 @@ one frame with its number. All other genomes are drawn as their canonical graph,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.report.boxes import GAP, LINE, Box, arrow, choices, column, frame, label, operator, residual, row
 from nas.report.plots import require
 from nas.types import InvalidInput
 from spaces import Genome, GrammarSpace, Space
 from spaces.derivation import Node
-from spaces.grammar import spell
 from spaces.graph import Graph
 
 if TYPE_CHECKING:
@@ -26,29 +24,6 @@ if TYPE_CHECKING:
 
 FORMS = (".svg", ".png", ".pdf")
 """How a drawing may be written."""
-
-LINE = 0.2
-"""Height of a line of text, and the unit of all distances, in inches."""
-LETTER = 0.083
-"""Width of a letter in inches, about."""
-GAP = 0.28
-"""Between one box and the next, where the arrow is."""
-
-EDGE = "#555555"
-FILLS = ("#dbe9f6", "#e5f5e0", "#fde8d7", "#efe3f5", "#fff3c9", "#e0f3f3", "#f9dfe5", "#e8e8e8")
-
-
-@dataclass(frozen=True)
-class _Box:
-    """Something to be drawn: its size in inches, and how; x is its middle and y its top. What flows goes through x.
-
-    `head`: an arrow that leads to it ends in a head, and not only a line, as where it goes on inside.
-    """
-
-    width: float
-    height: float
-    draw: Callable[[Axes, float, float], None]
-    head: bool = True
 
 
 def draw(space: Space, genome: Genome, path: str | Path) -> Path:
@@ -66,7 +41,7 @@ def draw(space: Space, genome: Genome, path: str | Path) -> Path:
     from matplotlib.figure import Figure
 
     if isinstance(space, GrammarSpace):
-        box = _column([_label("input"), _tree(space.tree(genome)), _label("output")])
+        box = column([label("input"), _tree(space.tree(genome)), label("output")])
     else:
         box = _layers(space.graph(genome))
     margin = LINE
@@ -81,126 +56,23 @@ def draw(space: Space, genome: Genome, path: str | Path) -> Path:
     return path
 
 
-def _tree(node: Node) -> _Box:
+def _tree(node: Node) -> Box:
     """A derivation tree, by the form of its production."""
     form = node.production.form
     below = [_tree(child) for group in node.children for child in group]
     if form == "identity":
-        return _label("identity")
+        return label("identity")
     if form == "sequence":
-        column = _column(below)
-        return _frame(f"{node.production.name} ×{node.repeat}", column) if node.repeat > 1 else column
+        layers = column(below)
+        return frame(f"{node.production.name} ×{node.repeat}", layers) if node.repeat > 1 else layers
     if form == "residual":
-        return _residual(below)
-    operator = _operator(node.production.name, node.choices())
-    return _frame(node.production.name, _row(below), _choices(node.choices())) if below else operator
+        return residual(below)
+    if below:
+        return frame(node.production.name, row(below), choices(node.choices()))
+    return operator(node.production.name, choices(node.choices()))
 
 
-def _choices(values: Any) -> list[str]:
-    return [
-        f"{key}={f'{value:.3g}' if isinstance(value, float) else spell(value)}"
-        for key, value in values.items()
-    ]
-
-
-def _label(text: str) -> _Box:
-    def draw(axes: Axes, x: float, y: float) -> None:
-        axes.text(x, y + LINE / 2, text, ha="center", va="center", fontsize=9, color=EDGE)
-
-    return _Box(LETTER * len(text), LINE, draw)
-
-
-def _operator(name: str, values: Any) -> _Box:
-    """A filled box with the name of an operator and its choices; one colour a name."""
-    lines = _choices(values)
-    width = LETTER * max(map(len, [name, *lines])) + LINE
-    height = LINE * (1 + len(lines)) + 0.5 * LINE
-    fill = FILLS[sum(name.encode()) % len(FILLS)]
-
-    def draw(axes: Axes, x: float, y: float) -> None:
-        _rectangle(axes, x - width / 2, y, width, height, facecolor=fill)
-        axes.text(x, y + 0.75 * LINE, name, ha="center", va="center", fontsize=9, weight="bold")
-        for i, line in enumerate(lines):
-            axes.text(x, y + (1.75 + i) * LINE, line, ha="center", va="center", fontsize=8)
-
-    return _Box(width, height, draw)
-
-
-def _column(boxes: Sequence[_Box]) -> _Box:
-    """One below the other, joined by arrows; an empty sequence is a line."""
-    if not boxes:
-        return _Box(LINE, LINE, lambda axes, x, y: _arrow(axes, [(x, y), (x, y + LINE)], head=False))
-    height = sum(box.height for box in boxes) + GAP * (len(boxes) - 1)
-
-    def draw(axes: Axes, x: float, y: float) -> None:
-        for i, box in enumerate(boxes):
-            if i:
-                _arrow(axes, [(x, y - GAP), (x, y)], box.head)
-            box.draw(axes, x, y)
-            y += box.height + GAP
-
-    return _Box(max(box.width for box in boxes), height, draw)
-
-
-def _row(boxes: Sequence[_Box]) -> _Box:
-    """Side by side between a fork and a join."""
-    width = sum(box.width for box in boxes) + LINE * (len(boxes) - 1)
-    height = max(box.height for box in boxes) + 2 * GAP
-
-    def draw(axes: Axes, x: float, y: float) -> None:
-        left = x - width / 2
-        for box in boxes:
-            middle = left + box.width / 2
-            _arrow(axes, [(x, y), (middle, y), (middle, y + GAP)], box.head)
-            box.draw(axes, middle, y + GAP)
-            _arrow(axes, [(middle, y + GAP + box.height), (middle, y + height), (x, y + height)], head=False)
-            left += box.width + LINE
-
-    return _Box(width, height, draw, head=False)
-
-
-def _residual(boxes: Sequence[_Box]) -> _Box:
-    """Branches side by side, with a line around them; all are added up."""
-    row = boxes[0] if len(boxes) == 1 else _row(boxes)
-    reach = row.width / 2 + LINE
-    plus = 0.75 * LINE
-
-    def draw(axes: Axes, x: float, y: float) -> None:
-        from matplotlib.patches import Circle
-
-        start, end = y + LINE / 2, y + LINE + row.height + GAP + plus / 2
-        _arrow(axes, [(x, y), (x, y + LINE)], row.head)
-        row.draw(axes, x, y + LINE)
-        _arrow(axes, [(x, y + LINE + row.height), (x, end - plus / 2)])
-        _arrow(axes, [(x, start), (x + reach, start), (x + reach, end), (x + plus / 2, end)])
-        axes.add_patch(Circle((x, end), plus / 2, facecolor="white", edgecolor=EDGE))
-        axes.text(x, end, "+", ha="center", va="center", fontsize=9)
-
-    return _Box(row.width + 2 * LINE, LINE + row.height + GAP + plus, draw, head=False)
-
-
-def _frame(title: str, inner: _Box, lines: Sequence[str] = ()) -> _Box:
-    """A frame with a title around what stands in it."""
-    head = LINE * (1.5 + len(lines))
-    text = max(map(len, [title, *lines])) * LETTER
-    width = max(inner.width, text) + 2 * LINE
-    height = head + inner.height + LINE
-
-    def draw(axes: Axes, x: float, y: float) -> None:
-        _rectangle(axes, x - width / 2, y, width, height, facecolor="none", linestyle="--")
-        for i, line in enumerate([title, *lines]):
-            weight = "normal" if i else "bold"
-            axes.text(
-                x - width / 2 + LINE / 2, y + (0.75 + i) * LINE, line, va="center", fontsize=8, weight=weight
-            )
-        _arrow(axes, [(x, y), (x, y + head)], head=False)
-        inner.draw(axes, x, y + head)
-        _arrow(axes, [(x, y + head + inner.height), (x, y + height)], head=False)
-
-    return _Box(width, height, draw)
-
-
-def _layers(graph: Graph) -> _Box:
+def _layers(graph: Graph) -> Box:
     """A graph with every node below all that lead to it; long edges pass between the boxes of the layers between.
 
     After Sugiyama et al. 1981: an edge over several layers gets a place in each of them, and places are sorted by the
@@ -213,7 +85,7 @@ def _layers(graph: Graph) -> _Box:
         layer[target] = max(layer[target], layer[source] + 1)
     layer[-1] = max(1, *layer)
     boxes = [
-        _label(name) if name in ("input", "output", "add") else _operator(name, chosen)
+        label(name) if name in ("input", "output", "add") else operator(name, choices(chosen))
         for name, chosen in zip(graph.operators, graph.choices, strict=True)
     ]
     routes: dict[tuple[int, int], list[int]] = {}
@@ -232,11 +104,11 @@ def _layers(graph: Graph) -> _Box:
     for place, depth in enumerate(layer):
         rows[depth].append(place)
     across: dict[int, float] = {}
-    for row in rows:
-        wanted = {place: np.mean([across[a] for a in before.get(place, [])] or [0.0]) for place in row}
-        row.sort(key=lambda place: float(wanted[place]))
-        left = -(sum(widths[place] for place in row) + 2 * LINE * (len(row) - 1)) / 2
-        for place in row:
+    for line in rows:
+        wanted = {place: np.mean([across[a] for a in before.get(place, [])] or [0.0]) for place in line}
+        line.sort(key=lambda place: float(wanted[place]))
+        left = -(sum(widths[place] for place in line) + 2 * LINE * (len(line) - 1)) / 2
+        for place in line:
             across[place] = left + widths[place] / 2
             left += widths[place] + 2 * LINE
     tallest = max(box.height for box in boxes)
@@ -250,27 +122,11 @@ def _layers(graph: Graph) -> _Box:
             points = [(at(source)[0], at(source)[1] + boxes[source].height)]
             for place in route[1:-1]:
                 points += [at(place), (at(place)[0], at(place)[1] + tallest)]
-            _arrow(axes, [*points, at(target)])
+            arrow(axes, [*points, at(target)])
             if pairs.count((source, target)) > 1:
                 (x0, y0), (x1, y1) = points[-1], at(target)
                 axes.text((x0 + x1) / 2, (y0 + y1) / 2, f" ×{pairs.count((source, target))}", fontsize=8)
         for place, box in enumerate(boxes):
             box.draw(axes, *at(place))
 
-    return _Box(2 * reach, (len(rows) - 1) * (tallest + 2 * GAP) + LINE, draw)
-
-
-def _rectangle(axes: Axes, left: float, top: float, width: float, height: float, **style: Any) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
-    shape = f"round,pad=0,rounding_size={LINE / 3}"
-    axes.add_patch(FancyBboxPatch((left, top), width, height, boxstyle=shape, edgecolor=EDGE, **style))
-
-
-def _arrow(axes: Axes, points: Sequence[tuple[float, float]], head: bool = True) -> None:
-    """A line through points, with a head at the last."""
-    xs, ys = zip(*points, strict=True)
-    axes.plot(xs, ys, color=EDGE, linewidth=0.9, solid_capstyle="round", zorder=0)
-    if head:
-        style = {"arrowstyle": "-|>", "color": EDGE, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", points[-1], points[-2], arrowprops=style)
+    return Box(2 * reach, (len(rows) - 1) * (tallest + 2 * GAP) + LINE, draw)

@@ -47,7 +47,7 @@ def test_models_on_the_meta_device_are_what_the_genomes_say(io, monkeypatch):
         mutated.append(genome)
     tokens = torch.zeros(2, 5, dtype=torch.int64, device="meta")
     for genome in drawn + mutated:
-        with torch.device("meta"):
+        with torch.device("meta"), torch.no_grad():
             model = space.build(genome)
             logits, state = model.step(tokens, model.init_state(2))
         assert logits.shape == (2, 5, io.vocab)
