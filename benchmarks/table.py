@@ -83,7 +83,11 @@ class Description:
             InvalidSpace: it is unknown.
             InvalidTable: its genomes have no ranks, or the input and output are not understood.
         """
-        kinds: dict[str, Callable[..., spaces.IO]] = {"image": spaces.image, "vector": spaces.vector}
+        kinds: dict[str, Callable[..., spaces.IO]] = {
+            "image": spaces.image,
+            "nodes": spaces.nodes,
+            "vector": spaces.vector,
+        }
         try:
             ((kind, sizes),) = self.io.items()
             io = kinds[kind](**sizes)

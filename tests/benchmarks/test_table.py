@@ -196,9 +196,9 @@ SAME = "the metrics are ['valid_acc', 'test_acc', 'loss', 'train_time'], but the
         (
             described(io={"tokens": {"vocab": 3}}),
             {},
-            "io is {'tokens': {'vocab': 3}}, but must be one of image, vector",
+            "io is {'tokens': {'vocab': 3}}, but must be one of image, nodes, vector",
         ),
-        (described(io={}), {}, "io is {}, but must be one of image, vector with its sizes, as in "),
+        (described(io={}), {}, "io is {}, but must be one of image, nodes, vector with its sizes, as in "),
         (
             described(metrics=(*DESCRIPTION.metrics, Metric("valid_acc_seed0", "max", "percent"))),
             {"valid_acc_seed0": np.ones(15625)},
@@ -325,7 +325,7 @@ def test_pickles_that_name_code_are_refused(monkeypatch, tmp_path):
     folder = tmp_path / "datasets"
     folder.mkdir()
     (folder / "evil.pkl").write_bytes(pickle.dumps({"0": os.system}))
-    monkeypatch.setattr("benchmarks.catalog.package._folder", lambda: tmp_path)
+    monkeypatch.setattr("benchmarks.catalog.package.Package.folder", lambda package: tmp_path)
     with pytest.raises(InvalidTable, match=r"it names posix\.system, but only plain values are allowed"):
         read("evil", {"x": ("x", 1)}, (2,))
     (folder / "short.pkl").write_bytes(pickle.dumps({"0": {"x": [1.0]}}))

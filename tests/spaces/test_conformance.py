@@ -44,6 +44,7 @@ def scaled(body=child("mixer"), scale=real(0.1, 10.0, log=True)): ...
 SPACES = {
     "darts": spaces.load("darts", spaces.image(1, 9, 8, classes=3), channels=2, layers=3),
     "graph_network": spaces.load("graph_network", spaces.nodes(5, 3), dropout=0.0),
+    "hpobench_mlp": spaces.load("hpobench_mlp"),
     "hybrid": spaces.load("hybrid"),
     "hybrid, limited": spaces.load(
         "hybrid", spaces.tokens(256, 48), parameters=300_000, state_bytes=65_536, context=512, nodes=24
