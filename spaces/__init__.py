@@ -21,6 +21,7 @@ SPACES = {
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",
     "nasbench_graph": "spaces.catalog.nasbench_graph:NASBenchGraph",
     "regnet": "spaces.catalog.regnet:RegNet",
+    "star": "spaces.catalog.star:STAR",
 }
 """The spaces known by name, and where they are."""
 

@@ -7,7 +7,7 @@ group. The letters of features are those of `spaces.blocks.operators`.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,6 @@ from spaces.blocks.operators import (
     BY_CHANNEL,
     DENSE,
     DIAGONAL,
-    LINEAR,
     LOW_RANK,
     MODES,
     RELU,
@@ -57,6 +56,7 @@ class ChannelMap(nn.Module):
     def __init__(self, mixing: int, groups: int, fan_in: int, fan_out: int) -> None:
         super().__init__()
         self.mixing, self.groups, self.fan_in, self.fan_out = mixing, groups, fan_in, fan_out
+        shape: tuple[int, ...]
         if mixing == DENSE:
             shape, inputs = (groups * fan_out, groups * fan_in), groups * fan_in
         elif mixing == BY_CHANNEL:
@@ -135,7 +135,7 @@ class LIV(nn.Module):
         past_BTD, memory, offset = LIVState(None, (), 0) if state is None else state
         u_BLD = self.norm(x_BLD)
         if "T" in self.weights:
-            u_BLD, past_BTD = causal_conv(u_BLD, self.weights["T"].taps, past_BTD)
+            u_BLD, past_BTD = causal_conv(u_BLD, cast(Taps, self.weights["T"]).taps, past_BTD)
         features = {letter: weight(u_BLD) for letter, weight in self.weights.items() if letter != "T"}
         features |= {letter: lent[letter] for letter in self.taken if letter in lent}
         if self.operator.token_mixing == DIAGONAL:
@@ -163,7 +163,9 @@ class LIV(nn.Module):
         if operator.remembers_scores:
             sizes = {"B": (few * self.arms, self.share), "V": (few, self.share)}
             memory = tuple(
-                weight.new_zeros(batch, 0, *size) for letter, size in sizes.items() if letter not in self.taken
+                weight.new_zeros(batch, 0, *size)
+                for letter, size in sizes.items()
+                if letter not in self.taken
             )
         elif operator.token_mixing == DIAGONAL or self.follows:
             pass
@@ -318,7 +320,7 @@ def long_conv(
     2206.11893), here with real decays. The state is s_n = sum_j a_n^(i-j) x_j; within a chunk the kernel is a
     Toeplitz matrix for each channel. Returns y and the last state.
     """
-    batch, length, channels = x_BLC.shape
+    batch, length, _ = x_BLC.shape
     chunk = min(CHUNK, length)
     tail = -length % chunk
     decay_CN = at_least_float32(log_rate_CN).exp()
@@ -357,13 +359,16 @@ class Backbone(Block):
             applied = nn.ModuleDict()
             for letter, owner in zip(layer.weights, layer.owners, strict=True):
                 if (owner, letter) not in weights:
-                    weights[owner, letter] = Taps(width) if letter == "T" else _featurizer(operator, each[letter], width)
+                    weights[owner, letter] = (
+                        Taps(width) if letter == "T" else _featurizer(operator, each[letter], width)
+                    )
                 applied[letter] = weights[owner, letter]
             self.layers.append(LIV(width, layer, applied))
 
     def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
         before: Sequence[Any] = [None] * len(self.layers) if state is None else state
-        states, lent = [], []
+        states: list[Any] = []
+        lent: list[dict[str, Tensor]] = []
         for layer, leader, own in zip(self.layers, self.leaders, before, strict=True):
             taken = lent[leader] if leader < len(lent) else {}
             x_BLD, own, lends = layer(x_BLD, own, taken)
@@ -372,7 +377,7 @@ class Backbone(Block):
         return x_BLD, None if state is None else tuple(states)
 
     def init_state(self, batch: int) -> State:
-        return tuple(layer.init_state(batch) for layer in self.layers)
+        return tuple(cast(LIV, layer).init_state(batch) for layer in self.layers)
 
 
 def _featurizer(operator: Operator, shape: tuple[int, int], width: int) -> ChannelMap:

@@ -110,7 +110,9 @@ def problem(operator: Operator, width: int) -> str | None:
     """Why an operator cannot be, at this width; None if it can."""
     mixing, heads = operator.token_mixing, head_count(width)
     if operator.nonlinearity == SOFTMAX and mixing != LOW_RANK:
-        return "nonlinearity 2, softmax, is over the scores of tokens, which only token mixing 2, low-rank, has"
+        return (
+            "nonlinearity 2, softmax, is over the scores of tokens, which only token mixing 2, low-rank, has"
+        )
     if operator.sparsity == BANDED and mixing not in (LOW_RANK, TOEPLITZ):
         return "sparsity 2, banded, needs token mixing 2, low-rank, or 3, scaled Toeplitz"
     if operator.differential and mixing == DIAGONAL:
@@ -210,11 +212,7 @@ def backbone_cost(layers: tuple[Layer, ...], width: int, context: int) -> Cost:
     parameters = flops = state = 0
     for number, layer in enumerate(layers):
         owned = "".join(
-            [
-                letter
-                for letter, owner in zip(layer.weights, layer.owners, strict=True)
-                if owner == number
-            ]
+            [letter for letter, owner in zip(layer.weights, layer.owners, strict=True) if owner == number]
         )
         own = layer_cost(layer.operator, width, context, layer.taken, layer.weights, owned)
         parameters, flops, state = parameters + own[0], flops + own[1], state + own[2]

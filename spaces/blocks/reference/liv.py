@@ -4,11 +4,12 @@ Letters in tensor names: B batch, L length, D width, O outputs of a group, P cha
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from spaces.blocks.liv import LIV, Backbone, ChannelMap
+from spaces.blocks.liv import LIV, Backbone, ChannelMap, Taps
 from spaces.blocks.operators import (
     BAND,
     BANDED,
@@ -33,8 +34,9 @@ def backbone(block: Backbone, x_BLD: Tensor) -> Tensor:
         assert isinstance(layer, LIV)
         u_BLD = x_BLD / torch.sqrt(x_BLD.square().mean(dim=-1, keepdim=True) + 1e-6) * layer.norm.weight
         if "T" in layer.weights:
-            u_BLD = causal_conv(u_BLD, layer.weights["T"].taps)
-        own = {letter: channel_map(made, u_BLD) for letter, made in layer.weights.items() if letter != "T"}
+            u_BLD = causal_conv(u_BLD, cast(Taps, layer.weights["T"]).taps)
+        maps = {letter: cast(ChannelMap, made) for letter, made in layer.weights.items() if letter != "T"}
+        own = {letter: channel_map(made, u_BLD) for letter, made in maps.items()}
         source = features[leader] if leader != number else {}
         own |= {letter: source[letter] for letter in layer.taken if letter != "K"}
         own["rates"] = source["rates"] if "A" in layer.taken else _rates(layer, own)
@@ -119,7 +121,9 @@ def _arm(layer: LIV, features: dict[str, Tensor], head: int, arm: int) -> Tensor
             assert mixing == SEMI_SEPARABLE
             step, decay = (x[..., head * arms + arm] for x in features["rates"].unbind(dim=0))
             since = decay[:, : i + 1].flip(1).cumsum(dim=1).flip(1) - decay[:, : i + 1]
-            reads = torch.einsum("bn,bsn->bs", _nonlinear(layer, c[:, i]), b[:, : i + 1]) / math.sqrt(c.shape[-1])
+            reads = torch.einsum("bn,bsn->bs", _nonlinear(layer, c[:, i]), b[:, : i + 1]) / math.sqrt(
+                c.shape[-1]
+            )
             rows.append(torch.einsum("bs,bsp->bp", reads * since.exp() * step[:, : i + 1], v[:, : i + 1]))
     return torch.stack(rows, dim=1)
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from spaces.blocks.liv import Backbone
-from spaces.blocks.operators import Layer, Operator, backbone_cost, problem, shapes
+from spaces.blocks.operators import Layer, Operator, backbone_cost, shapes
 from spaces.blocks.reference.liv import backbone
-from spaces.blocks.testing import CHECKS, BlockCase, matches_twin
+from spaces.blocks.testing import CHECKS, BlockCase
 
 WIDTH = 16
 
 
-def layer(operator: Operator, number: int = 0, leader: int = 0, taken: str = "", owner: int | None = None) -> Layer:
+def layer(
+    operator: Operator, number: int = 0, leader: int = 0, taken: str = "", owner: int | None = None
+) -> Layer:
     """A layer that applies all weights that it needs, those of `owner` where one is given."""
     letters = [letter for letter in shapes(operator, WIDTH) if letter not in taken]
     if operator.featurizer_token_mixing == 3:
