@@ -127,10 +127,13 @@ def problem(operator: Operator, width: int) -> str | None:
             f"{width}"
         )
     if operator.featurizer_channel_mixing == BY_CHANNEL:
-        if mixing == SEMI_SEPARABLE:
-            return "featurizer channel mixing 1, diagonal, has no channels for the state of token mixing 4"
-        if operator.repeat > 1:
-            return f"featurizer channel mixing 1, diagonal, leaves nothing to repeat {operator.repeat} times"
+        for letter, (groups, outputs) in shapes(operator, width).items():
+            inputs = width // groups
+            if max(inputs, outputs) % min(inputs, outputs):
+                return (
+                    f"featurizer channel mixing 1, diagonal, cannot make {outputs} channels of {inputs}, as feature "
+                    f"{letter} needs at width {width}"
+                )
     return None
 
 

@@ -22,6 +22,7 @@ _NAMES = {
 }
 _CHOICES: dict[str, Choice | Real] = {
     **{key: choice(*names) for key, names in _NAMES.items()},
+    "featurizer_token_mixing": choice("diagonal", "scaled_toeplitz"),
     "expansion": choice(*FEATURIZER["expansion factor"], ordered=True),
     "repeat": choice(*FEATURIZER["repeat factor"], ordered=True),
     "differential": choice(False, True),

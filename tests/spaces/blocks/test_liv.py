@@ -59,6 +59,8 @@ ALONE = {
     "difference of short convolutions": "32111211d",
     "difference of long convolutions": "31133222d",
     "difference of recurrences": "41113242d",
+    "attention by channel, doubled and repeated": "21231122",
+    "recurrence by channel": "41131142",
 }
 
 
@@ -96,3 +98,8 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
     check(case)
+
+
+def test_an_operator_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="repeat factor 4 does not divide the 2 heads of width 16"):
+        Backbone(WIDTH, [layer(op("21231214"))])
