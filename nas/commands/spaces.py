@@ -124,7 +124,7 @@ def _genome(space: Any, given: str) -> Any:
     try:
         return space.parse(given)
     except spaces.InvalidGenome:
-        if space.named and re.fullmatch(r"[A-Za-z][\w .+-]*", given):
+        if space.named and re.fullmatch(r"(?!\d)[\w .+-]*", given):
             return space.architecture(given)  # a name, mistyped
         raise
 

@@ -380,3 +380,17 @@ def test_what_breaks_a_limit_is_refused():
     assert refusal(space.architecture, "transformer++") == (
         f"space 'star': architecture 'transformer++' does not fit, even in its smallest version: {message}"
     )
+
+
+def test_what_is_never_undercut_is_found():
+    """Every sum of three classes' costs is at least one of the floors of three, and every floor is such a sum."""
+    budget = spaces.load("star", layers=3, parameters=10**7)._budget
+    each = list(budget._each.values())
+    sums = {
+        tuple(map(sum, zip(*three, strict=True)))
+        for three in itertools.combinations_with_replacement(each, 3)
+    }
+    least = {
+        one for one in sums if not any(other != one and np.all(np.less_equal(other, one)) for other in sums)
+    }
+    assert set(budget.floor(3)) == least

@@ -44,6 +44,7 @@ class Budget:
         )
         if self.limited:
             self._each = {number: self._vector(plan_of([operator])) for number, operator in classes.items()}
+            self._cheapest = _front(set(self._each.values()))
             self._floors: list[list[Vector]] = [[(0, 0, 0)]]
 
     def _vector(self, layers: Sequence[Layer]) -> Vector:
@@ -54,11 +55,11 @@ class Budget:
         """The least that so many LIVs cost that share nothing: all sums of costs that none other undercuts."""
         while len(self._floors) <= number:
             sums = {
-                tuple(map(sum, zip(below, own, strict=True)))
+                (below[0] + own[0], below[1] + own[1], below[2] + own[2])
                 for below in self._floors[-1]
-                for own in self._each.values()
+                for own in self._cheapest
             }
-            self._floors.append(_front(sums))  # type: ignore[arg-type]
+            self._floors.append(_front(sums))
         return self._floors[number]
 
     def demand(self, least: int) -> None:
@@ -121,9 +122,9 @@ class Budget:
 
 
 def _front(vectors: set[Vector]) -> list[Vector]:
-    """Those that no other is at most equal to in everything."""
+    """Those that no other is at most equal to in everything; sorted, so that those kept have fewer parameters."""
     kept: list[Vector] = []
     for vector in sorted(vectors):
-        if not any(all(a <= b for a, b in zip(other, vector, strict=True)) for other in kept):
+        if not any(other[1] <= vector[1] and other[2] <= vector[2] for other in kept):
             kept.append(vector)
     return kept

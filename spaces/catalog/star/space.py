@@ -86,10 +86,12 @@ class STAR:
                     f"space 'star': {key} = {value!r}, but it must be an integer of at least 1"
                 )
         least = layers if min_layers is None else min_layers
-        if least > layers or layers > 256:
-            most = f"'layers' ({layers})" if layers <= 256 else "256"
-            what = "min_layers" if layers <= 256 else "layers"
-            raise InvalidSpace(f"space 'star': {what} = {self.limits[what]}, but it must be at most {most}")
+        for key, value, most, limit in (
+            ("layers", layers, 256, "256"),
+            ("min_layers", least, layers, f"'layers' ({layers})"),
+        ):
+            if value > most:
+                raise InvalidSpace(f"space 'star': {key} = {value}, but it must be at most {limit}")
         self.io: TokenIO = io
         self.layers, self.least, self.context, self.levels = layers, least, context, levels
         self.redrawn: Counter[str] = Counter()
