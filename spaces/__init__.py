@@ -24,6 +24,7 @@ SPACES = {
     "nasbench_graph": "spaces.catalog.nasbench_graph:NASBenchGraph",
     "regnet": "spaces.catalog.regnet:RegNet",
     "sharpdarts": "spaces.catalog.sharpdarts:SharpDARTS",
+    "star": "spaces.catalog.star:STAR",
 }
 """The spaces known by name, and where they are."""
 

@@ -188,8 +188,16 @@ def _set(pairs: list[str]) -> dict[str, Any]:
 
 def _genome(space: Any, given: str) -> Any:
     """A genome from its text, or a known model from its name."""
-    named = given in space.named or (space.named and re.fullmatch(r"[\w .+-]*", given))
-    return space.architecture(given) if named else space.parse(given)
+    import spaces
+
+    if given in space.named:
+        return space.architecture(given)
+    try:
+        return space.parse(given)
+    except spaces.InvalidGenome:
+        if space.named and re.fullmatch(r"(?!\d)[\w .+-]*", given):
+            return space.architecture(given)  # a name, mistyped
+        raise
 
 
 def _genome_row(space: Any, genome: Any) -> dict[str, Any]:

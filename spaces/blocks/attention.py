@@ -5,6 +5,7 @@ G key-value heads, K head dim, W window.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -94,38 +95,13 @@ class Attention(Block):
         """Attention of the L last of S positions over all S that the window leaves visible."""
         length, window = q_BHLK.shape[2], self.window
         if window is not None and length >= 2 * window:
-            return self._attend_in_blocks(q_BHLK, k_BGSK, v_BGSK, window)
+            return in_blocks(self._attend, q_BHLK, k_BGSK, v_BGSK, window)
         starts_at_nothing = length == k_BGSK.shape[2]
         whole = window is None or length <= window
         if starts_at_nothing and whole and self.position != "alibi":
             return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
         bias_HLS = self._bias(length, q_BHLK, k_BGSK)
         return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=bias_HLS, enable_gqa=True)
-
-    def _attend_in_blocks(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, window: int) -> Tensor:
-        """The same for L much longer than the window, in O(L * window).
-
-        Queries in blocks of `window` see no further back than the previous block, so every block but the
-        first (which sees the cache) attends to two blocks of keys under one common bias.
-        """
-        batch, _, length, _ = q_BHLK.shape
-        past = k_BGSK.shape[2] - length
-        ends = past + window
-        first_BHWK = self._attend(q_BHLK[:, :, :window], k_BGSK[:, :, :ends], v_BGSK[:, :, :ends])
-        tail = -length % window
-
-        def blocks(x_BHLK: Tensor) -> Tensor:
-            return F.pad(x_BHLK, (0, 0, 0, tail)).unflatten(2, (-1, window))
-
-        def pairs(x_BGSK: Tensor) -> Tensor:
-            own = blocks(x_BGSK[:, :, past:])
-            both = torch.cat([own[:, :, :-1], own[:, :, 1:]], dim=3)
-            return both.transpose(1, 2).flatten(0, 1)
-
-        q_blocks = blocks(q_BHLK)[:, :, 1:].transpose(1, 2).flatten(0, 1)
-        y_blocks = self._attend(q_blocks, pairs(k_BGSK), pairs(v_BGSK))
-        rest_BHLK = y_blocks.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
-        return torch.cat([first_BHWK, rest_BHLK[:, :, : length - window]], dim=2)
 
     def _bias(self, length: int, q_BHLK: Tensor, k_BGSK: Tensor) -> Tensor:
         """What is added to the scores of the L last of S positions: -inf where unseen, ALiBi where wanted."""
@@ -140,6 +116,38 @@ class Attention(Block):
             slopes_H = torch.tensor(alibi_slopes(self.heads), dtype=q_BHLK.dtype, device=device)
             bias_HLS = -slopes_H[:, None, None] * distance_LS
         return bias_HLS.masked_fill(hidden_LS, -math.inf)
+
+
+def in_blocks(
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    q_BHLK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    window: int,
+) -> Tensor:
+    """What `attend` gives under a window, for L much longer than it, in O(L * window).
+
+    Queries in blocks of `window` see no further back than the previous block, so every block but the
+    first (which sees the cache) attends to two blocks of keys under one common bias.
+    """
+    batch, _, length, _ = q_BHLK.shape
+    past = k_BGSK.shape[2] - length
+    ends = past + window
+    first_BHWK = attend(q_BHLK[:, :, :window], k_BGSK[:, :, :ends], v_BGSK[:, :, :ends])
+    tail = -length % window
+
+    def blocks(x_BHLK: Tensor) -> Tensor:
+        return F.pad(x_BHLK, (0, 0, 0, tail)).unflatten(2, (-1, window))
+
+    def pairs(x_BGSK: Tensor) -> Tensor:
+        own = blocks(x_BGSK[:, :, past:])
+        both = torch.cat([own[:, :, :-1], own[:, :, 1:]], dim=3)
+        return both.transpose(1, 2).flatten(0, 1)
+
+    q_blocks = blocks(q_BHLK)[:, :, 1:].transpose(1, 2).flatten(0, 1)
+    y_blocks = attend(q_blocks, pairs(k_BGSK), pairs(v_BGSK))
+    rest_BHLK = y_blocks.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
+    return torch.cat([first_BHWK, rest_BHLK[:, :, : length - window]], dim=2)
 
 
 def rotate(x_BLHK: Tensor, start: int) -> Tensor:

@@ -1,14 +1,17 @@
-"""Short causal convolutions over time, one filter a channel, and the gated block around one.
+"""Causal convolutions over time, one filter a channel, short and long, and the gated block around a short one.
 
-Letters in tensor names: B batch, L length, D width, C channels, T taps of the filter, P = T - 1 past inputs.
+Letters in tensor names: B batch, L length, D width, C channels, T taps of the filter, P = T - 1 past inputs; of the
+long one N exponentials, M chunks, Q (and R) positions in a chunk, X = B * M.
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, linear
+from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.costs import CHUNK
 
 
 class ConvState(NamedTuple):
@@ -61,3 +64,38 @@ def causal_conv(x_BLC: Tensor, taps_TC: Tensor, past_BPC: Tensor | None) -> tupl
     for i, tap_C in enumerate(taps_TC.unbind()):
         y_BLC = torch.addcmul(y_BLC, padded_BSC[:, i : i + length], tap_C)
     return y_BLC, padded_BSC[:, length:].clone()  # a view would keep the whole sequence alive
+
+
+def long_conv(
+    x_BLC: Tensor, log_rate_CN: Tensor, residue_CN: Tensor, state_BCN: Tensor
+) -> tuple[Tensor, Tensor]:
+    """y_i = sum_(j <= i) K_(i-j) x_j with K_t = sum_n r_n (1 - a_n) a_n^t and a = exp(-exp(log_rate)).
+
+    An implicit kernel that reaches all earlier tokens, as that of a diagonal state space model (S4D, arXiv
+    2206.11893), here with real decays. The state is s_n = sum_j a_n^(i-j) x_j; within a chunk the kernel is a
+    Toeplitz matrix for each channel. Returns y and the last state.
+    """
+    batch, length, _ = x_BLC.shape
+    chunk = min(CHUNK, length)
+    tail = -length % chunk
+    decay_CN = at_least_float32(log_rate_CN).exp()
+    gain_CN = (at_least_float32(residue_CN) * -torch.expm1(-decay_CN)).to(x_BLC.dtype)
+    lags_Q = torch.arange(chunk, device=x_BLC.device, dtype=decay_CN.dtype)
+    power_CNQ = torch.exp(-decay_CN[..., None] * lags_Q).to(x_BLC.dtype)
+    kernel_CQ = (gain_CN[..., None] * power_CNQ).sum(dim=1)
+    lag_RQ = torch.arange(chunk, device=x_BLC.device) - torch.arange(chunk, device=x_BLC.device)[:, None]
+    matrix_CRQ = kernel_CQ[:, lag_RQ.clamp(min=0)] * (lag_RQ >= 0)
+    x_CBMQ = F.pad(x_BLC, (0, 0, 0, tail)).unflatten(1, (-1, chunk)).permute(3, 0, 1, 2)
+    within_CXQ = x_CBMQ.flatten(1, 2) @ matrix_CRQ
+    state_CBN = state_BCN.transpose(0, 1)
+    before = []
+    for x_CBQ in x_CBMQ.unbind(2):
+        before.append(state_CBN)
+        tokens = chunk if len(before) < x_CBMQ.shape[2] else chunk - tail
+        added_CBN = x_CBQ[..., :tokens] @ power_CNQ[..., :tokens].flip(-1).transpose(1, 2)
+        state_CBN = torch.exp(-decay_CN * tokens)[:, None] * state_CBN + added_CBN
+    before_CXN = torch.stack(before, dim=2).flatten(1, 2).to(x_BLC.dtype)
+    next_CNQ = torch.exp(-decay_CN[..., None] * (lags_Q + 1)).to(x_BLC.dtype) * gain_CN[..., None]
+    y_CXQ = within_CXQ + before_CXN @ next_CNQ
+    y_BLC = y_CXQ.unflatten(1, (batch, -1)).permute(1, 2, 3, 0).flatten(1, 2)[:, :length]
+    return y_BLC, state_CBN.transpose(0, 1).contiguous()

@@ -1,7 +1,7 @@
 """Perceptrons with their training: the grid of HPOBench (Eggensperger et al. 2021, arXiv 2109.06716).
 
-30,000 joint choices of depth, width, and how a perceptron is trained, named as in the benchmark. Training is part of the
-genome, so the graph ends in a node for it.
+30,000 joint choices of depth, width, and how a perceptron is trained, named as in the benchmark. Training is part of
+the genome, so the graph ends in a node for it.
 """
 
 from __future__ import annotations

@@ -149,6 +149,8 @@ def test_space_commands(capsys):
     cell = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
     for genome in (cell, "resnet"):
         assert call(capsys, "space", "check", "nasbench201", genome)[1].startswith(f"valid: {cell}\n")
+    backbone = "-".join(["a1112", "91111"] * 4)
+    assert call(capsys, "space", "check", "star", backbone)[1].startswith(f"valid: {backbone}\n")
     assert call(capsys, "space", "sample", "mlp")[1].startswith("mlp(activation_fn_1=")
     assert call(capsys, "space", "check", "nasbench201", "resnet")[1].splitlines()[2:] == [
         "parameters       559k, 559k active a sample",

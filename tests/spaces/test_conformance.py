@@ -59,6 +59,15 @@ SPACES = {
     ),
     "regnet": spaces.load("regnet", spaces.image(1, 32, 32, classes=3), depth=8, width=16, stem_stride=1),
     "sharpdarts": spaces.load("sharpdarts", spaces.image(1, 9, 8, classes=3), channels=2, layers=3),
+    "star": spaces.load("star"),
+    "star, limited": spaces.load(
+        "star",
+        spaces.tokens(256, 48),
+        min_layers=3,
+        parameters=300_000,
+        state_bytes=200_000,
+        levels="featurizers",
+    ),
     "tiny": spaces.GrammarSpace(tiny, spaces.tokens(32, 16)),
 }
 

@@ -1,5 +1,5 @@
 """Genomes of the hybrid space drawn, mutated, crossed, digested, parsed, turned into graphs, ranked and coded, a second
-on one core.
+on one core; those of STAR, too, but for ranks and codes, which it has none of.
 
     python tests/speed/genomes.py
 
@@ -65,6 +65,27 @@ def main() -> None:
     redrawn = sum(space.redrawn.values())
     print(f"mutations drawn again because they changed nothing: {redrawn} of {NUMBER}")
     peer(drawn[:200], rows["parse"][0])
+    star()
+
+
+def star() -> None:
+    """Backbones of eight LIVs."""
+    space = spaces.load("star")
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(NUMBER)]
+    rows = {"sample": rate(space.sample, ((rng,) for _ in range(NUMBER)))}
+    rows["digest"] = rate(lambda genome: genome.digest, [(space.parse(genome.text),) for genome in drawn])
+    for genome in drawn:
+        genome.digest  # noqa: B018 - known in a search, where every parent was proposed before
+    rows["mutate"] = rate(space.mutate, ((genome, rng) for genome in drawn))
+    rows["crossover"] = rate(space.crossover, ((a, b, rng) for a, b in itertools.pairwise(drawn)))
+    rows["graph"] = rate(space.graph, [(genome,) for genome in drawn])
+    rows["parse"] = rate(space.parse, [(genome.text,) for genome in drawn])
+    rows["cost"] = rate(space.cost, [(genome,) for genome in drawn])
+    print(f"{NUMBER} backbones of STAR")
+    for name, (calls, slow) in rows.items():
+        print(f"{name:10} {calls:9,.0f} a second   p99 {slow:.2f} ms")
+    print(f"mutations drawn again because they changed nothing: {sum(space.redrawn.values())} of {NUMBER}")
 
 
 def peer(genomes: list[Any], parsed: float) -> None:

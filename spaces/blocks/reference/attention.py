@@ -15,7 +15,7 @@ def attention(block: Attention, x_BLD: Tensor) -> Tensor:
     qkv = (x_BLD @ block.qkv.weight.T).view(batch, length, heads + 2 * kv_heads, head_dim)
     q, k, v = qkv[:, :, :heads], qkv[:, :, heads : heads + kv_heads], qkv[:, :, heads + kv_heads :]
     if block.position == "rope":
-        q, k = _rotate_by_matrix(q), _rotate_by_matrix(k)
+        q, k = rotate_by_matrix(q), rotate_by_matrix(k)
     rows = []
     for t in range(length):
         first = 0 if block.window is None else max(0, t - block.window + 1)
@@ -32,7 +32,7 @@ def attention(block: Attention, x_BLD: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def _rotate_by_matrix(x_BLHK: Tensor) -> Tensor:
+def rotate_by_matrix(x_BLHK: Tensor) -> Tensor:
     """Equation 15 of RoFormer: one rotation matrix a position, for pairs (i, i + K/2)."""
     length, head_dim = x_BLHK.shape[1], x_BLHK.shape[3]
     half = head_dim // 2

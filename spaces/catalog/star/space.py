@@ -1,0 +1,385 @@
+"""The STAR space: how its genomes are drawn, changed, repaired, costed and built."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from operator import index
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from spaces.blocks.costs import Cost, frame
+from spaces.blocks.operators import backbone_cost, problem
+from spaces.catalog.star import backbone, named
+from spaces.catalog.star.backbone import FIELDS, GROUPS, Backbone, Definitions, Row
+from spaces.catalog.star.budget import Budget
+from spaces.catalog.star.changes import Change, Changes, Genes, share
+from spaces.catalog.star.counting import count
+from spaces.catalog.star.drawing import OPERATORS, draw
+from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
+from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.genome import Genome
+from spaces.grammar import Choice, Real
+from spaces.graph import Graph
+from spaces.io import IO, TokenIO, tokens
+from spaces.mutations import TRIES, Mutation, neighbour
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LEVELS = ("backbone", "operators", "featurizers")
+
+
+class STAR:
+    """The space of backbones at a width.
+
+    Args:
+        io: token ids and the width of the residual stream.
+        layers: how many LIVs a backbone has, or at most has; 24 at width 768 in the paper.
+        min_layers: how many it has at least; None: all have `layers`, as in the paper.
+        context: the sequence length, in tokens, at which FLOPs and decode state are counted.
+        levels: what is searched: "backbone" takes classes from the pool; with "operators" a genome may define classes
+            by an operator genome of its own, with "featurizers" by a featurizer genome too.
+        parameters, flops_per_token, state_bytes: the most that a whole model may have, as in `GrammarSpace`.
+
+    Raises:
+        InvalidSpace: the input and output are not tokens, a limit is impossible, or no backbone without sharing meets
+            the limits.
+    """
+
+    name = "star"
+    named = tuple(named.PATTERNS)
+
+    def __init__(
+        self,
+        io: IO | None = None,
+        *,
+        layers: Annotated[int, Ge(1), Le(256)] = 8,
+        min_layers: Annotated[int, Ge(1)] | None = None,
+        context: Annotated[int, Ge(1)] = 1024,
+        levels: Literal["backbone", "operators", "featurizers"] = "backbone",
+        parameters: Annotated[int, Ge(1)] | None = None,
+        flops_per_token: Annotated[int, Ge(1)] | None = None,
+        state_bytes: Annotated[int, Ge(1)] | None = None,
+    ) -> None:
+        io = tokens() if io is None else io
+        if not isinstance(io, TokenIO):
+            raise InvalidSpace(f"space 'star' reads tokens, but it was given {io}")
+        self.limits: dict[str, Any] = {
+            "layers": layers,
+            "min_layers": min_layers,
+            "context": context,
+            "levels": levels,
+            "parameters": parameters,
+            "flops_per_token": flops_per_token,
+            "state_bytes": state_bytes,
+        }
+        for key, value in self.limits.items():
+            if key == "levels":
+                if value not in LEVELS:
+                    raise InvalidSpace(f"space 'star': levels = {value!r}{suggest(str(value), LEVELS)}")
+            elif value is not None and (type(value) is not int or value < 1):
+                raise InvalidSpace(
+                    f"space 'star': {key} = {value!r}, but it must be an integer of at least 1"
+                )
+        least = layers if min_layers is None else min_layers
+        for key, value, most, limit in (
+            ("layers", layers, 256, "256"),
+            ("min_layers", least, layers, f"'layers' ({layers})"),
+        ):
+            if value > most:
+                raise InvalidSpace(f"space 'star': {key} = {value}, but it must be at most {limit}")
+        self.io: TokenIO = io
+        self.layers, self.least, self.context, self.levels = layers, least, context, levels
+        self.redrawn: Counter[str] = Counter()
+        """How often each mutation gave a network equal to its parent and was drawn again."""
+        self.rejected: Counter[str] = Counter()
+        """How often each mutation or crossover broke a limit on costs and was drawn again."""
+        self.unavailable = {
+            number: reason
+            for number, liv in POOL.items()
+            if (reason := problem(operator(liv.definition), io.width)) is not None
+        }
+        """Classes of the pool that cannot be at this width, and why."""
+        self._budget = Budget(
+            {n: operator(liv.definition) for n, liv in POOL.items() if n not in self.unavailable},
+            io,
+            context,
+            {key: self.limits[key] for key in ("parameters", "flops_per_token", "state_bytes")},
+        )
+        self._budget.demand(least)
+        self._changes = Changes(frozenset(self.unavailable), io.width, levels, least, layers)
+
+    def __reduce__(self) -> Any:
+        return partial(STAR, self.io, **self.limits), ()
+
+    def __repr__(self) -> str:
+        return f"STAR({self.io})"
+
+    @property
+    def operators(self) -> Mapping[str, Mapping[str, Choice | Real]]:
+        """The token mixings, which stand in a graph, and the choices of each."""
+        return OPERATORS
+
+    @cached_property
+    def size(self) -> int:
+        """How many genomes there are, before the limits on costs."""
+        own = 0 if self.levels == "backbone" else len(self._definitions)
+        if self.levels == "featurizers":
+            own += sum(1 for _ in definitions(self.io.width, featurizers=False))
+        meanings = [own + (number not in self.unavailable) for number in POOL]
+        strategies = [
+            FIELDS[name] - 1 for name in ("featurizer-sharing strategy", "feature-sharing strategy")
+        ]
+        return count(range(self.least, self.layers + 1), meanings, GROUPS, strategies)
+
+    @cached_property
+    def _definitions(self) -> list[Definition]:
+        """What a genome may define a class as."""
+        return list(definitions(self.io.width, featurizers=self.levels == "featurizers"))
+
+    def at(self, io: IO) -> STAR:
+        """The same limits at another input and output."""
+        return STAR(io, **self.limits)
+
+    # Genomes and texts
+
+    def parse(self, text: str) -> Genome:
+        """The genome of a text.
+
+        Raises:
+            InvalidGenome: the text is no genome of this space: where, what was found, what is allowed.
+        """
+        rows, defined = backbone.read(text)
+        return self._genome(rows, defined)
+
+    def check(self, genome: Genome) -> None:
+        """Raises InvalidGenome if the genome is not of this space."""
+        self.parse(genome.text)
+
+    def numbers(self, genome: Genome) -> list[int]:
+        """The numbers of a genome, five for each LIV."""
+        return [number for row in self._livs(genome).rows for number in row]
+
+    def repair(self, numbers: Iterable[int], definitions: Mapping[int, str] | None = None) -> Genome:
+        """The genome of any whole numbers, five for each LIV; what cannot be is changed, and nothing else.
+
+        A number out of range is counted on from 1 again (class 18 of 17 is class 1), and a class that cannot be at this
+        width is the next that can. A sharing group that holds LIVs of several classes, or by several strategies, keeps
+        the class that most of them have and the strategy that most of these have, on a tie that of the first; the
+        others take no part in it (strategy 1).
+
+        Args:
+            numbers: of the backbone.
+            definitions: the classes that the genome defines, such as {2: "12123:1122"}; those that no LIV is of are
+                left out.
+
+        Raises:
+            InvalidGenome: a number is not whole, their number is not five times a depth that is allowed, a definition
+                is not allowed, or the genome breaks a limit on costs.
+        """
+        flat = []
+        for number in numbers:
+            try:
+                flat.append(index(number))
+            except TypeError:
+                raise InvalidGenome(f"{number!r} is not a whole number, as all of a genome are") from None
+        if len(flat) % len(FIELDS):
+            raise InvalidGenome(f"there are {len(flat)} numbers, but a backbone has five for each LIV")
+        given = {} if definitions is None else definitions
+        defined = {key: read_definition(text, f"class {key}") for key, text in given.items()}
+        allowed = [number for number in POOL if number not in self.unavailable or number in defined]
+        rows = []
+        for place in range(0, len(flat), len(FIELDS)):
+            row = [
+                1 + (number - 1) % most
+                for number, most in zip(flat[place : place + len(FIELDS)], FIELDS.values(), strict=True)
+            ]
+            row[0] = next((number for number in allowed if number >= row[0]), allowed[0])
+            rows.append(tuple(row))
+        used = {row[0] for row in rows}
+        return self._genome(
+            backbone.repaired(rows), {key: value for key, value in defined.items() if key in used}
+        )
+
+    def architecture(self, name: str) -> Genome:
+        """A known model by name, as deep as the limits allow.
+
+        Raises:
+            InvalidSpace: the name is unknown, or no version fits.
+        """
+        if name not in named.PATTERNS:
+            raise InvalidSpace(f"space 'star' has no architecture {name!r}{suggest(name, self.named)}")
+        reason = ""
+        for depth in range(self.layers, self.least - 1, -1):
+            try:
+                return self._genome(named.PATTERNS[name](depth, self.unavailable), {})
+            except InvalidGenome as error:
+                reason = str(error)
+        raise InvalidSpace(
+            f"space 'star': architecture {name!r} does not fit, even in its smallest version: {reason}"
+        )
+
+    def _genome(self, rows: tuple[Row, ...], defined: Definitions) -> Genome:
+        """The genome, once it is checked."""
+        if not self.least <= len(rows) <= self.layers:
+            allowed = f"{self.least} to {self.layers}" if self.least < self.layers else str(self.layers)
+            raise InvalidGenome(f"the backbone has {len(rows)} LIVs, but must have {allowed}")
+        backbone.check(rows)
+        used = {row[0] for row in rows}
+        for number, definition in defined.items():
+            self._check_definition(number, definition, used)
+        for number in sorted(used - set(defined)):
+            if number in self.unavailable:
+                raise InvalidGenome(
+                    f"class {DIGITS[number]} ({POOL[number].name}) cannot be at width {self.io.width}: "
+                    f"{self.unavailable[number]}"
+                )
+        layers = backbone.plan(rows, defined)
+        self._budget.check(layers)
+        return Genome(Backbone(self, rows, defined, layers))
+
+    def _check_definition(self, number: int, definition: Definition, used: set[int]) -> None:
+        """Raises InvalidGenome if the space does not search that level, or the class cannot be or is not in use."""
+        place = f"class {DIGITS[number]} = {definition.text}"
+        if number not in POOL:
+            raise InvalidGenome(f"{place}: the classes are 1 to {DIGITS[max(POOL)]}")
+        if number not in used:
+            raise InvalidGenome(f"{place} is defined, but no LIV is of it")
+        if self.levels == "backbone":
+            raise InvalidGenome(f"{place}: a space of levels='backbone' takes classes from the pool")
+        if definition.featurizer is not None and self.levels == "operators":
+            raise InvalidGenome(f"{place}: a space of levels='operators' takes featurizers by their class")
+        reason = problem(operator(definition), self.io.width)
+        if reason is not None:
+            raise InvalidGenome(f"{place} cannot be: {reason}")
+
+    def _livs(self, genome: Genome) -> Backbone:
+        """What stands behind a genome; parsed where another process or space made it."""
+        tree = genome.tree
+        if not isinstance(tree, Backbone) or tree.space is not self:
+            made = self.parse(genome.text).tree
+            assert isinstance(made, Backbone)
+            tree = made
+            genome.remember(tree)
+        return tree
+
+    # What a genome costs, looks like and builds
+
+    def cost(self, genome: Genome, context: int | None = None) -> Cost:
+        """What the whole model costs, at the space's context length or another.
+
+        Weights that are shared count once, and so do caches and states; features that are taken are not computed again.
+        """
+        if context is not None and context < 1:
+            raise InvalidSpace(f"context = {context}, but it must be at least 1")
+        layers = self._livs(genome).layers
+        own = backbone_cost(layers, self.io.width, self.context if context is None else context)
+        return frame(self.io.width, self.io.vocab) + own
+
+    def graph(self, genome: Genome) -> Graph:
+        """LIVs and the sums of their residual branches; what is shared comes from its leader or owner by ports."""
+        return draw(self._livs(genome).layers)
+
+    def build(self, genome: Genome) -> nn.Module:
+        """The torch model, initialised from torch's global random state."""
+        from spaces.blocks import liv
+        from spaces.compile import LanguageModel
+
+        return LanguageModel(self.io, liv.Backbone(self.io.width, self._livs(genome).layers))
+
+    # Draws
+
+    def sample(self, rng: np.random.Generator, size: int | None = None) -> Genome:
+        """A random genome of at most `size` LIVs (default: the limit of the space).
+
+        The depth is drawn evenly among those that fit, and so are the classes of LIVs among those that fit as if
+        nothing were shared, strategies, and groups among those that can hold the LIV. At other levels than the
+        backbone, a class in use has, where that fits, a definition of its own in half of the cases.
+
+        Raises:
+            InvalidSpace: no genome is that small.
+        """
+        most = self.layers if size is None else min(size, self.layers)
+        if most < self.least:
+            raise InvalidSpace(f"space 'star': all genomes have at least {self.least} LIVs, more than {size}")
+        kinds = self._budget.draw(self.least, most, rng)
+        defined: dict[int, Definition] = {}
+        if self.levels != "backbone":
+            defined = self._defined(kinds, rng)
+        rows = share(kinds, rng)
+        return Genome(Backbone(self, rows, defined, backbone.plan(rows, defined)))
+
+    def _defined(self, kinds: Sequence[int], rng: np.random.Generator) -> dict[int, Definition]:
+        """Definitions for some of the classes, where the backbone fits with them."""
+        defined: dict[int, Definition] = {}
+        for number in dict.fromkeys(kinds):
+            if rng.random() < 0.5:
+                own = self._definitions[int(rng.random() * len(self._definitions))]
+                tried = {**defined, number: own}
+                alone = tuple([(kind, 1, 1, 1, 1) for kind in kinds])
+                if self._budget.fits(backbone.plan(alone, tried)):
+                    defined = tried
+        return defined
+
+    @cached_property
+    def mutations(self) -> Mapping[str, Mutation]:
+        """Named changes: of each number with a probability of 10 %, of one number, of the order or number of LIVs, and
+        of the definition of a class."""
+        return {name: partial(self._apply, name, change) for name, change in self._changes.named.items()}
+
+    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        """A neighbour by one mutation drawn evenly from `mutations`; never a network equal to its parent.
+
+        What cannot be is repaired (`repair`). A mutation that canonicalises to the parent is drawn again, at most 32
+        times, counted in `redrawn`.
+
+        Raises:
+            NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
+        """
+        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
+
+    def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
+        """The first genome with the numbers between two points from the second, repaired.
+
+        A class that the second defines comes along where the first has none of it. None where no pair of points that
+        was drawn gives another network within the limits.
+        """
+        first, second = self._genes(a), self._genes(b)
+        for _ in range(TRIES):
+            child = self._repaired("crossover", *self._changes.cross(first, second, rng))
+            if child is not None and child.digest != a.digest:
+                return child
+        return None
+
+    def _genes(self, genome: Genome) -> Genes:
+        livs = self._livs(genome)
+        return livs.rows, livs.defined
+
+    def _apply(self, name: str, change: Change, genome: Genome, rng: np.random.Generator) -> Genome | None:
+        """One named mutation, repaired; None where it cannot be made, or breaks a limit `TRIES` times."""
+        genes = self._genes(genome)
+        for _ in range(TRIES):
+            changed = change(genes, rng)
+            if changed is None:
+                return None
+            made = self._repaired(name, *changed)
+            if made is not None:
+                return made
+        return None
+
+    def _repaired(self, name: str, rows: Sequence[Row], defined: Definitions) -> Genome | None:
+        """The genome of rows whose numbers are in range; None where it breaks a limit, counted in `rejected`."""
+        rows = backbone.repaired(rows)
+        used = {row[0] for row in rows}
+        if any(number in self.unavailable and number not in defined for number in used):
+            return None  # a class that only the other parent's definition made possible
+        kept = {number: own for number, own in defined.items() if number in used}
+        layers = backbone.plan(rows, kept)
+        if not self._budget.fits(layers):
+            self.rejected[name] += 1
+            return None
+        return Genome(Backbone(self, rows, kept, layers))
