@@ -15,9 +15,22 @@ from typing import TypeVar
 import numpy as np
 
 from spaces.flow.grammar import Scope, Shape
-from spaces.flow.reach import Menu, Pattern, Price, Reach, features, matches
+from spaces.flow.reach import Menu, Pattern, Reach, features, matches
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option
-from spaces.flow.tree import Fit, Node, branched, chained, fit, leaf, routed
+from spaces.flow.tree import (
+    Fit,
+    Node,
+    Price,
+    branched,
+    chained,
+    fit,
+    leaf,
+    minus,
+    plus,
+    routed,
+    times,
+    within,
+)
 
 Item = TypeVar("Item")
 
@@ -41,24 +54,18 @@ class Drawer:
         """What a tail takes behind a tensor of so many elements and features."""
         load, heads = tail
         each, flops, fixed = self.head
-        return (heads * (each * width + fixed), heads * flops * width, load * numel)
+        return (heads * (each * width + fixed), heads * flops * width, load * numel, load)
+
+    def floor(self, shape: Shape, n: int, tail: Tail) -> Price:
+        """What n nodes and a tail need that keep the shape."""
+        load, heads = tail
+        return self.reserve(math.prod(shape), features(shape), (load + (self.sizes.joins[n] or 0), heads))
 
     def affords(self, found: Fit, budget: Price, tail: Tail) -> bool:
-        kept = self.reserve(found.numel, features(found.out), tail)
-        return (
-            found.parameters + kept[0] <= budget[0]
-            and found.flops + kept[1] <= budget[1]
-            and found.activations + kept[2] <= budget[2]
-        )
+        return within(plus(found.price, self.reserve(found.numel, features(found.out), tail)), budget)
 
     def affordable(self, menu: Menu, budget: Price, tail: Tail) -> list[Fit]:
-        most = menu.most
-        kept = self.reserve(most[3], most[4], tail)
-        if (
-            most[0] + kept[0] <= budget[0]
-            and most[1] + kept[1] <= budget[1]
-            and most[2] + kept[2] <= budget[2]
-        ):
+        if within(plus(menu.most, self.reserve(menu.numel, menu.width, tail)), budget):
             return menu.fits
         return [each for each in menu.fits if self.affords(each, budget, tail)]
 
@@ -80,20 +87,21 @@ class Drawer:
             return leaf(fits[int(rng.random() * len(fits))], shape, scope)
         if form == CHAIN:
             first = self.free(shape, scope, a, budget, (load + (joins[b] or 0), heads), rng)
-            return chained(first, self.free(first.out, scope, b, less(budget, first), tail, rng))
+            return chained(first, self.free(first.out, scope, b, minus(budget, first.price), tail, rng))
         if form == ROUTE:
             fits = self.affordable(
                 reach.menu("pre", shape, scope), budget, (load + (joins[a] or 0), heads)
             )
             pre = fits[int(rng.random() * len(fits))]
-            inner = self.free(pre.out, pre.scope, a, less(budget, pre), tail, rng)
-            left = less(less(budget, pre), inner)
+            inner = self.free(pre.out, pre.scope, a, minus(budget, pre.price), tail, rng)
+            left = minus(minus(budget, pre.price), inner.price)
             fits = self.affordable(reach.menu("post", inner.out, pre.scope), left, tail)
             return routed(pre, inner, fits[int(rng.random() * len(fits))], shape, scope)
         if form == TIED:
-            fits = reach.menu("tied", shape).fits
             below = joins[a] or 0
-            fits = [f for f in fits if self.affords(f, budget, (load + f.terminal.ways * below + 1, heads))]
+            fits = self.affordable(reach.menu("tied", shape), budget, (load + 1, heads))
+            if below:
+                fits = [f for f in fits if self.affords(f, budget, (load + f.terminal.ways * below + 1, heads))]
             fork = fits[int(rng.random() * len(fits))]
             return self._tied(fork, shape, scope, a, budget, tail, rng)
         fits = self.affordable(
@@ -102,7 +110,8 @@ class Drawer:
         return self._two(fits[int(rng.random() * len(fits))], shape, scope, a, b, budget, tail, rng)
 
     def _holds(self, option: Option, shape: Shape, budget: Price, tail: Tail) -> bool:
-        return (self.sizes.needs(option) + tail[0]) * math.prod(shape) <= budget[2]
+        made = self.sizes.needs(option) + tail[0]
+        return made * math.prod(shape) <= budget[2] and made <= budget[3]
 
     def _tied(
         self,
@@ -116,12 +125,12 @@ class Drawer:
     ) -> Node:
         """A branching of copies of one branch: that is drawn, then the join among those that fit."""
         ways = fork.terminal.ways
-        left = less(budget, fork)
-        each = (left[0] / ways, left[1] / ways, left[2] / ways)
+        left = minus(budget, fork.price)
+        each = times(left, 1 / ways)
         below = ((tail[0] + 1) / ways, tail[1] / ways)
         branch = self.free(fork.out, scope, n, each, below, rng)
         for _ in range(ways):
-            left = less(left, branch)
+            left = minus(left, branch.price)
         shapes = (branch.out,) * ways
         joins = [
             found
@@ -142,15 +151,15 @@ class Drawer:
         rng: np.random.Generator,
     ) -> Node:
         """A branching of two branches: the first is free, then the join, then what it wants of the second."""
-        left = less(budget, fork)
+        left = minus(budget, fork.price)
         kept = (self.sizes.joins[b] or 0) + 1
         first = self.free(fork.out, scope, a, left, (tail[0] + kept, tail[1]), rng)
-        met = self.meet(fork.out, scope, first, b, less(left, first), tail, rng)
+        met = self.meet(fork.out, scope, first, b, minus(left, first.price), tail, rng)
         if met is None:
             self.redrawn += 1
             floor = self.reserve(fork.numel, features(fork.out), (tail[0] + kept, tail[1]))
             first = self.toward(fork.out, scope, a, minus(left, floor), fork.out, rng)
-            met = self.meet(fork.out, scope, first, b, less(left, first), tail, rng)
+            met = self.meet(fork.out, scope, first, b, minus(left, first.price), tail, rng)
             assert met is not None
         return branched(fork, (first, met[0]), met[1], shape, scope)
 
@@ -175,7 +184,7 @@ class Drawer:
                 if price is None or join is None:
                     continue
                 kept = self.reserve(join.numel, features(join.out), tail)
-                left = minus(less(budget, join), kept)
+                left = minus(minus(budget, join.price), kept)
                 if within(price, left):
                     return self.toward(shape, scope, n, left, want, rng), join
         return None
@@ -187,7 +196,7 @@ class Drawer:
         found = matches(self.reach.outs(shape), pattern)
         if found or not (n == 5 or n >= 8):
             return found
-        return matches(self.reach.routes(shape, scope), pattern)
+        return matches(self.reach.around(shape, scope), pattern)
 
     def toward(
         self, shape: Shape, scope: Scope, n: int, budget: Price, want: Shape, rng: np.random.Generator
@@ -242,7 +251,7 @@ class Drawer:
             after = None if before is None else reach.price(middle, scope, want, b)
             if before is not None and after is not None and within(plus(before, after), budget):
                 first = self.toward(shape, scope, a, minus(budget, after), middle, rng)
-                return chained(first, self.toward(middle, scope, b, less(budget, first), want, rng))
+                return chained(first, self.toward(middle, scope, b, minus(budget, first.price), want, rng))
         return None
 
     def _near(self, shape: Shape, want: Shape) -> list[Shape]:
@@ -253,9 +262,9 @@ class Drawer:
     def _route_toward(
         self, shape: Shape, scope: Scope, n: int, _: int, budget: Price, want: Shape, rng: np.random.Generator
     ) -> Node | None:
-        for pre, inner, last in shuffled(self.reach.routes(shape, scope).get(want, []), rng):
+        for pre, inner, last in shuffled(self.reach.routes(shape, scope, want), rng):
             post = Fit(last, inner, want, pre.scope)
-            left = less(less(budget, pre), post)
+            left = minus(minus(budget, pre.price), post.price)
             price = self.reach.price(pre.out, pre.scope, inner, n)
             if price is not None and within(price, left):
                 return routed(pre, self.toward(pre.out, pre.scope, n, left, inner, rng), post, shape, scope)
@@ -267,18 +276,17 @@ class Drawer:
         reach = self.reach
         for fork in shuffled(reach.menu("tied", shape).fits, rng):
             ways = fork.terminal.ways
-            for branch in shuffled(self._near(fork.out, want), rng):
-                for terminal in shuffled(reach.joins(ways), rng):
-                    shapes = (branch,) * ways
-                    if terminal.gives(shapes) != want:
-                        continue
-                    join = Fit(terminal, shapes, want, scope)
-                    left = less(less(budget, fork), join)
-                    each = (left[0] / ways, left[1] / ways, left[2] / ways)
-                    price = reach.price(fork.out, scope, branch, n)
-                    if price is not None and within(price, each):
-                        inner = self.toward(fork.out, scope, n, each, branch, rng)
-                        return branched(fork, (inner,), join, shape, scope)
+            ends = reach.copied(fork.out, ways).get(want, [])
+            if want not in reach.outs(fork.out):
+                ends = [(want, reach.add), *ends]
+            for branch, terminal in shuffled(ends, rng):
+                join = Fit(terminal, (branch,) * ways, want, scope)
+                left = minus(minus(budget, fork.price), join.price)
+                each = times(left, 1 / ways)
+                price = reach.price(fork.out, scope, branch, n)
+                if price is not None and within(price, each):
+                    inner = self.toward(fork.out, scope, n, each, branch, rng)
+                    return branched(fork, (inner,), join, shape, scope)
         return None
 
     def _two_toward(
@@ -286,7 +294,7 @@ class Drawer:
     ) -> Node | None:
         reach = self.reach
         for fork in shuffled(reach.menu("two", shape).fits, rng):
-            left = less(budget, fork)
+            left = minus(budget, fork.price)
             for out in shuffled(self._near(fork.out, want), rng):
                 for terminal in shuffled(reach.joins(2), rng):
                     other = terminal.wants(out, want)
@@ -296,29 +304,13 @@ class Drawer:
                     one, two = reach.price(fork.out, scope, out, a), None
                     if one is not None:
                         two = reach.price(fork.out, scope, other, b)
-                    if one is None or two is None or not within(plus(one, two), less(left, join)):
+                    if one is None or two is None or not within(plus(one, two), minus(left, join.price)):
                         continue
-                    rest = less(left, join)
+                    rest = minus(left, join.price)
                     first = self.toward(fork.out, scope, a, minus(rest, two), out, rng)
-                    second = self.toward(fork.out, scope, b, less(rest, first), other, rng)
+                    second = self.toward(fork.out, scope, b, minus(rest, first.price), other, rng)
                     return branched(fork, (first, second), join, shape, scope)
         return None
-
-
-def less(budget: Price, spent: Fit | Node) -> Price:
-    return (budget[0] - spent.parameters, budget[1] - spent.flops, budget[2] - spent.activations)
-
-
-def minus(budget: Price, price: Price) -> Price:
-    return (budget[0] - price[0], budget[1] - price[1], budget[2] - price[2])
-
-
-def plus(one: Price, two: Price) -> Price:
-    return (one[0] + two[0], one[1] + two[1], one[2] + two[2])
-
-
-def within(price: Price, budget: Price) -> bool:
-    return price[0] <= budget[0] and price[1] <= budget[1] and price[2] <= budget[2]
 
 
 def shuffled(items: list[Item] | range, rng: np.random.Generator) -> Iterator[Item]:

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from spaces.flow.draw import NOTHING, Drawer, less, minus, shuffled, within
+from spaces.flow.draw import NOTHING, Drawer, shuffled
 from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.parsing import closed, refitted
-from spaces.flow.reach import Price, features
-from spaces.flow.tree import Fit, Node, branched, chained, fit, leaf
+from spaces.flow.reach import features
+from spaces.flow.tree import Fit, Node, Price, branched, chained, fit, leaf, minus, plus, times, within
 from spaces.genome import DEEPEST
 
 PLACES = 8
 """How many places a mutation tries."""
+GROWTH = 32
+"""By how many nodes a mutation makes a tree larger at most; but for duplicates, which repeat what there is."""
 
 
 @dataclass(slots=True)
@@ -61,18 +63,14 @@ class Changer:
             root.size <= self.sizes.most
             and root.depth <= DEEPEST
             and root.form != "computation"
-            and within((root.parameters, root.flops, root.activations), minus(self.limit, head))
+            and within(plus(root.price, head), self.limit)
         )
 
     def room(self, root: Node, site: Site) -> Price:
         """What a node at the site may take in place of the one there, where the root's shape stays."""
-        left = less(minus(self.limit, self.drawer.reserve(0, features(root.out), (0, 1))), root)
-        node, times = site.node, site.times
-        return (
-            left[0] / times + node.parameters,
-            left[1] / times + node.flops,
-            left[2] / times + node.activations,
-        )
+        head = self.drawer.reserve(0, features(root.out), (0, 1))
+        left = minus(self.limit, plus(root.price, head))
+        return plus(times(left, 1 / site.times), site.node.price)
 
     def settled(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
         """The tree with another node at a site, what follows refitted; None where that cannot be, or not within limits."""
@@ -90,7 +88,7 @@ class Changer:
                 return chained(*children)
             second = refitted(children[1], node.out, parent.scope)
             if second is None:
-                budget = less(self.room(root, site.parent), node)
+                budget = minus(self.room(root, site.parent), node.price)
                 second = self.toward(node.out, parent.scope, children[1].size, budget, parent.out, rng)
             return None if second is None else chained(node, second)
         before = fit(parent.terminals[0], parent.shape, parent.scope)
@@ -124,14 +122,13 @@ def resample(changer: Changer, root: Node, rng: np.random.Generator) -> Node | N
     places = sites(root)
     site = places[int(rng.random() * len(places))]
     old, sizes = site.node, changer.sizes
-    room = sizes.most - root.size + old.size
+    room = min(sizes.most - root.size, GROWTH) + old.size
     n = sizes.draw(room, rng, least=2 if site.parent else 5)
     budget = changer.room(root, site)
     if rng.random() < 0.5 or site.parent is None:
-        floor = (sizes.joins[n] or 0) * math.prod(old.shape)
-        if floor <= budget[2]:
-            tail = NOTHING if site.parent else (0.0, 1.0)
-            limit = budget if site.parent else changer.limit
+        tail = NOTHING if site.parent else (0, 1)
+        limit = budget if site.parent else changer.limit
+        if within(changer.drawer.floor(old.shape, n, tail), limit):
             made = changer.settled(
                 root, site, changer.drawer.free(old.shape, old.scope, n, limit, tail, rng), rng
             )
@@ -181,13 +178,13 @@ def insert(changer: Changer, root: Node, rng: np.random.Generator) -> Node | Non
     for site in _few(sites(root), rng):
         old, before, beside = site.node, rng.random() < 0.5, rng.random() < 0.5
         shape = old.shape if before else old.out
-        room = sizes.most - root.size - (6 if beside else 1)
+        room = min(sizes.most - root.size, GROWTH) - (6 if beside else 1)
         if room < 2:
             continue
         n = sizes.draw(room, rng)
-        budget = less(changer.room(root, site), old)
+        budget = minus(changer.room(root, site), old.price)
         if beside:
-            budget = (budget[0], budget[1], budget[2] - math.prod(shape))
+            budget = minus(budget, (0, 0, math.prod(shape), 1))
         new = changer.toward(shape, old.scope, n, budget, shape, rng)
         if new is None:
             continue
@@ -265,21 +262,18 @@ MUTATIONS: Mapping[str, Callable[[Changer, Node, np.random.Generator], Node | No
 
 
 def crossover(changer: Changer, a: Node, b: Node, rng: np.random.Generator) -> Node | None:
-    """The first tree with a subtree of the second in place of one of the same form and shapes.
+    """The first tree with a subtree of the second in place of one of the same form, that gives the same shape there.
 
     None where they have nothing to exchange that fits and changes the first.
     """
-    donors: dict[tuple[str, Shape, Shape], list[Node]] = {}
+    donors: dict[str, list[Node]] = {}
     for site in sites(b)[1:]:
-        node = site.node
-        donors.setdefault((node.form, node.shape, node.out), []).append(node)
-    for site in shuffled(sites(a)[1:], rng):
+        donors.setdefault(site.node.form, []).append(site.node)
+    for site in _few(sites(a)[1:], rng):
         old = site.node
-        for donor in shuffled(donors.get((old.form, old.shape, old.out), []), rng):
-            if donor.items == old.items:
-                continue
+        for donor in _few(donors.get(old.form, []), rng):
             node = refitted(donor, old.shape, old.scope)
-            if node is None or node.out != old.out:
+            if node is None or node.out != old.out or node.items == old.items:
                 continue
             made = changer.settled(a, site, node, rng)
             if made is not None and made.items != a.items:
@@ -292,7 +286,7 @@ def with_parameters(changer: Changer, root: Node, rng: np.random.Generator) -> N
     for site in shuffled([site for site in sites(root) if site.node.form == "computation"], rng):
         old = site.node
         fits = changer.reach.menu("computation", old.shape).fits
-        for found in shuffled([each for each in fits if each.parameters and each.out == old.out], rng):
+        for found in shuffled([each for each in fits if each.price[0] and each.out == old.out], rng):
             made = changer.settled(root, site, leaf(found, old.shape, old.scope), rng)
             if made is not None:
                 return made

@@ -11,16 +11,14 @@ from typing import Any
 
 from spaces.flow.grammar import FlowGrammar, Scope, Shape, Terminal
 from spaces.flow.sizes import Sizes
-from spaces.flow.tree import Fit, fit
+from spaces.flow.tree import Fit, Price, fit, given, plus, times
 
-Price = tuple[float, float, float]
-"""Parameters, FLOPs and activations."""
 Pattern = tuple[int | None, ...]
 """A shape with None where any size will do."""
 Route = tuple[Fit, Shape, Terminal]
 """A routing around one computation: the pre, what the computation gives, the post."""
 
-MOST = {"menus": 4_000, "outs": 10_000, "prices": 10_000, "routes": 250}
+MOST = {"menus": 8_000, "outs": 8_000, "prices": 16_000, "routes": 8_000, "around": 1_000, "copied": 2_000}
 """How many entries each memory may have."""
 
 
@@ -43,21 +41,18 @@ class Menu:
 
     Attributes:
         fits: all of them.
-        most: the largest parameters, FLOPs, activations and number of elements among them, and their features.
+        most: the largest of their prices, part by part.
+        numel, width: the largest number of elements and of features.
     """
 
-    __slots__ = ("fits", "most")
+    __slots__ = ("fits", "most", "numel", "width")
 
     def __init__(self, fits: list[Fit]) -> None:
         self.fits = fits
-        parameters = flops = activations = numel = width = 0
-        for each in fits:
-            parameters = max(parameters, each.parameters)
-            flops = max(flops, each.flops)
-            activations = max(activations, each.activations)
-            numel = max(numel, each.numel)
-            width = max(width, features(each.out))
-        self.most = (parameters, flops, activations, numel, width)
+        prices = [each.price for each in fits]
+        self.most: Price = tuple(map(max, zip(*prices, strict=True))) if fits else (0, 0, 0, 0)  # type: ignore[assignment]
+        self.numel = max([each.numel for each in fits], default=0)
+        self.width = max([features(each.out) for each in fits], default=0)
 
 
 def features(shape: Shape) -> int:
@@ -86,6 +81,7 @@ class Reach:
         self.grammar, self.sizes = grammar, sizes
         terminals = grammar.terminals
         self._kinds = {kind: list(group.values()) for kind, group in terminals.items()}
+        self.add = terminals["join"]["add"]
         self._kinds["two"] = [t for t in terminals["fork"].values() if t.ways == 2]
         self._kinds["tied"] = [t for t in terminals["fork"].values() if t.ways > 2]
         self._joins = {
@@ -96,11 +92,20 @@ class Reach:
         self._outs = Memory(MOST["outs"])
         self._prices = Memory(MOST["prices"])
         self._routes = Memory(MOST["routes"])
+        self._around = Memory(MOST["around"])
+        self._copied = Memory(MOST["copied"])
 
     @property
     def memory(self) -> dict[str, tuple[int, int]]:
         """For each memory, how many entries it has and how often it was emptied."""
-        held = {"menus": self._menus, "outs": self._outs, "prices": self._prices, "routes": self._routes}
+        held = {
+            "menus": self._menus,
+            "outs": self._outs,
+            "prices": self._prices,
+            "routes": self._routes,
+            "around": self._around,
+            "copied": self._copied,
+        }
         return {name: (len(each), each.emptied) for name, each in held.items()}
 
     def menu(self, kind: str, shape: Shape, scope: Scope = None) -> Menu:
@@ -128,30 +133,60 @@ class Reach:
             self._outs.keep(shape, found)
         return found
 
+    def copied(self, shape: Shape, ways: int) -> dict[Shape, list[tuple[Shape, Terminal]]]:
+        """What so many copies of a branch give: by shape, what one computation gives in each, and the join."""
+        key = (shape, ways)
+        found = self._copied.get(key)
+        if found is None:
+            found = {}
+            for branch in self.outs(shape):
+                for join in self._joins[ways]:
+                    out = join.gives((branch,) * ways)
+                    if out is not None:
+                        found.setdefault(out, []).append((branch, join))
+            self._copied.keep(key, found)
+        return found
+
     def cheapest(self, shape: Shape, want: Shape) -> Price:
         """The price of the cheapest computation that gives a shape, which one does."""
         key = (shape, want)
         found = self._prices.get(key)
         if found is None:
             fits = [each for each in self.menu("computation", shape).fits if each.out == want]
-            found = self._prices.keep(key, min([(f.parameters, f.flops, f.activations) for f in fits]))
+            found = self._prices.keep(key, min([each.price for each in fits]))
         return found
 
-    def routes(self, shape: Shape, scope: Scope) -> dict[Shape, list[Route]]:
-        """The routings around one computation, by the shape that they give."""
-        key = (shape, scope)
+    def routes(self, shape: Shape, scope: Scope, want: Shape) -> list[Route]:
+        """The routings around one computation that give a shape."""
+        key = (shape, scope, want)
         found = self._routes.get(key)
         if found is None:
-            found = {}
-            posts = self._kinds["post"]
+            found = []
+            wanted = math.prod(want)
             for pre in self.menu("pre", shape, scope).fits:
-                around = pre.scope
-                for inner in self.outs(pre.out):
-                    for post in posts:
-                        out = post.gives(inner, around) if post.scoped else post.gives(inner)
-                        if out is not None:
-                            found.setdefault(out, []).append((pre, inner, post))
+                for inner, numel in self.outs(pre.out).items():
+                    for post in self._kinds["post"]:
+                        if numel != wanted and post.view:
+                            continue
+                        if given(post, inner, pre.scope) == want:
+                            found.append((pre, inner, post))
             self._routes.keep(key, found)
+        return found
+
+    def around(self, shape: Shape, scope: Scope) -> list[Shape]:
+        """The shapes that a routing around one computation gives."""
+        key = (shape, scope)
+        found = self._around.get(key)
+        if found is None:
+            posts = self._kinds["post"]
+            outs = {
+                given(post, inner, pre.scope): None
+                for pre in self.menu("pre", shape, scope).fits
+                for inner in self.outs(pre.out)
+                for post in posts
+            }
+            outs.pop(None, None)
+            found = self._around.keep(key, list(outs))
         return found
 
     def route_price(self, shape: Shape, scope: Scope, want: Shape) -> Price | None:
@@ -159,11 +194,10 @@ class Reach:
         key = (shape, scope, want)
         if key in self._prices:
             return self._prices[key]
-        prices = []
-        for pre, inner, post in self.routes(shape, scope).get(want, ()):
-            once = self.cheapest(pre.out, inner)
-            made = 0 if post.view else math.prod(want)
-            prices.append((once[0], once[1], pre.activations + once[2] + made))
+        prices = [
+            plus(self.cheapest(pre.out, inner), plus(pre.price, Fit(post, inner, want, pre.scope).price))
+            for pre, inner, post in self.routes(shape, scope, want)
+        ]
         return self._prices.keep(key, min(prices, default=None))
 
     def price(self, shape: Shape, scope: Scope, want: Shape, n: int) -> Price | None:
@@ -176,18 +210,23 @@ class Reach:
         if joins is None:
             return None
         if want == shape:
-            return (0, 0, joins * math.prod(shape) if joins else 0)
+            return _sums(joins, shape)
         if want in self.outs(shape):
             once = self.cheapest(shape, want)
             beside = sizes.joins[n - 3]
             if n == 2 or beside == 0:
                 return once
             if beside is not None:
-                return (once[0], once[1], once[2] + beside * math.prod(want))
-            times = joins + 1  # of 7 and 12 nodes, whose branchings leave no room beside them
-            return (times * once[0], times * once[1], times * once[2] + joins * math.prod(want))
+                return plus(once, _sums(beside, want))
+            # of 7 and 12 nodes, whose branchings leave no room beside them
+            return plus(times(once, joins + 1), _sums(joins, want))
         rest = 0 if n == 5 else sizes.joins[n - 6] if n >= 8 else None
         if rest is None:
             return None
         price = self.route_price(shape, scope, want)
-        return None if price is None else (price[0], price[1], price[2] + rest * math.prod(want))
+        return None if price is None else plus(price, _sums(rest, want))
+
+
+def _sums(number: int, shape: Shape) -> Price:
+    """The price of so many joins that each make a tensor of the shape."""
+    return (0, 0, number * math.prod(shape), number) if number else (0, 0, 0, 0)

@@ -18,9 +18,9 @@ from spaces.flow.grammar import FlowGrammar, Shape
 from spaces.flow.graph import graph
 from spaces.flow.mutations import MUTATIONS, Changer, crossover, with_parameters
 from spaces.flow.parsing import parsed
-from spaces.flow.reach import Price, Reach, features
+from spaces.flow.reach import Reach, features
 from spaces.flow.sizes import Sizes
-from spaces.flow.tree import Node
+from spaces.flow.tree import Node, Price
 from spaces.genome import Genome
 from spaces.grammar import Choice, Real
 from spaces.graph import Graph
@@ -64,6 +64,7 @@ class FlowSpace:
             sample. None: no limit.
         activations: the most elements that may be made for one sample, head left out: every output but those of
             views, as often as it is built. None: no limit.
+        operators: the most operators, as often as they are built; identities and clones are none. None: no limit.
         weights: of forms by name, in place of those of the grammar.
         source: the name that `spaces.load` found the grammar under; a space with one pickles as that name.
 
@@ -83,6 +84,7 @@ class FlowSpace:
         parameters: int | None = 2**26,
         flops: int | None = None,
         activations: int | None = 2**24,
+        operators: int | None = 1024,
         weights: Mapping[str, float] | None = None,
         source: str | None = None,
     ) -> None:
@@ -95,12 +97,14 @@ class FlowSpace:
             "parameters": parameters,
             "flops": flops,
             "activations": activations,
+            "operators": operators,
         }
         least = {
             "nodes": 5,
             "parameters": outputs * (features(self.shape) + 1),
             "flops": 2 * outputs * features(self.shape),
             "activations": 2 * math.prod(self.shape),
+            "operators": 2,
         }
         for key, value in self.limits.items():
             if value is None and key != "nodes":
@@ -121,7 +125,7 @@ class FlowSpace:
         forks = [fork.ways for fork in grammar.terminals["fork"].values()]
         fewest = min([ways for ways in forks if ways > 2], default=0)
         sizes = Sizes(grammar.reweighted(weights or {}), forks.count(2) / len(forks), fewest, nodes)
-        limit: Price = (_limit(parameters), _limit(flops), _limit(activations))
+        limit: Price = (_limit(parameters), _limit(flops), _limit(activations), _limit(operators))
         self._drawer = Drawer(Reach(grammar, sizes), (outputs, 2 * outputs, outputs))
         self._changer = Changer(self._drawer, limit)
         self.mutations: Mapping[str, Mutation] = {
@@ -200,7 +204,7 @@ class FlowSpace:
         return self._genome(self._parametrized(root, rng))
 
     def _parametrized(self, root: Node, rng: np.random.Generator) -> Node:
-        if root.parameters:
+        if root.price[0]:
             return root
         self.repaired += 1
         return with_parameters(self._changer, root, rng) or root
@@ -213,7 +217,7 @@ class FlowSpace:
         root = change(self._changer, parent, rng)
         if root is None or (root.constant and not parent.constant):
             return None
-        return self._genome(self._parametrized(root, rng) if parent.parameters else root)
+        return self._genome(self._parametrized(root, rng) if parent.price[0] else root)
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
         """A neighbour by one mutation drawn evenly from `mutations`; never a network equal to its parent.
@@ -226,7 +230,7 @@ class FlowSpace:
         return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
-        """The first genome with a subtree of the second in place of one of the same form and shapes.
+        """The first genome with a subtree of the second in place of one of the same form, with the same shapes.
 
         None where no exchange fits and changes the first.
         """
@@ -251,7 +255,8 @@ class FlowSpace:
             "nodes": root.size,
             "parameters": cost.parameters,
             "flops": cost.flops_per_token,
-            "activations": root.activations,
+            "activations": root.price[2],
+            "operators": root.price[3],
         }
         for key, number in used.items():
             if self.limits[key] is not None and number > self.limits[key]:
@@ -294,8 +299,8 @@ class FlowSpace:
 
     def _cost(self, root: Node) -> Cost:
         head = self._drawer.reserve(0, features(root.out), (0, 1))
-        parameters = root.parameters + int(head[0])
-        return Cost(parameters, parameters, root.flops + int(head[1]), 0)
+        parameters = int(root.price[0] + head[0])
+        return Cost(parameters, parameters, int(root.price[1] + head[1]), 0)
 
     def graph(self, genome: Genome) -> Graph:
         """The canonical graph."""

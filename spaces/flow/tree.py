@@ -15,22 +15,54 @@ Item = str | tuple[Term, ...]
 """An operator or a sum of a canonical sequence."""
 
 
-class Fit:
-    """A terminal at a shape: what comes out, and what it costs. `scope` is the one that holds after it."""
+Price = tuple[float, float, float, float]
+"""Parameters, FLOPs, activations and operators, all copies counted: what trees cost and what budgets hold.
 
-    __slots__ = ("activations", "constant", "flops", "numel", "out", "parameters", "scope", "terminal")
+FLOPs are of one sample; activations are the elements of all tensors that are made, those of views left out; operators
+are terminals but for identities and clones.
+"""
+
+
+class Fit:
+    """A terminal at a shape: what comes out, and its price. `scope` is the one that holds after it."""
+
+    __slots__ = ("constant", "numel", "out", "price", "scope", "terminal")
 
     def __init__(self, terminal: Terminal, shape: Any, out: Shape, scope: Scope) -> None:
         self.terminal, self.out, self.scope = terminal, out, scope
-        self.parameters, self.flops = (0, 0) if terminal.cost is None else terminal.cost(shape, out)
+        parameters, flops = (0, 0) if terminal.cost is None else terminal.cost(shape, out)
         self.numel = math.prod(out)
-        self.activations = 0 if terminal.view else self.numel
+        operator = 0 if terminal.neutral and terminal.kind != "join" else 1
+        self.price: Price = (parameters, flops, 0 if terminal.view else self.numel, operator)
         self.constant = terminal.constant is not None and terminal.constant(shape)
 
 
+def plus(one: Price, two: Price) -> Price:
+    return (one[0] + two[0], one[1] + two[1], one[2] + two[2], one[3] + two[3])
+
+
+def minus(one: Price, two: Price) -> Price:
+    return (one[0] - two[0], one[1] - two[1], one[2] - two[2], one[3] - two[3])
+
+
+def times(price: Price, number: float) -> Price:
+    return (price[0] * number, price[1] * number, price[2] * number, price[3] * number)
+
+
+def within(price: Price, budget: Price) -> bool:
+    return (
+        price[0] <= budget[0] and price[1] <= budget[1] and price[2] <= budget[2] and price[3] <= budget[3]
+    )
+
+
+def given(terminal: Terminal, shape: Any, scope: Scope) -> Shape | None:
+    """The shape that a terminal gives (a join: from the shapes of the branches); None where it does not fit."""
+    return terminal.gives(shape, scope) if terminal.scoped else terminal.gives(shape)
+
+
 def fit(terminal: Terminal, shape: Any, scope: Scope) -> Fit | None:
-    """A terminal at a shape (a join: at the shapes of the branches); None where it does not fit."""
-    out = terminal.gives(shape, scope) if terminal.scoped else terminal.gives(shape)
+    """A terminal at a shape; None where it does not fit."""
+    out = given(terminal, shape, scope)
     if out is None:
         return None
     return Fit(terminal, shape, out, scope if terminal.opens is None else terminal.opens(shape))
@@ -47,21 +79,18 @@ class Node:
         shape, out: what goes in, what comes out.
         size: nodes of the derivation tree, terminals included.
         depth: forms that stand in one another.
-        parameters, flops: of the subtree, all copies counted; FLOPs for one sample.
-        activations: elements of all tensors that are made inside, all copies counted.
+        price: of the subtree.
         constant: whether its output does not depend on its input.
     """
 
     __slots__ = (
         "_items",
-        "activations",
         "children",
         "constant",
         "depth",
-        "flops",
         "form",
         "out",
-        "parameters",
+        "price",
         "scope",
         "shape",
         "size",
@@ -79,26 +108,21 @@ class Node:
     ) -> None:
         self.form, self.children, self.scope, self.shape, self.out = form, children, scope, shape, out
         self.terminals = tuple([each.terminal for each in fits])
-        size, depth, parameters, flops, activations = 1 + len(fits), 0, 0, 0, 0
+        size, depth = 1 + len(fits), 0
+        price: Price = (0, 0, 0, 0)
         for child in children:
             size += child.size
             depth = max(depth, child.depth)
-            parameters += child.parameters
-            flops += child.flops
-            activations += child.activations
+            price = plus(price, child.price)
         if form == "branching" and len(children) == 1:
-            ways = self.terminals[0].ways
-            parameters, flops, activations = ways * parameters, ways * flops, ways * activations
+            price = times(price, self.terminals[0].ways)
         for each in fits:
-            parameters += each.parameters
-            flops += each.flops
-            activations += each.activations
+            price = plus(price, each.price)
         if form == "branching":
             self.constant = all([child.constant for child in children])
         else:
             self.constant = any([child.constant for child in children]) or any([f.constant for f in fits])
-        self.size, self.depth = size, depth + 1
-        self.parameters, self.flops, self.activations = parameters, flops, activations
+        self.size, self.depth, self.price = size, depth + 1, price
         self._items: tuple[Item, ...] | None = None
 
     @property
