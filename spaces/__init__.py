@@ -46,7 +46,8 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
     factory = {Grammar: GrammarSpace, FlowGrammar: FlowSpace}.get(type(found), found)
     if not callable(factory):
         raise InvalidSpace(
-            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar or a function that gives a space"
+            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar or a function that "
+            "gives a space"
         )
     known = [key for key in inspect.signature(factory).parameters if key not in ("grammar", "io", "source")]
     for key in limits:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Identity, Sequential
+
+__all__ = ["Add", "Branching", "Clone", "Head", "Identity", "Sequential"]
 
 
 class Clone(nn.Module):

@@ -132,7 +132,12 @@ def _concatenate(grammar: FlowGrammar, ways: int, dim: int) -> None:
         before, after = first[:place], first[dim:]
         if out is None:
             return (*before, None, *after)
-        if len(out) != len(first) or out[:place] != before or out[dim:] != after or out[place] <= first[place]:
+        if (
+            len(out) != len(first)
+            or out[:place] != before
+            or out[dim:] != after
+            or out[place] <= first[place]
+        ):
             return None
         return (*before, out[place] - first[place], *after)
 

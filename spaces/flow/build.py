@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 
 def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
     """The model of a tree and its head, initialised from torch's global random state."""
-    from torch import nn
-
-    from spaces.blocks.flow import Branching, Head
+    from spaces.blocks.flow import Branching, Head, Sequential
 
     def module(node: Node) -> nn.Module:
         steps = _steps(node)
         if len(steps) > 1:
-            return nn.Sequential(*[module(step) for step in steps])
+            return Sequential(*[module(step) for step in steps])
         if node.form == "computation":
             return node.terminals[0].module(node.shape, node.out)
         fused = grammar.fuse(node) if node.form == "routing" and grammar.fuse else None
@@ -31,7 +29,7 @@ def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
         inner = node.children[0]
         before = first.module(node.shape, inner.shape)
         if node.form == "routing":
-            return nn.Sequential(before, module(inner), last.module(inner.out, node.out))
+            return Sequential(before, module(inner), last.module(inner.out, node.out))
         if len(node.children) == 1:
             branches, outs = [module(inner) for _ in range(node.copies)], (inner.out,) * node.copies
         else:
@@ -39,7 +37,7 @@ def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
             outs = tuple([child.out for child in node.children])
         return Branching(before, branches, last.module(outs, node.out))
 
-    return nn.Sequential(module(root), Head(features(root.out), outputs))
+    return Sequential(module(root), Head(features(root.out), outputs))
 
 
 def _steps(node: Node) -> list[Node]:

@@ -89,9 +89,7 @@ class Drawer:
             first = self.free(shape, scope, a, budget, (load + (joins[b] or 0), heads), rng)
             return chained(first, self.free(first.out, scope, b, minus(budget, first.price), tail, rng))
         if form == ROUTE:
-            fits = self.affordable(
-                reach.menu("pre", shape, scope), budget, (load + (joins[a] or 0), heads)
-            )
+            fits = self.affordable(reach.menu("pre", shape, scope), budget, (load + (joins[a] or 0), heads))
             pre = fits[int(rng.random() * len(fits))]
             inner = self.free(pre.out, pre.scope, a, minus(budget, pre.price), tail, rng)
             left = minus(minus(budget, pre.price), inner.price)
@@ -101,12 +99,12 @@ class Drawer:
             below = joins[a] or 0
             fits = self.affordable(reach.menu("tied", shape), budget, (load + 1, heads))
             if below:
-                fits = [f for f in fits if self.affords(f, budget, (load + f.terminal.ways * below + 1, heads))]
+                fits = [
+                    f for f in fits if self.affords(f, budget, (load + f.terminal.ways * below + 1, heads))
+                ]
             fork = fits[int(rng.random() * len(fits))]
             return self._tied(fork, shape, scope, a, budget, tail, rng)
-        fits = self.affordable(
-            reach.menu("two", shape), budget, (load + self.sizes.needs(option), heads)
-        )
+        fits = self.affordable(reach.menu("two", shape), budget, (load + self.sizes.needs(option), heads))
         return self._two(fits[int(rng.random() * len(fits))], shape, scope, a, b, budget, tail, rng)
 
     def _holds(self, option: Option, shape: Shape, budget: Price, tail: Tail) -> bool:

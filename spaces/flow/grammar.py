@@ -35,24 +35,6 @@ POWERS = tuple(2**k for k in range(1, 11))
 FORMS = ("sequential", "branching", "routing", "computation")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Terminal:
-    """An operator of a grammar; made by the methods of `FlowGrammar`. A join of any number of branches has 1 way."""
-
-    name: str
-    kind: str
-    gives: Callable[..., Shape | None]
-    module: Callable[[Any, Shape], nn.Module]
-    cost: Callable[[Any, Shape], tuple[int, int]] | None = None
-    neutral: bool = False
-    view: bool = False
-    ways: int = 1
-    opens: Callable[[Shape], Scope] | None = None
-    wants: Callable[[Shape, Shape | None], tuple[int | None, ...] | None] | None = None
-    constant: Callable[[Shape], bool] | None = None
-    scoped: bool = False
-
-
 def same(shape: Shape) -> Shape:
     """Gives every shape as it came."""
     return shape
@@ -66,6 +48,24 @@ def equal(shapes: tuple[Shape, ...]) -> Shape | None:
 def equal_partner(first: Shape, out: Shape | None) -> Shape | None:
     """The shape that a second branch must have where both must be equal."""
     return first if out is None or out == first else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terminal:
+    """An operator of a grammar; made by the methods of `FlowGrammar`. A join of any number of branches has 1 way."""
+
+    name: str
+    kind: str
+    gives: Callable[..., Shape | None]
+    module: Callable[[Any, Shape], nn.Module]
+    cost: Callable[[Any, Shape], tuple[int, int]] | None = None
+    neutral: bool = False
+    view: bool = False
+    ways: int = 1
+    opens: Callable[[Shape], Scope] | None = None
+    wants: Callable[[Shape, Shape | None], Any] = equal_partner
+    constant: Callable[[Shape], bool] | None = None
+    scoped: bool = False
 
 
 class FlowGrammar:
@@ -109,7 +109,7 @@ class FlowGrammar:
             self._add(Terminal("identity", kind, same, _identity, neutral=True, view=True))
         for ways in clones:
             self._add(Terminal(f"clone_{ways}", "fork", same, _clone(ways), None, True, True, ways))
-        self._add(Terminal("add", "join", equal, _add, neutral=True, wants=equal_partner))
+        self._add(Terminal("add", "join", equal, _add, neutral=True))
 
     def computation(
         self,
@@ -222,9 +222,9 @@ class FlowGrammar:
                 )
         self._check_call(f"{place}: gives", terminal.gives, 2 if terminal.scoped else 1)
         self._check_call(f"{place}: module", terminal.module, 2)
-        for function, role, number in ((terminal.cost, "cost", 2), (terminal.wants, "wants", 2)):
-            if function is not None:
-                self._check_call(f"{place}: {role}", function, number)
+        self._check_call(f"{place}: wants", terminal.wants, 2)
+        if terminal.cost is not None:
+            self._check_call(f"{place}: cost", terminal.cost, 2)
         self.terminals[terminal.kind][terminal.name] = terminal
 
     @staticmethod
@@ -256,9 +256,9 @@ class FlowGrammar:
 
 
 def _identity(shape: Shape, out: Shape) -> nn.Module:
-    from torch import nn
+    from spaces.blocks.flow import Identity
 
-    return nn.Identity()
+    return Identity()
 
 
 def _clone(ways: int) -> Callable[[Shape, Shape], nn.Module]:

@@ -54,7 +54,9 @@ class Changer:
     def __init__(self, drawer: Drawer, limit: Price) -> None:
         self.drawer, self.reach, self.sizes, self.limit = drawer, drawer.reach, drawer.sizes, limit
         terminals = self.reach.grammar.terminals
-        self.terminals: dict[str, list[Terminal]] = {kind: list(each.values()) for kind, each in terminals.items()}
+        self.terminals: dict[str, list[Terminal]] = {
+            kind: list(each.values()) for kind, each in terminals.items()
+        }
 
     def fits(self, root: Node) -> bool:
         """Whether a tree is within the limits of the space."""
@@ -73,7 +75,7 @@ class Changer:
         return plus(times(left, 1 / site.times), site.node.price)
 
     def settled(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
-        """The tree with another node at a site, what follows refitted; None where that cannot be, or not within limits."""
+        """The tree with another node at a site, what follows refitted; None where that, or a limit, forbids it."""
         new: Node | None = node
         while new is not None and site.parent is not None:
             new, site = self._above(root, site, new, rng), site.parent
@@ -199,10 +201,11 @@ def insert(changer: Changer, root: Node, rng: np.random.Generator) -> Node | Non
 def residual(terminals: Mapping[str, Mapping[str, Terminal]], node: Node) -> Node:
     """The sum of a node that keeps the shape and its input."""
     shape, scope = node.shape, node.scope
-    fork, join = fit(terminals["fork"]["clone_2"], shape, scope), fit(terminals["join"]["add"], (shape,) * 2, scope)
-    keep = fit(terminals["computation"]["identity"], shape, scope)
-    assert fork is not None and join is not None and keep is not None
-    return branched(fork, (node, leaf(keep, shape, scope)), join, shape, scope)
+    keep = leaf(Fit(terminals["computation"]["identity"], shape, shape, scope), shape, scope)
+    fork = Fit(terminals["fork"]["clone_2"], shape, shape, scope)
+    return branched(
+        fork, (node, keep), Fit(terminals["join"]["add"], (shape,) * 2, shape, scope), shape, scope
+    )
 
 
 def delete(changer: Changer, root: Node, rng: np.random.Generator) -> Node | None:

@@ -68,10 +68,7 @@ def _derive(grammar: FlowGrammar, term: Term, shape: Shape, scope: Scope, where:
         what = "two branches" if number == 2 else f"one branch, which is built {ways} times,"
         raise InvalidGenome(f"{prefix}branches: {fork.terminal.name!r} takes a list of {what} in [ ]")
     branches = tuple(
-        [
-            _derive(grammar, below, fork.out, scope, f"{prefix}branches[{i}]")
-            for i, below in enumerate(terms)
-        ]
+        [_derive(grammar, below, fork.out, scope, f"{prefix}branches[{i}]") for i, below in enumerate(terms)]
     )
     outs = tuple([branch.out for branch in branches]) if number == 2 else (branches[0].out,) * ways
     joins = {key: each for key, each in grammar.terminals["join"].items() if each.ways in (1, ways)}

@@ -50,7 +50,7 @@ class Menu:
     def __init__(self, fits: list[Fit]) -> None:
         self.fits = fits
         prices = [each.price for each in fits]
-        self.most: Price = tuple(map(max, zip(*prices, strict=True))) if fits else (0, 0, 0, 0)  # type: ignore[assignment]
+        self.most: Price = tuple(map(max, zip(*prices, strict=True))) if fits else (0, 0, 0, 0)
         self.numel = max([each.numel for each in fits], default=0)
         self.width = max([features(each.out) for each in fits], default=0)
 

@@ -47,7 +47,7 @@ class Sizes:
             mass[n] += (self.weights[ROUTE] + self.weights[TIED]) * one
         self.mass = mass
         self.joins: list[int | None] = [None] * (most + 1)
-        self._laws: dict[int, list[float]] = {}
+        self._laws: dict[int, list[float]] = {2: [self.weights[LEAF]]}
         for n in range(2, most + 1):
             self.joins[n] = self._fewest_joins(n)
         self._up_to: list[float] = np.cumsum(mass).tolist()
@@ -77,14 +77,12 @@ class Sizes:
         found = self._laws.get(n)
         if found is None:
             mass, weights = self.mass, self.weights
-            if n == 2:
-                parts = [[weights[LEAF]]]
-            else:
-                parts = [
-                    weights[CHAIN] * mass[2 : n - 2] * mass[n - 3 : 1 : -1],
-                    weights[TWO] * mass[2 : n - 4] * mass[n - 5 : 1 : -1] if n >= 7 else [],
-                    [weights[ROUTE] * mass[n - 3], weights[TIED] * mass[n - 3]],
-                ]
+            apart = mass[2 : n - 4] * mass[n - 5 : 1 : -1] if n >= 7 else mass[:0]
+            parts = [
+                weights[CHAIN] * mass[2 : n - 2] * mass[n - 3 : 1 : -1],
+                weights[TWO] * apart,
+                np.array([weights[ROUTE], weights[TIED]]) * mass[n - 3],
+            ]
             found = self._laws[n] = np.cumsum(np.concatenate(parts)).tolist()
         return found
 

@@ -186,7 +186,9 @@ class FlowSpace:
         """
         most = self.nodes if size is None else min(size, self.nodes)
         if most < 5:
-            raise InvalidSpace(f"space {self.name!r}: no genome has at most {size} nodes; the smallest have 5")
+            raise InvalidSpace(
+                f"space {self.name!r}: no genome has at most {size} nodes; the smallest have 5"
+            )
         return self.sample_exactly(rng, self._drawer.sizes.draw(most, rng, least=5))
 
     def sample_exactly(self, rng: np.random.Generator, nodes: int) -> Genome:

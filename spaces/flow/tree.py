@@ -50,9 +50,7 @@ def times(price: Price, number: float) -> Price:
 
 
 def within(price: Price, budget: Price) -> bool:
-    return (
-        price[0] <= budget[0] and price[1] <= budget[1] and price[2] <= budget[2] and price[3] <= budget[3]
-    )
+    return price[0] <= budget[0] and price[1] <= budget[1] and price[2] <= budget[2] and price[3] <= budget[3]
 
 
 def given(terminal: Terminal, shape: Any, scope: Scope) -> Shape | None:
@@ -97,6 +95,11 @@ class Node:
         "terminals",
     )
 
+    constant: bool
+    depth: int
+    price: Price
+    size: int
+
     def __init__(
         self,
         form: str,
@@ -118,10 +121,8 @@ class Node:
             price = times(price, self.terminals[0].ways)
         for each in fits:
             price = plus(price, each.price)
-        if form == "branching":
-            self.constant = all([child.constant for child in children])
-        else:
-            self.constant = any([child.constant for child in children]) or any([f.constant for f in fits])
+        parts = [child.constant for child in children]
+        self.constant = all(parts) if form == "branching" else any(parts + [each.constant for each in fits])
         self.size, self.depth, self.price = size, depth + 1, price
         self._items: tuple[Item, ...] | None = None
 
@@ -224,7 +225,9 @@ def rendered(items: tuple[Item, ...]) -> str:
     """A canonical sequence as one string."""
     return " ".join(
         [
-            item if isinstance(item, str) else f"sum[{'|'.join([f'{number}*{term}' for term, number in item])}]"
+            item
+            if isinstance(item, str)
+            else f"sum[{'|'.join([f'{number}*{term}' for term, number in item])}]"
             for item in items
         ]
     )
