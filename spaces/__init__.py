@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
+from spaces.flow import FlowGrammar, FlowSpace
 from spaces.genome import Genome
 from spaces.grammar import Grammar, child, choice, many, real
 from spaces.io import IO, image, nodes, tokens, vector
@@ -18,6 +19,8 @@ SPACES = {
     "darts": "spaces.catalog.darts:DARTS",
     "graph_network": "spaces.catalog.graph_network:GraphNetworks",
     "hpobench_mlp": "spaces.catalog.hpobench_mlp:HPOBenchMLP",
+    "einspace": "spaces.catalog.einspace:einspace",
+    "einspace_loose": "spaces.catalog.einspace:einspace_loose",
     "hybrid": "spaces.catalog.hybrid:hybrid",
     "mlp": "spaces.catalog.mlp:MLP",
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",
@@ -33,20 +36,21 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
     """A space by name, or a user's own as "package.module:attribute", bound to an input and output.
 
     Args:
-        name: one of `SPACES`, or the place of a `Grammar` (or of a function that takes `io` and limits and gives
-            a `Space`).
-        io: default: that of the space; `tokens(vocab=256, width=128)` for grammars.
-        limits: see `GrammarSpace`.
+        name: one of `SPACES`, or the place of a `Grammar` or `FlowGrammar` (or of a function that takes `io` and
+            limits and gives a `Space`).
+        io: default: that of the space; `tokens(vocab=256, width=128)` for grammars, `image()` for flow grammars.
+        limits: see `GrammarSpace` and `FlowSpace`.
 
     Raises:
         InvalidSpace: the name is unknown or does not lead to a space; a limit is unknown or impossible.
         InvalidGrammar: a user's own grammar cannot work.
     """
     found = resolve(name, SPACES, "space", InvalidSpace)
-    factory = GrammarSpace if isinstance(found, Grammar) else found
+    factory = {Grammar: GrammarSpace, FlowGrammar: FlowSpace}.get(type(found), found)
     if not callable(factory):
         raise InvalidSpace(
-            f"space {name!r} is a {type(found).__name__}, but must be a Grammar or a function that gives a space"
+            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar or a function that "
+            "gives a space"
         )
     known = [key for key in inspect.signature(factory).parameters if key not in ("grammar", "io", "source")]
     for key in limits:
@@ -54,6 +58,8 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
             raise InvalidSpace(f"space {name!r} has no limit {key!r}{suggest(key, known)}")
     if isinstance(found, Grammar):
         return GrammarSpace(found, io or tokens(), source=name, **limits)
+    if isinstance(found, FlowGrammar):
+        return FlowSpace(found, io, source=name, **limits)
     given: dict[str, Any] = limits if io is None else {"io": io, **limits}
     try:
         space = found(**given)
@@ -71,6 +77,8 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
 __all__ = [
     "IO",
     "SPACES",
+    "FlowGrammar",
+    "FlowSpace",
     "Genome",
     "Grammar",
     "GrammarSpace",

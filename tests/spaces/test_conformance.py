@@ -45,6 +45,16 @@ SPACES = {
     "darts": spaces.load("darts", spaces.image(1, 9, 8, classes=3), channels=2, layers=3),
     "graph_network": spaces.load("graph_network", spaces.nodes(5, 3), dropout=0.0),
     "hpobench_mlp": spaces.load("hpobench_mlp"),
+    "einspace": spaces.load("einspace", spaces.image(1, 9, 8, classes=3)),
+    "einspace_loose, limited": spaces.load(
+        "einspace_loose",
+        spaces.image(2, 17, 16, classes=3),
+        nodes=60,
+        parameters=20_000,
+        flops=2_000_000,
+        activations=30_000,
+        operators=40,
+    ),
     "hybrid": spaces.load("hybrid"),
     "hybrid, limited": spaces.load(
         "hybrid", spaces.tokens(256, 48), parameters=300_000, state_bytes=65_536, context=512, nodes=24

@@ -1,0 +1,47 @@
+"""From a tree to its torch model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spaces.flow.grammar import FlowGrammar
+from spaces.flow.reach import features
+from spaces.flow.tree import Node
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
+    """The model of a tree and its head, initialised from torch's global random state."""
+    from spaces.blocks.flow import Branching, Head, Sequential
+
+    def module(node: Node) -> nn.Module:
+        steps = _steps(node)
+        if len(steps) > 1:
+            return Sequential(*[module(step) for step in steps])
+        if node.form == "computation":
+            return node.terminals[0].module(node.shape, node.out)
+        fused = grammar.fuse(node) if node.form == "routing" and grammar.fuse else None
+        if fused is not None:
+            return fused()
+        first, last = node.terminals
+        inner = node.children[0]
+        before = first.module(node.shape, inner.shape)
+        if node.form == "routing":
+            return Sequential(before, module(inner), last.module(inner.out, node.out))
+        if len(node.children) == 1:
+            branches, outs = [module(inner) for _ in range(node.copies)], (inner.out,) * node.copies
+        else:
+            branches = [module(child) for child in node.children]
+            outs = tuple([child.out for child in node.children])
+        return Branching(before, branches, last.module(outs, node.out))
+
+    return Sequential(module(root), Head(features(root.out), outputs))
+
+
+def _steps(node: Node) -> list[Node]:
+    """What follows one another in a sequential, nested ones spliced."""
+    if node.form != "sequential":
+        return [node]
+    return [step for child in node.children for step in _steps(child)]

@@ -1,0 +1,320 @@
+"""Random trees by construction: a choice is made among what fits and leaves enough for what must follow.
+
+What is to follow a node is always possible without changing the shape, at the cost of its joins alone: that floor
+is kept in reserve, so that nothing is ever tried and thrown away. The one exception, the first of two branches
+that no join can bring together with anything in reach of the second, is drawn once more, with the shape of its
+input as its output; `redrawn` counts these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from spaces.flow.grammar import Scope, Shape
+from spaces.flow.reach import Menu, Pattern, Reach, features, matches
+from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option
+from spaces.flow.tree import (
+    Fit,
+    Node,
+    Price,
+    branched,
+    chained,
+    fit,
+    leaf,
+    minus,
+    plus,
+    routed,
+    times,
+    within,
+)
+
+Item = TypeVar("Item")
+
+Tail = tuple[float, float]
+"""What must be kept for what follows: tensors of the shape that comes out, and heads that read it."""
+NOTHING: Tail = (0, 0)
+
+
+class Drawer:
+    """Draws trees of exactly so many nodes within a budget of parameters, FLOPs and activations.
+
+    Args:
+        head: the parameters and FLOPs for one feature, and those for none.
+    """
+
+    def __init__(self, reach: Reach, head: tuple[int, int, int]) -> None:
+        self.reach, self.sizes, self.head = reach, reach.sizes, head
+        self.redrawn = 0
+
+    def reserve(self, numel: int, width: int, tail: Tail) -> Price:
+        """What a tail takes behind a tensor of so many elements and features."""
+        load, heads = tail
+        each, flops, fixed = self.head
+        return (heads * (each * width + fixed), heads * flops * width, load * numel, load)
+
+    def floor(self, shape: Shape, n: int, tail: Tail) -> Price:
+        """What n nodes and a tail need that keep the shape."""
+        load, heads = tail
+        return self.reserve(math.prod(shape), features(shape), (load + (self.sizes.joins[n] or 0), heads))
+
+    def affords(self, found: Fit, budget: Price, tail: Tail) -> bool:
+        return within(plus(found.price, self.reserve(found.numel, features(found.out), tail)), budget)
+
+    def affordable(self, menu: Menu, budget: Price, tail: Tail) -> list[Fit]:
+        if within(plus(menu.most, self.reserve(menu.numel, menu.width, tail)), budget):
+            return menu.fits
+        return [each for each in menu.fits if self.affords(each, budget, tail)]
+
+    def free(
+        self, shape: Shape, scope: Scope, n: int, budget: Price, tail: Tail, rng: np.random.Generator
+    ) -> Node:
+        """A tree of n nodes that gives any shape.
+
+        The budget must hold the floor: `joins[n]` and the tail at the shape that comes in.
+        """
+        option = self.sizes.pick(n, rng)
+        if not self._holds(option, shape, budget, tail):
+            option = next(o for o in self.sizes.in_order(n, rng) if self._holds(o, shape, budget, tail))
+        form, a, b = option
+        reach, joins = self.reach, self.sizes.joins
+        load, heads = tail
+        if form == LEAF:
+            fits = self.affordable(reach.menu("computation", shape), budget, tail)
+            return leaf(fits[int(rng.random() * len(fits))], shape, scope)
+        if form == CHAIN:
+            first = self.free(shape, scope, a, budget, (load + (joins[b] or 0), heads), rng)
+            return chained(first, self.free(first.out, scope, b, minus(budget, first.price), tail, rng))
+        if form == ROUTE:
+            fits = self.affordable(reach.menu("pre", shape, scope), budget, (load + (joins[a] or 0), heads))
+            pre = fits[int(rng.random() * len(fits))]
+            inner = self.free(pre.out, pre.scope, a, minus(budget, pre.price), tail, rng)
+            left = minus(minus(budget, pre.price), inner.price)
+            fits = self.affordable(reach.menu("post", inner.out, pre.scope), left, tail)
+            return routed(pre, inner, fits[int(rng.random() * len(fits))], shape, scope)
+        if form == TIED:
+            below = joins[a] or 0
+            fits = self.affordable(reach.menu("tied", shape), budget, (load + 1, heads))
+            if below:
+                fits = [
+                    f for f in fits if self.affords(f, budget, (load + f.terminal.ways * below + 1, heads))
+                ]
+            fork = fits[int(rng.random() * len(fits))]
+            return self._tied(fork, shape, scope, a, budget, tail, rng)
+        fits = self.affordable(reach.menu("two", shape), budget, (load + self.sizes.needs(option), heads))
+        return self._two(fits[int(rng.random() * len(fits))], shape, scope, a, b, budget, tail, rng)
+
+    def _holds(self, option: Option, shape: Shape, budget: Price, tail: Tail) -> bool:
+        made = self.sizes.needs(option) + tail[0]
+        return made * math.prod(shape) <= budget[2] and made <= budget[3]
+
+    def _tied(
+        self,
+        fork: Fit,
+        shape: Shape,
+        scope: Scope,
+        n: int,
+        budget: Price,
+        tail: Tail,
+        rng: np.random.Generator,
+    ) -> Node:
+        """A branching of copies of one branch: that is drawn, then the join among those that fit."""
+        ways = fork.terminal.ways
+        left = minus(budget, fork.price)
+        each = times(left, 1 / ways)
+        below = ((tail[0] + 1) / ways, tail[1] / ways)
+        branch = self.free(fork.out, scope, n, each, below, rng)
+        for _ in range(ways):
+            left = minus(left, branch.price)
+        shapes = (branch.out,) * ways
+        joins = [
+            found
+            for join in self.reach.joins(ways)
+            if (found := fit(join, shapes, scope)) and self.affords(found, left, tail)
+        ]
+        return branched(fork, (branch,), joins[int(rng.random() * len(joins))], shape, scope)
+
+    def _two(
+        self,
+        fork: Fit,
+        shape: Shape,
+        scope: Scope,
+        a: int,
+        b: int,
+        budget: Price,
+        tail: Tail,
+        rng: np.random.Generator,
+    ) -> Node:
+        """A branching of two branches: the first is free, then the join, then what it wants of the second."""
+        left = minus(budget, fork.price)
+        kept = (self.sizes.joins[b] or 0) + 1
+        first = self.free(fork.out, scope, a, left, (tail[0] + kept, tail[1]), rng)
+        met = self.meet(fork.out, scope, first, b, minus(left, first.price), tail, rng)
+        if met is None:
+            self.redrawn += 1
+            floor = self.reserve(fork.numel, features(fork.out), (tail[0] + kept, tail[1]))
+            first = self.toward(fork.out, scope, a, minus(left, floor), fork.out, rng)
+            met = self.meet(fork.out, scope, first, b, minus(left, first.price), tail, rng)
+            assert met is not None
+        return branched(fork, (first, met[0]), met[1], shape, scope)
+
+    def meet(
+        self,
+        shape: Shape,
+        scope: Scope,
+        first: Node,
+        n: int,
+        budget: Price,
+        tail: Tail,
+        rng: np.random.Generator,
+    ) -> tuple[Node, Fit] | None:
+        """A second branch of n nodes and its join: evenly among the joins that can be met, then among shapes."""
+        for terminal in shuffled(self.reach.joins(2), rng):
+            pattern = terminal.wants(first.out, None)
+            if pattern is None:
+                continue
+            for want in shuffled(self._partners(shape, scope, pattern, n), rng):
+                price = self.reach.price(shape, scope, want, n)
+                join = None if price is None else fit(terminal, (first.out, want), scope)
+                if price is None or join is None:
+                    continue
+                kept = self.reserve(join.numel, features(join.out), tail)
+                left = minus(minus(budget, join.price), kept)
+                if within(price, left):
+                    return self.toward(shape, scope, n, left, want, rng), join
+        return None
+
+    def _partners(self, shape: Shape, scope: Scope, pattern: Pattern, n: int) -> list[Shape]:
+        """The shapes of a pattern that one computation gives, or where there are none, one routing around one."""
+        if None not in pattern:
+            return [pattern]  # type: ignore[list-item]
+        found = matches(self.reach.outs(shape), pattern)
+        if found or not (n == 5 or n >= 8):
+            return found
+        return matches(self.reach.around(shape, scope), pattern)
+
+    def toward(
+        self, shape: Shape, scope: Scope, n: int, budget: Price, want: Shape, rng: np.random.Generator
+    ) -> Node:
+        """A tree of n nodes that gives the wanted shape. The budget must hold `reach.price` of it.
+
+        Forms and sizes by the law among those that can, what flows inside evenly among the shapes of known price.
+        """
+        made = self._attempt(self.sizes.pick(n, rng), shape, scope, budget, want, rng)
+        if made is not None:
+            return made
+        for option in self.sizes.in_order(n, rng):
+            made = self._attempt(option, shape, scope, budget, want, rng)
+            if made is not None:
+                return made
+        raise AssertionError(f"a price was known, but no tree of {n} nodes from {shape} to {want}")
+
+    def _attempt(
+        self,
+        option: Option,
+        shape: Shape,
+        scope: Scope,
+        budget: Price,
+        want: Shape,
+        rng: np.random.Generator,
+    ) -> Node | None:
+        form, a, b = option
+        if form == LEAF:
+            fits = [
+                each
+                for each in self.reach.menu("computation", shape).fits
+                if each.out == want and self.affords(each, budget, NOTHING)
+            ]
+            return leaf(fits[int(rng.random() * len(fits))], shape, scope) if fits else None
+        attempt: Callable[..., Node | None] = {
+            CHAIN: self._chain_toward,
+            ROUTE: self._route_toward,
+            TIED: self._tied_toward,
+            TWO: self._two_toward,
+        }[form]
+        return attempt(shape, scope, a, b, budget, want, rng)
+
+    def _chain_toward(
+        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, rng: np.random.Generator
+    ) -> Node | None:
+        reach = self.reach
+        between = self._near(shape, want)
+        for middle in shuffled(between, rng):
+            if middle not in (shape, want) and want not in reach.outs(middle):
+                continue
+            before = reach.price(shape, scope, middle, a)
+            after = None if before is None else reach.price(middle, scope, want, b)
+            if before is not None and after is not None and within(plus(before, after), budget):
+                first = self.toward(shape, scope, a, minus(budget, after), middle, rng)
+                return chained(first, self.toward(middle, scope, b, minus(budget, first.price), want, rng))
+        return None
+
+    def _near(self, shape: Shape, want: Shape) -> list[Shape]:
+        """The wanted shape, and those that one computation gives."""
+        outs = self.reach.outs(shape)
+        return list(outs) if want in outs else [want, *outs]
+
+    def _route_toward(
+        self, shape: Shape, scope: Scope, n: int, _: int, budget: Price, want: Shape, rng: np.random.Generator
+    ) -> Node | None:
+        for pre, inner, last in shuffled(self.reach.routes(shape, scope, want), rng):
+            post = Fit(last, inner, want, pre.scope)
+            left = minus(minus(budget, pre.price), post.price)
+            price = self.reach.price(pre.out, pre.scope, inner, n)
+            if price is not None and within(price, left):
+                return routed(pre, self.toward(pre.out, pre.scope, n, left, inner, rng), post, shape, scope)
+        return None
+
+    def _tied_toward(
+        self, shape: Shape, scope: Scope, n: int, _: int, budget: Price, want: Shape, rng: np.random.Generator
+    ) -> Node | None:
+        reach = self.reach
+        for fork in shuffled(reach.menu("tied", shape).fits, rng):
+            ways = fork.terminal.ways
+            ends = reach.copied(fork.out, ways).get(want, [])
+            if want not in reach.outs(fork.out):
+                ends = [(want, reach.add), *ends]
+            for branch, terminal in shuffled(ends, rng):
+                join = Fit(terminal, (branch,) * ways, want, scope)
+                left = minus(minus(budget, fork.price), join.price)
+                each = times(left, 1 / ways)
+                price = reach.price(fork.out, scope, branch, n)
+                if price is not None and within(price, each):
+                    inner = self.toward(fork.out, scope, n, each, branch, rng)
+                    return branched(fork, (inner,), join, shape, scope)
+        return None
+
+    def _two_toward(
+        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, rng: np.random.Generator
+    ) -> Node | None:
+        reach = self.reach
+        for fork in shuffled(reach.menu("two", shape).fits, rng):
+            left = minus(budget, fork.price)
+            for out in shuffled(self._near(fork.out, want), rng):
+                for terminal in shuffled(reach.joins(2), rng):
+                    other = terminal.wants(out, want)
+                    if other is None or terminal.gives((out, other)) != want:
+                        continue
+                    join = Fit(terminal, (out, other), want, scope)
+                    one, two = reach.price(fork.out, scope, out, a), None
+                    if one is not None:
+                        two = reach.price(fork.out, scope, other, b)
+                    if one is None or two is None or not within(plus(one, two), minus(left, join.price)):
+                        continue
+                    rest = minus(left, join.price)
+                    first = self.toward(fork.out, scope, a, minus(rest, two), out, rng)
+                    second = self.toward(fork.out, scope, b, minus(rest, first.price), other, rng)
+                    return branched(fork, (first, second), join, shape, scope)
+        return None
+
+
+def shuffled(items: list[Item] | range, rng: np.random.Generator) -> Iterator[Item]:
+    """The items in random order, drawn one at a time: mostly the first is taken."""
+    left = list(items)
+    while left:
+        i = int(rng.random() * len(left))
+        left[i], left[-1] = left[-1], left[i]
+        yield left.pop()  # type: ignore[misc]

@@ -1,0 +1,326 @@
+"""Spaces over flow grammars: a grammar bound to an input, an output and limits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spaces.blocks.costs import Cost
+from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.flow.build import build
+from spaces.flow.draw import Drawer
+from spaces.flow.grammar import FlowGrammar, Shape
+from spaces.flow.graph import graph
+from spaces.flow.mutations import MUTATIONS, Changer, crossover, with_parameters
+from spaces.flow.parsing import parsed
+from spaces.flow.reach import Reach, features
+from spaces.flow.sizes import Sizes
+from spaces.flow.tree import Node, Price
+from spaces.genome import Genome
+from spaces.grammar import Choice, Real
+from spaces.graph import Graph
+from spaces.io import IO, ImageIO, VectorIO, image
+from spaces.mutations import Mutation, neighbour
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LARGEST = 1000
+"""The largest limit on nodes: trees of more would nest too deep to be written and read."""
+
+
+class Derivation:
+    """What stands behind a genome: its tree, and the space that made it. Never changed once made."""
+
+    __slots__ = ("root", "space")
+
+    def __init__(self, space: FlowSpace, root: Node) -> None:
+        self.space, self.root = space, root
+
+    @property
+    def text(self) -> str:
+        return self.root.text
+
+    @property
+    def digest(self) -> str:
+        return self.root.digest
+
+
+class FlowSpace:
+    """The genomes of a flow grammar for one input and output, within limits.
+
+    The network ends in a mean over all positions and a linear layer.
+
+    Args:
+        grammar: what can be built.
+        io: images in, logits out, or vectors in and out; default: `image()`.
+        nodes: the most nodes of a derivation tree, its terminals among them.
+        parameters, flops: the most that the whole model may have, head included; FLOPs of the forward pass of one
+            sample. None: no limit.
+        activations: the most elements that may be made for one sample, head left out: every output but those of
+            views, as often as it is built. None: no limit.
+        operators: the most operators, as often as they are built; identities and clones are none. None: no limit.
+        weights: of forms by name, in place of those of the grammar.
+        source: the name that `spaces.load` found the grammar under; a space with one pickles as that name.
+
+    Raises:
+        InvalidSpace: a limit is impossible, or the input and output are neither images nor vectors.
+        InvalidGrammar: a weight is impossible.
+    """
+
+    context = 1
+
+    def __init__(
+        self,
+        grammar: FlowGrammar,
+        io: IO | None = None,
+        *,
+        nodes: int = 512,
+        parameters: int | None = 2**26,
+        flops: int | None = None,
+        activations: int | None = 2**24,
+        operators: int | None = 1024,
+        weights: Mapping[str, float] | None = None,
+        source: str | None = None,
+    ) -> None:
+        io = image() if io is None else io
+        self.grammar, self.name, self.io, self.source = grammar, grammar.name, io, source
+        self.named = tuple(grammar.named)
+        self.shape, outputs = _shapes(self.name, io)
+        self.limits: dict[str, Any] = {
+            "nodes": nodes,
+            "parameters": parameters,
+            "flops": flops,
+            "activations": activations,
+            "operators": operators,
+        }
+        least = {
+            "nodes": 5,
+            "parameters": outputs * (features(self.shape) + 1),
+            "flops": 2 * outputs * features(self.shape),
+            "activations": 2 * math.prod(self.shape),
+            "operators": 2,
+        }
+        for key, value in self.limits.items():
+            if value is None and key != "nodes":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least[key]:
+                raise InvalidSpace(
+                    f"space {self.name!r}: {key} = {value!r}, but it must be an integer of at least {least[key]:,} "
+                    f"at input {self.shape}"
+                )
+        if nodes > LARGEST:
+            raise InvalidSpace(f"space {self.name!r}: nodes = {nodes}, but the most is {LARGEST}")
+        self.nodes = nodes
+        self.limits["weights"] = dict(weights) if weights else None
+        self.redrawn: Counter[str] = Counter()
+        """How often each mutation gave a network equal to its parent and was drawn again."""
+        self.repaired = 0
+        """How often a draw or mutant had no parameters before its head, and got a leaf with some where one fitted."""
+        forks = [fork.ways for fork in grammar.terminals["fork"].values()]
+        fewest = min([ways for ways in forks if ways > 2], default=0)
+        sizes = Sizes(grammar.reweighted(weights or {}), forks.count(2) / len(forks), fewest, nodes)
+        limit: Price = (_limit(parameters), _limit(flops), _limit(activations), _limit(operators))
+        self._drawer = Drawer(Reach(grammar, sizes), (outputs, 2 * outputs, outputs))
+        self._changer = Changer(self._drawer, limit)
+        self.mutations: Mapping[str, Mutation] = {
+            name: partial(self._apply, change) for name, change in MUTATIONS.items()
+        }
+
+    def __reduce__(self) -> Any:
+        if self.source is not None:
+            from spaces import load
+
+            return partial(load, self.source, self.io, **self.limits), ()
+        return partial(FlowSpace, self.grammar, self.io, **self.limits), ()
+
+    def __repr__(self) -> str:
+        return f"FlowSpace({self.name!r}, {self.io})"
+
+    @property
+    def operators(self) -> Mapping[str, Mapping[str, Choice | Real]]:
+        """What may stand in a graph; none has choices of its own."""
+        kinds = self.grammar.terminals.values()
+        names = [t.name for kind in kinds for t in kind.values() if t.kind == "join" or not t.neutral]
+        return {name: {} for name in names}
+
+    @property
+    def size(self) -> int | None:
+        """Not counted, as what fits depends on the shapes."""
+        return None
+
+    @property
+    def redraws(self) -> int:
+        """How often a draw drew the first of two branches again, because nothing in reach could meet it."""
+        return self._drawer.redrawn
+
+    @property
+    def memory(self) -> Mapping[str, tuple[int, int]]:
+        """For each memory of the look-ahead, how many entries it has and how often it was full and emptied."""
+        return self._drawer.reach.memory
+
+    def at(self, io: IO) -> FlowSpace:
+        """The same grammar and limits at another input and output."""
+        return FlowSpace(self.grammar, io, source=self.source, **self.limits)
+
+    # Draws
+
+    def sample(self, rng: np.random.Generator, size: int | None = None) -> Genome:
+        """A random genome of at most `size` nodes (default: the limit of the space).
+
+        The law is that of the branching process whose forms are drawn by weight, two-way branchings by their share
+        among the forks, given that the tree has at most so many nodes and does not start with a computation: the
+        size is drawn from it exactly, then form and sizes of the parts. What fits the shape that has come this far
+        and leaves room within the limits is drawn evenly. Of two branches the first is free; then a join is drawn
+        evenly among those that something in reach of the second branch can meet, then its shape evenly, then the
+        second branch by the same law among the trees that give this shape. Constant operators are left out, and a
+        tree without parameters has one leaf exchanged for one with some where the limits allow it (`repaired`).
+
+        Raises:
+            InvalidSpace: there is no genome that small.
+        """
+        most = self.nodes if size is None else min(size, self.nodes)
+        if most < 5:
+            raise InvalidSpace(
+                f"space {self.name!r}: no genome has at most {size} nodes; the smallest have 5"
+            )
+        return self.sample_exactly(rng, self._drawer.sizes.draw(most, rng, least=5))
+
+    def sample_exactly(self, rng: np.random.Generator, nodes: int) -> Genome:
+        """A random genome of exactly so many nodes, by the law of `sample`.
+
+        Raises:
+            InvalidSpace: there is no genome of that size: there are none of fewer than 5, of 6 and of 9.
+        """
+        sizes = self._drawer.sizes
+        if not 5 <= nodes <= self.nodes or sizes.joins[nodes] is None:
+            raise InvalidSpace(
+                f"space {self.name!r}: no genome has {nodes} nodes; allowed: 5, 7, 8 and 10 to {self.nodes}"
+            )
+        root = self._drawer.free(self.shape, None, nodes, self._changer.limit, (0, 1), rng)
+        return self._genome(self._parametrized(root, rng))
+
+    def _parametrized(self, root: Node, rng: np.random.Generator) -> Node:
+        if root.price[0]:
+            return root
+        self.repaired += 1
+        return with_parameters(self._changer, root, rng) or root
+
+    def _apply(
+        self, change: Callable[..., Node | None], genome: Genome, rng: np.random.Generator
+    ) -> Genome | None:
+        """One named mutation; None where it cannot be made. The result may equal its parent."""
+        parent = self.tree(genome)
+        root = change(self._changer, parent, rng)
+        if root is None or (root.constant and not parent.constant):
+            return None
+        return self._genome(self._parametrized(root, rng) if parent.price[0] else root)
+
+    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        """A neighbour by one mutation drawn evenly from `mutations`; never a network equal to its parent.
+
+        A mutation that canonicalises to the parent is drawn again, at most 32 times, counted in `redrawn`.
+
+        Raises:
+            NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
+        """
+        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
+
+    def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
+        """The first genome with a subtree of the second in place of one of the same form, with the same shapes.
+
+        None where no exchange fits and changes the first.
+        """
+        root = crossover(self._changer, self.tree(a), self.tree(b), rng)
+        return None if root is None else self._genome(root)
+
+    # Genomes
+
+    def parse(self, text: str) -> Genome:
+        """The genome of a text; fields may stand in any order.
+
+        Raises:
+            InvalidGenome: the text is no genome of this space: where, what was found, what is allowed.
+        """
+        root = parsed(self.grammar, text, self.shape)
+        self._check_limits(root)
+        return self._genome(root)
+
+    def _check_limits(self, root: Node) -> None:
+        cost = self._cost(root)
+        used = {
+            "nodes": root.size,
+            "parameters": cost.parameters,
+            "flops": cost.flops_per_token,
+            "activations": root.price[2],
+            "operators": root.price[3],
+        }
+        for key, number in used.items():
+            if self.limits[key] is not None and number > self.limits[key]:
+                raise InvalidGenome(
+                    f"the genome has {number:,.0f} {key}, more than the limit of {self.limits[key]:,}"
+                )
+
+    def check(self, genome: Genome) -> None:
+        """Raises InvalidGenome, which names the place, if the genome is not of this space."""
+        self.parse(genome.text)
+
+    def tree(self, genome: Genome) -> Node:
+        """The derivation tree of a genome in this space; parsed where another process or space made it."""
+        derivation = genome.tree
+        if not isinstance(derivation, Derivation) or derivation.space is not self:
+            derivation = self.parse(genome.text).tree
+            assert isinstance(derivation, Derivation)
+            genome.remember(derivation)
+        return derivation.root
+
+    def _genome(self, root: Node) -> Genome:
+        return Genome(Derivation(self, root))
+
+    def architecture(self, name: str) -> Genome:
+        """A known model by name.
+
+        Raises:
+            InvalidSpace: the name is unknown, or the model does not fit the input or the limits.
+        """
+        if name not in self.grammar.named:
+            raise InvalidSpace(f"space {self.name!r} has no architecture {name!r}{suggest(name, self.named)}")
+        try:
+            return self.parse(self.grammar.named[name](self.shape))
+        except InvalidGenome as error:
+            raise InvalidSpace(f"space {self.name!r}: architecture {name!r} does not fit: {error}") from None
+
+    def cost(self, genome: Genome, context: int | None = None) -> Cost:
+        """The parameters of the whole model, and the FLOPs of one sample."""
+        return self._cost(self.tree(genome))
+
+    def _cost(self, root: Node) -> Cost:
+        head = self._drawer.reserve(0, features(root.out), (0, 1))
+        parameters = int(root.price[0] + head[0])
+        return Cost(parameters, parameters, int(root.price[1] + head[1]), 0)
+
+    def graph(self, genome: Genome) -> Graph:
+        """The canonical graph."""
+        return graph(self.tree(genome))
+
+    def build(self, genome: Genome) -> nn.Module:
+        """The torch model, initialised from torch's global random state."""
+        return build(self.tree(genome), self.grammar, _shapes(self.name, self.io)[1])
+
+
+def _shapes(name: str, io: IO) -> tuple[Shape, int]:
+    """The shape that goes in, and the number of outputs."""
+    if isinstance(io, ImageIO):
+        return (io.channels, io.height, io.width), io.classes
+    if isinstance(io, VectorIO):
+        return (io.features,), io.outputs
+    raise InvalidSpace(f"space {name!r} reads images or vectors, but it was given {io}")
+
+
+def _limit(limit: int | None) -> float:
+    return math.inf if limit is None else limit
