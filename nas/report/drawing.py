@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.report.boxes import GAP, LINE, Box, arrow, choices, column, frame, label, operator, residual, row
+from nas.report.flow_drawing import flow
 from nas.report.plots import require
 from nas.types import InvalidInput
-from spaces import Genome, GrammarSpace, Space
+from spaces import FlowSpace, Genome, GrammarSpace, Space
 from spaces.derivation import Node
 from spaces.graph import Graph
 
@@ -42,6 +43,8 @@ def draw(space: Space, genome: Genome, path: str | Path) -> Path:
 
     if isinstance(space, GrammarSpace):
         box = column([label("input"), _tree(space.tree(genome)), label("output")])
+    elif isinstance(space, FlowSpace):
+        box = column([label("input"), flow(space.tree(genome)), label("output")])
     else:
         box = _layers(space.graph(genome))
     margin = LINE

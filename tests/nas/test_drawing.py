@@ -68,6 +68,17 @@ def test_cells_are_drawn_as_graphs(tmp_path):
         )
 
 
+def test_shapes_that_flow_are_drawn_with_repeats_folded(tmp_path):
+    space = spaces.load("einspace")
+    found = texts(draw(space, space.architecture("vit"), tmp_path / "vit.svg"))
+    assert found.count("×4") == found.count("×8 side by side") == 1
+    assert found.count("softmax") == found.count("permute_21") == 1
+    assert found.count("64 × 2048") == 2
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        draw(space, space.sample(rng), tmp_path / "drawn.svg")
+
+
 def test_other_forms_and_spaces(tmp_path):
     space = spaces.ProductSpace("svm", {"kernel": choice("rbf", "linear")}, spaces.vector(2))
     assert draw(space, space.unrank(0), tmp_path / "svm.png").read_bytes()[:4] == b"\x89PNG"
