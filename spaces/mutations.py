@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from spaces.genome import Genome
 from spaces.grammar import Real
 
 Group = tuple[Node, ...]
+Item = TypeVar("Item")
 
 Mutation = Callable[[Genome, np.random.Generator], Genome | None]
 """A named change of a genome of one space; None where it cannot be made."""
@@ -118,7 +119,7 @@ def room(engine: Engine, root: Node, site: Site) -> Vector:
     )
 
 
-def _shuffled(items: list[Any], rng: np.random.Generator) -> Iterator[Any]:
+def shuffled(items: Iterable[Item], rng: np.random.Generator) -> Iterator[Item]:
     """The items in random order, drawn one at a time: mostly the first is taken."""
     items = list(items)
     while items:
@@ -143,7 +144,7 @@ def change(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     whose attributes change with the choice are drawn anew.
     """
     places = [(site, k) for site in sites(engine.grammar.start, root) for k in range(len(site.node.values))]
-    for site, k in _shuffled(places, rng):
+    for site, k in shuffled(places, rng):
         node, table = site.node, site.node.table
         number = len(table.production.choices)
         if k >= number:
@@ -152,8 +153,8 @@ def change(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
             reals[k - number] = nearby(rule, reals[k - number], rng)
             return replaced(site, Node(table, node.index, tuple(reals), node.children))
         budget = room(engine, root, site)
-        for indices in _shuffled(alternatives(table, node.index, k), rng):
-            for index in _shuffled(indices, rng):
+        for indices in shuffled(alternatives(table, node.index, k), rng):
+            for index in shuffled(indices, rng):
                 if table.child_at[index] is table.child_at[node.index]:
                     new = Node(table, index, node.reals, node.children)
                     if within(new.cost, budget):
@@ -216,7 +217,7 @@ def _lists(engine: Engine, root: Node) -> Iterator[tuple[Site, int, Group]]:
 
 def insert(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     """Draws a new child into a list that has room."""
-    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+    for site, k, group in shuffled(list(_lists(engine, root)), rng):
         node = site.node
         part = list(node.production.children.values())[k]
         if len(group) == part.high:
@@ -232,7 +233,7 @@ def insert(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
 
 def delete(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     """Takes a child out of a list that may be shorter."""
-    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+    for site, k, group in shuffled(list(_lists(engine, root)), rng):
         part = list(site.node.production.children.values())[k]
         if len(group) > part.low:
             i = int(rng.random() * len(group))
@@ -242,12 +243,12 @@ def delete(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
 
 def duplicate(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     """Repeats a child of a list next to itself, where the list and the limits have room."""
-    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+    for site, k, group in shuffled(list(_lists(engine, root)), rng):
         part = list(site.node.production.children.values())[k]
         if len(group) == part.high:
             continue
         budget = _room_below(engine, root, site)
-        for i in _shuffled(list(range(len(group))), rng):
+        for i in shuffled(list(range(len(group))), rng):
             twin = group[i]
             if within(twin.cost, budget):
                 return replaced(site, with_group(site.node, k, (*group[:i], twin, *group[i:])))
@@ -256,13 +257,13 @@ def duplicate(engine: Engine, root: Node, rng: np.random.Generator) -> Node | No
 
 def swap(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
     """Exchanges two unequal children of a list whose order matters."""
-    for site, k, group in _shuffled(list(_lists(engine, root)), rng):
+    for site, k, group in shuffled(list(_lists(engine, root)), rng):
         if len(group) < 2 or site.node.production.form == "residual":
             continue
         pairs = [
             (i, j) for i in range(len(group)) for j in range(i) if group[i].canonical != group[j].canonical
         ]
-        for i, j in _shuffled(pairs, rng):
+        for i, j in shuffled(pairs, rng):
             changed = list(group)
             changed[i], changed[j] = changed[j], changed[i]
             return replaced(site, with_group(site.node, k, tuple(changed)))
@@ -299,9 +300,9 @@ def crossover(engine: Engine, a: Node, b: Node, rng: np.random.Generator) -> Nod
     donors: dict[tuple[str, Attributes], list[Node]] = {}
     for site in sites(engine.grammar.start, b)[1:]:
         donors.setdefault((site.nonterminal, site.at), []).append(site.node)
-    for site in _shuffled(sites(engine.grammar.start, a)[1:], rng):
+    for site in shuffled(sites(engine.grammar.start, a)[1:], rng):
         budget = room(engine, a, site)
-        for node in _shuffled(donors.get((site.nonterminal, site.at), []), rng):
+        for node in shuffled(donors.get((site.nonterminal, site.at), []), rng):
             if within(node.cost, budget) and node.canonical != site.node.canonical:
                 return replaced(site, node)
     return None

@@ -11,7 +11,7 @@ from spaces.flow.tree import Node
 
 def flow(node: Node) -> Box:
     """A tree from the top down, each operator with the shape that comes out of it."""
-    steps = _steps(node)
+    steps = node.steps
     texts = [step.text for step in steps]
     boxes, place = [], 0
     while place < len(steps):
@@ -23,13 +23,6 @@ def flow(node: Node) -> Box:
             boxes += _boxes(steps[place])
         place += period * times
     return column(boxes)
-
-
-def _steps(node: Node) -> list[Node]:
-    """What stands one after the other, nested sequentials spliced."""
-    if node.form != "sequential":
-        return [node]
-    return [step for child in node.children for step in _steps(child)]
 
 
 def _repeats(texts: Sequence[str], place: int) -> tuple[int, int]:

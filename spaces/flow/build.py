@@ -17,9 +17,8 @@ def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
     from spaces.blocks.flow import Branching, Head, Sequential
 
     def module(node: Node) -> nn.Module:
-        steps = _steps(node)
-        if len(steps) > 1:
-            return Sequential(*[module(step) for step in steps])
+        if node.form == "sequential":
+            return Sequential(*[module(step) for step in node.steps])
         if node.form == "computation":
             return node.terminals[0].module(node.shape, node.out)
         fused = grammar.fuse(node) if node.form == "routing" and grammar.fuse else None
@@ -38,10 +37,3 @@ def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
         return Branching(before, branches, last.module(outs, node.out))
 
     return Sequential(module(root), Head(features(root.out), outputs))
-
-
-def _steps(node: Node) -> list[Node]:
-    """What follows one another in a sequential, nested ones spliced."""
-    if node.form != "sequential":
-        return [node]
-    return [step for child in node.children for step in _steps(child)]

@@ -9,8 +9,7 @@ input as its output; `redrawn` counts these.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
 
 import numpy as np
 
@@ -31,8 +30,7 @@ from spaces.flow.tree import (
     times,
     within,
 )
-
-Item = TypeVar("Item")
+from spaces.mutations import shuffled
 
 Tail = tuple[float, float]
 """What must be kept for what follows: tensors of the shape that comes out, and heads that read it."""
@@ -309,12 +307,3 @@ class Drawer:
                     second = self.toward(fork.out, scope, b, minus(rest, first.price), other, rng)
                     return branched(fork, (first, second), join, shape, scope)
         return None
-
-
-def shuffled(items: list[Item] | range, rng: np.random.Generator) -> Iterator[Item]:
-    """The items in random order, drawn one at a time: mostly the first is taken."""
-    left = list(items)
-    while left:
-        i = int(rng.random() * len(left))
-        left[i], left[-1] = left[-1], left[i]
-        yield left.pop()  # type: ignore[misc]

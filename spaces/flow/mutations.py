@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from spaces.flow.draw import NOTHING, Drawer, shuffled
+from spaces.flow.draw import NOTHING, Drawer
 from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.parsing import closed, refitted
 from spaces.flow.reach import features
 from spaces.flow.tree import Fit, Node, Price, branched, chained, fit, leaf, minus, plus, times, within
 from spaces.genome import DEEPEST
+from spaces.mutations import shuffled
 
 PLACES = 8
 """How many places a mutation tries."""
@@ -298,4 +299,4 @@ def with_parameters(changer: Changer, root: Node, rng: np.random.Generator) -> N
 
 def _few(items: Iterable[Any], rng: np.random.Generator) -> Iterator[Any]:
     """A few of the items in random order."""
-    return islice(shuffled(list(items), rng), PLACES)
+    return islice(shuffled(items, rng), PLACES)

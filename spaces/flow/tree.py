@@ -132,6 +132,13 @@ class Node:
         return self.terminals[0].ways if self.form == "branching" and len(self.children) == 1 else 1
 
     @property
+    def steps(self) -> list[Node]:
+        """What stands one after the other: nested sequentials spliced, anything else by itself."""
+        if self.form != "sequential":
+            return [self]
+        return [step for child in self.children for step in child.steps]
+
+    @property
     def text(self) -> str:
         parts: list[str] = []
         _write(self, parts)

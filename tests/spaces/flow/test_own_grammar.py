@@ -1,0 +1,64 @@
+"""A flow grammar of a user's own: declared in a few lines, it does all that einspace does."""
+
+import pytest
+from torch import nn
+
+import spaces
+from spaces import FlowGrammar, InvalidGrammar
+from spaces.testing import space_checks
+
+dense = FlowGrammar("dense", clones=(2,))
+for width in (4, 16):
+    dense.computation(
+        f"linear_{width}",
+        gives=lambda shape, width=width: (width,),
+        module=lambda shape, out: nn.Linear(shape[0], out[0]),
+        cost=lambda shape, out: ((shape[0] + 1) * out[0], 2 * shape[0] * out[0]),
+    )
+dense.computation("tanh", module=lambda shape, out: nn.Tanh())
+
+SPACE = spaces.load("tests.spaces.flow.test_own_grammar:dense", spaces.vector(6, outputs=2), nodes=60)
+
+
+@pytest.mark.parametrize("check", space_checks, ids=lambda check: check.__name__)
+def test_conformance(check):
+    check(SPACE)
+
+
+def test_a_genome_by_hand():
+    tanh = "routing(pre=identity, inner=computation(op=tanh), post=identity)"
+    genome = SPACE.parse(f"sequential(first=computation(op=linear_16), second={tanh})")
+    assert SPACE.cost(genome).parameters == 7 * 16 + 17 * 2
+    assert SPACE.parse("sequential(first=computation(op=linear_16), second=computation(op=tanh))").digest == (
+        genome.digest
+    )
+    with pytest.raises(spaces.InvalidGenome, match="linear_8"):
+        SPACE.parse("sequential(first=computation(op=linear_8), second=computation(op=tanh))")
+
+
+@pytest.mark.parametrize(
+    "declare, message",
+    [
+        (lambda grammar: grammar.computation("tanh", module=None), "tanh"),
+        (lambda grammar: grammar.computation("a b", module=lambda shape, out: nn.Tanh()), "is no name"),
+        (
+            lambda grammar: grammar.computation("identity", module=lambda shape, out: nn.Tanh()),
+            "computation 'identity': there is one already",
+        ),
+        (
+            lambda grammar: grammar.computation("x", module=lambda shape: nn.Tanh()),
+            "computation 'x': module must be a function of 2 arguments",
+        ),
+        (
+            lambda grammar: grammar.fork(
+                "three", ways=3, gives=lambda shape: shape, module=lambda shape, out: nn.Tanh()
+            ),
+            "fork 'three': ways = 3; allowed: 2, 4, 8",
+        ),
+        (lambda grammar: grammar.reweighted({"routng": 1}), "no form 'routng', did you mean 'routing'"),
+        (lambda grammar: grammar.reweighted({"routing": 0}), "weight of 'routing' is 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_declared(declare, message):
+    with pytest.raises((InvalidGrammar, TypeError), match=message):
+        declare(FlowGrammar("mine"))
