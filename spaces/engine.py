@@ -58,7 +58,7 @@ class Engine:
         grammar.validate()
         self.grammar = grammar
         self.limit = limit
-        self._around = around
+        self.around = around
         self._cost = cost
         self._interned: dict[tuple[tuple[str, str, Any], ...], Attributes] = {}
         self._root = dict(root)
@@ -128,7 +128,7 @@ class Engine:
             )
             told = [
                 f"{RESOURCES[k]} <= {self.limit[k] + around:,.0f} (the least is {least[k] + around:,.0f})"
-                for k, around in enumerate(self._around)
+                for k, around in enumerate(self.around)
                 if k in wrong
             ]
             raise InvalidSpace(f"space {self.grammar.name!r}: no genome fits {', '.join(told)}")

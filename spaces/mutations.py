@@ -30,34 +30,41 @@ TRIES = 32
 """How often a mutation is drawn again when it gives a network equal to its parent."""
 
 
-def neighbour(
-    space: str,
-    mutations: Mapping[str, Mutation],
-    redrawn: Counter[str],
-    genome: Genome,
-    rng: np.random.Generator,
-) -> Genome:
-    """A genome by one mutation, drawn evenly; never a network equal to its parent.
+class Mutable:
+    """What a space does with its named mutations."""
 
-    What canonicalises to the parent is drawn again, at most `TRIES` times, counted in `redrawn`.
+    name: str
+    redrawn: Counter[str]
+    """How often each mutation gave a network equal to its parent and was drawn again."""
 
-    Raises:
-        NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
-    """
-    names = list(mutations)
-    for _ in range(TRIES):
-        if not names:
-            break
-        name = names[int(rng.random() * len(names))]
-        new = mutations[name](genome, rng)
-        if new is None:
-            names.remove(name)
-        elif new.digest != genome.digest:
-            return new
-        else:
-            redrawn[name] += 1
-    reason = f"{TRIES} draws gave the same network" if names else "none can be made"
-    raise NoNeighbour(f"no mutation of space {space!r} changes {genome.text}: {reason}")
+    @property
+    def mutations(self) -> Mapping[str, Mutation]:
+        """The changes that can be made, by name."""
+        raise NotImplementedError
+
+    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        """A neighbour by one mutation drawn evenly from `mutations`; never a network equal to its parent.
+
+        A mutation that canonicalises to the parent is drawn again, at most 32 times, counted in `redrawn`.
+
+        Raises:
+            NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
+        """
+        mutations = self.mutations
+        names = list(mutations)
+        for _ in range(TRIES):
+            if not names:
+                break
+            name = names[int(rng.random() * len(names))]
+            new = mutations[name](genome, rng)
+            if new is None:
+                names.remove(name)
+            elif new.digest != genome.digest:
+                return new
+            else:
+                self.redrawn[name] += 1
+        reason = f"{TRIES} draws gave the same network" if names else "none can be made"
+        raise NoNeighbour(f"no mutation of space {self.name!r} changes {genome.text}: {reason}")
 
 
 @dataclass(slots=True)

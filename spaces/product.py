@@ -25,7 +25,7 @@ from spaces.genome import Genome, read
 from spaces.grammar import Choice, Real, spell
 from spaces.graph import Graph
 from spaces.io import IO
-from spaces.mutations import Mutation, neighbour
+from spaces.mutations import Mutable, Mutation
 from spaces.volume import Interval, Place, centre, coordinates
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Point:
         return blake2b(self.space.canonical(self.code).encode(), digest_size=16).hexdigest()
 
 
-class ProductSpace:
+class ProductSpace(Mutable):
     """All combinations of the values of some choices.
 
     A subclass may write its genomes in another way (`spell`, `code`), say which of them are equal networks
@@ -85,7 +85,6 @@ class ProductSpace:
         self.name, self.fields, self.io = name, dict(fields), io
         self._sizes = tuple(len(field.values) for field in self.fields.values())
         self.redrawn: Counter[str] = Counter()
-        """How often each mutation gave a network equal to its parent and was drawn again."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.io})"
@@ -302,17 +301,6 @@ class ProductSpace:
         """
         check_number(self.name, number, self.size)
         return [self.unrank(rank) for rank in islice(shuffled(rng, self.size), number)]
-
-    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
-        """A neighbour that differs in one field; never a network equal to its parent.
-
-        Half of the time an ordered field moves to the next value on one side; else any other value is drawn. What
-        canonicalises to the parent is drawn again, at most 32 times, counted in `redrawn`.
-
-        Raises:
-            NoNeighbour: no field has another value, or all that were drawn gave a network equal to the parent.
-        """
-        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """Each field from either parent; None where that is the first parent's network."""

@@ -23,7 +23,7 @@ from spaces.genome import Genome, Term, read
 from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
 from spaces.product import ProductSpace
 from spaces.protocol import Space
-from spaces.space import GrammarSpace
+from spaces.trees import TreeSpace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def check_draws_are_valid(space: Space) -> None:
     """Every draw passes the check, whatever size is asked for."""
     for genome in draws(space, DRAWS):
         space.check(genome)
-    if not isinstance(space, GrammarSpace | FlowSpace):
+    if not isinstance(space, TreeSpace | FlowSpace):
         return  # its genomes are all of one size, or no terms
     rng = np.random.default_rng(1)
     size = min(nodes(genome) for genome in draws(space, 50)) + 4
@@ -112,7 +112,7 @@ def check_crossover(space: Space) -> None:
             made += 1
             space.check(crossed)
             assert crossed.digest != a.digest
-    alone = isinstance(space, GrammarSpace) and all(nodes(genome) == 1 for genome in genomes)
+    alone = isinstance(space, TreeSpace) and all(nodes(genome) == 1 for genome in genomes)
     assert made or alone, "nothing could be crossed"
 
 
@@ -154,14 +154,14 @@ def check_refuses_other_texts(space: Space) -> None:
 
 def check_ranks(space: Space) -> None:
     """Where a space numbers its genomes, the numbers and the genomes match one to one."""
-    if not isinstance(space, GrammarSpace | ProductSpace) or space.size is None:
+    if not isinstance(space, TreeSpace | ProductSpace) or space.size is None:
         return
     rng = np.random.default_rng(6)
     for rank in (0, space.size - 1, *(draw_below(rng, space.size) for _ in range(300))):
         try:
             genome = space.unrank(rank)
-        except InvalidGenome:  # over a limit, which only a grammar has
-            assert isinstance(space, GrammarSpace), f"rank {rank} has no genome"
+        except InvalidGenome:  # over a limit, which only trees have
+            assert isinstance(space, TreeSpace), f"rank {rank} has no genome"
         else:
             assert space.rank(genome) == rank
     for genome in draws(space, 100):
@@ -178,7 +178,7 @@ def check_ranks(space: Space) -> None:
 
 def check_points(space: Space) -> None:
     """Where genomes are boxes of a cube, every point is a valid genome, and a box decodes to its genome."""
-    if not isinstance(space, GrammarSpace | ProductSpace):
+    if not isinstance(space, TreeSpace | ProductSpace):
         return
     rng = np.random.default_rng(7)
     for _ in range(100):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from spaces.genome import Genome
 from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, VectorIO, image
-from spaces.mutations import Mutation, neighbour
+from spaces.mutations import Mutable, Mutation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +51,7 @@ class Derivation:
         return self.root.digest
 
 
-class FlowSpace:
+class FlowSpace(Mutable):
     """The genomes of a flow grammar for one input and output, within limits.
 
     The network ends in a mean over all positions and a linear layer.
@@ -119,7 +119,6 @@ class FlowSpace:
         self.nodes = nodes
         self.limits["weights"] = dict(weights) if weights else None
         self.redrawn: Counter[str] = Counter()
-        """How often each mutation gave a network equal to its parent and was drawn again."""
         self.repaired = 0
         """How often a draw or mutant had no parameters before its head, and got a leaf with some where one fitted."""
         forks = [fork.ways for fork in grammar.terminals["fork"].values()]
@@ -128,9 +127,6 @@ class FlowSpace:
         limit: Price = (_limit(parameters), _limit(flops), _limit(activations), _limit(operators))
         self._drawer = Drawer(Reach(grammar, sizes), (outputs, 2 * outputs, outputs))
         self._changer = Changer(self._drawer, limit)
-        self.mutations: Mapping[str, Mutation] = {
-            name: partial(self._apply, change) for name, change in MUTATIONS.items()
-        }
 
     def __reduce__(self) -> Any:
         if self.source is not None:
@@ -148,6 +144,10 @@ class FlowSpace:
         kinds = self.grammar.terminals.values()
         names = [t.name for kind in kinds for t in kind.values() if t.kind == "join" or not t.neutral]
         return {name: {} for name in names}
+
+    @cached_property
+    def mutations(self) -> Mapping[str, Mutation]:
+        return {name: partial(self._apply, change) for name, change in MUTATIONS.items()}
 
     @property
     def size(self) -> int | None:
@@ -220,16 +220,6 @@ class FlowSpace:
         if root is None or (root.constant and not parent.constant):
             return None
         return self._genome(self._parametrized(root, rng) if parent.price[0] else root)
-
-    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
-        """A neighbour by one mutation drawn evenly from `mutations`; never a network equal to its parent.
-
-        A mutation that canonicalises to the parent is drawn again, at most 32 times, counted in `redrawn`.
-
-        Raises:
-            NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
-        """
-        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with a subtree of the second in place of one of the same form, with the same shapes.

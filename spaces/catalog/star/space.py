@@ -25,7 +25,7 @@ from spaces.genome import Genome
 from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO, TokenIO, tokens
-from spaces.mutations import TRIES, Mutation, neighbour
+from spaces.mutations import TRIES, Mutable, Mutation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LEVELS = ("backbone", "operators", "featurizers")
 
 
-class STAR:
+class STAR(Mutable):
     """The space of backbones at a width.
 
     Args:
@@ -95,7 +95,6 @@ class STAR:
         self.io: TokenIO = io
         self.layers, self.least, self.context, self.levels = layers, least, context, levels
         self.redrawn: Counter[str] = Counter()
-        """How often each mutation gave a network equal to its parent and was drawn again."""
         self.rejected: Counter[str] = Counter()
         """How often each mutation or crossover broke a limit on costs and was drawn again."""
         self.unavailable = {
@@ -330,17 +329,6 @@ class STAR:
         """Named changes: of each number with a probability of 10 %, of one number, of the order or number of LIVs, and
         of the definition of a class."""
         return {name: partial(self._apply, name, change) for name, change in self._changes.named.items()}
-
-    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
-        """A neighbour by one mutation drawn evenly from `mutations`; never a network equal to its parent.
-
-        What cannot be is repaired (`repair`). A mutation that canonicalises to the parent is drawn again, at most 32
-        times, counted in `redrawn`.
-
-        Raises:
-            NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
-        """
-        return neighbour(self.name, self.mutations, self.redrawn, genome, rng)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with the numbers between two points from the second, repaired.
