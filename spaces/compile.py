@@ -61,9 +61,20 @@ class LanguageModel(nn.Module):
         nn.init.normal_(self.embedding.weight, std=1.0)
         nn.init.normal_(self.head.weight, std=1 / math.sqrt(io.width))
 
-    def forward(self, tokens_BL: Tensor) -> Tensor:
-        """Logits for the token after each, [B, L, V], from token ids [B, L]."""
-        x_BLD, _ = self.body(self.embedding(tokens_BL))
+    def forward(self, tokens_BL: Tensor, segments_BL: Tensor | None = None) -> Tensor:
+        """Logits for the token after each, [B, L, V], from token ids [B, L].
+
+        segments_BL: the number of the document that each token belongs to, where several are packed one after
+        the other; none sees another. None: each sequence is one.
+
+        Raises ValueError if the segments are not of the shape of the tokens.
+        """
+        if segments_BL is not None and segments_BL.shape != tokens_BL.shape:
+            raise ValueError(
+                f"segments_BL of shape {tuple(segments_BL.shape)} must have a document for each token, "
+                f"{tuple(tokens_BL.shape)}"
+            )
+        x_BLD, _ = self.body(self.embedding(tokens_BL), None, segments_BL)
         return self.head(self.norm(x_BLD))
 
     def init_state(self, batch: int) -> Any:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.blocks.base import Block, State, linear
+from spaces.blocks.documents import refuse_both
 
 ROPE_BASE = 10_000.0
 
@@ -65,7 +66,10 @@ class Attention(Block):
         self.qkv = linear(width, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(width, width)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        refuse_both(state, segments_BL)
         cache = None if state is None else AttentionState(*state)
         start = 0 if cache is None else cache.offset
         qkv_BLHK = self.qkv(x_BLD).unflatten(-1, (-1, self.head_dim))
@@ -77,7 +81,7 @@ class Attention(Block):
         if cache is not None:
             k_BGSK = torch.cat([cache.k_BGSK, k_BGSK], dim=2)
             v_BGSK = torch.cat([cache.v_BGSK, v_BGSK], dim=2)
-        y_BHLK = self._attend(q_BHLK, k_BGSK, v_BGSK)
+        y_BHLK = self._attend(q_BHLK, k_BGSK, v_BGSK, segments_BL)
         y_BLD = self.out(y_BHLK.transpose(1, 2).flatten(2))
         if cache is None:
             return y_BLD, None
@@ -91,38 +95,43 @@ class Attention(Block):
         empty_BGSK = self.out.weight.new_zeros(batch, self.kv_heads, 0, self.head_dim)
         return AttentionState(empty_BGSK, empty_BGSK, 0)
 
-    def _attend(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
-        """Attention of the L last of S positions over all S that the window leaves visible."""
+    def _attend(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, segments_BS: Tensor | None) -> Tensor:
+        """Attention of the L last of S positions over all S that window and documents leave visible."""
         length, window = q_BHLK.shape[2], self.window
         if window is not None and length >= 2 * window:
-            return in_blocks(self._attend, q_BHLK, k_BGSK, v_BGSK, window)
+            return in_blocks(self._attend, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
         starts_at_nothing = length == k_BGSK.shape[2]
-        whole = window is None or length <= window
+        whole = segments_BS is None and (window is None or length <= window)
         if starts_at_nothing and whole and self.position != "alibi":
             return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
-        bias_HLS = self._bias(length, q_BHLK, k_BGSK)
-        return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=bias_HLS, enable_gqa=True)
-
-    def _bias(self, length: int, q_BHLK: Tensor, k_BGSK: Tensor) -> Tensor:
-        """What is added to the scores of the L last of S positions: -inf where unseen, ALiBi where wanted."""
-        total, device = k_BGSK.shape[2], q_BHLK.device
-        positions_S = torch.arange(total, device=device)
-        distance_LS = positions_S[total - length :, None] - positions_S
-        hidden_LS = distance_LS < 0
-        if self.window is not None:
-            hidden_LS = hidden_LS | (distance_LS >= self.window)
-        bias_HLS = q_BHLK.new_zeros(1, length, total)
+        distance_LS, mask = reach(length, k_BGSK.shape[2], window, segments_BS, q_BHLK.device)
         if self.position == "alibi":
-            slopes_H = torch.tensor(alibi_slopes(self.heads), dtype=q_BHLK.dtype, device=device)
-            bias_HLS = -slopes_H[:, None, None] * distance_LS
-        return bias_HLS.masked_fill(hidden_LS, -math.inf)
+            slopes_H = torch.tensor(alibi_slopes(self.heads), dtype=q_BHLK.dtype, device=q_BHLK.device)
+            mask = (-slopes_H[:, None, None] * distance_LS).masked_fill(~mask, -math.inf)
+        return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=mask, enable_gqa=True)
+
+
+def reach(
+    length: int, total: int, window: int | None, segments_BS: Tensor | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """How far the L last of S positions are from all S, [L, S], and which they see, [L, S] or [B, 1, L, S]."""
+    positions_S = torch.arange(total, device=device)
+    distance_LS = positions_S[total - length :, None] - positions_S
+    seen_LS = distance_LS >= 0
+    if window is not None:
+        seen_LS = seen_LS & (distance_LS < window)
+    if segments_BS is None:
+        return distance_LS, seen_LS
+    same_BLS = segments_BS[:, total - length :, None] == segments_BS[:, None]
+    return distance_LS, (seen_LS & same_BLS)[:, None]
 
 
 def in_blocks(
-    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor],
     q_BHLK: Tensor,
     k_BGSK: Tensor,
     v_BGSK: Tensor,
+    segments_BS: Tensor | None,
     window: int,
 ) -> Tensor:
     """What `attend` gives under a window, for L much longer than it, in O(L * window).
@@ -133,7 +142,8 @@ def in_blocks(
     batch, _, length, _ = q_BHLK.shape
     past = k_BGSK.shape[2] - length
     ends = past + window
-    first_BHWK = attend(q_BHLK[:, :, :window], k_BGSK[:, :, :ends], v_BGSK[:, :, :ends])
+    first_segments = None if segments_BS is None else segments_BS[:, :ends]
+    first_BHWK = attend(q_BHLK[:, :, :window], k_BGSK[:, :, :ends], v_BGSK[:, :, :ends], first_segments)
     tail = -length % window
 
     def blocks(x_BHLK: Tensor) -> Tensor:
@@ -145,7 +155,8 @@ def in_blocks(
         return both.transpose(1, 2).flatten(0, 1)
 
     q_blocks = blocks(q_BHLK)[:, :, 1:].transpose(1, 2).flatten(0, 1)
-    y_blocks = attend(q_blocks, pairs(k_BGSK), pairs(v_BGSK))
+    segments = None if segments_BS is None else pairs(segments_BS[:, None, :, None]).flatten(1)
+    y_blocks = attend(q_blocks, pairs(k_BGSK), pairs(v_BGSK), segments)
     rest_BHLK = y_blocks.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
     return torch.cat([first_BHWK, rest_BHLK[:, :, : length - window]], dim=2)
 

@@ -20,12 +20,19 @@ class Block(nn.Module):
     earlier call, the sequence continues where that state ended, for any L >= 1, and the new state is
     returned; reading a prompt by chunks and decoding token by token are the same call. States are never
     changed in place, so one may be continued several times.
+
+    `segments_BL` holds the number of the document that each token belongs to, for documents packed one after
+    the other: each gives what it would alone, and no gradient crosses into another. Equal numbers stand next
+    to each other. Packed documents all start from nothing: a block that keeps a state refuses one together
+    with segments (ValueError).
     """
 
     aux_loss: Tensor | None = None
     """A scalar to add to the training loss, from the last forward in training mode; None if there is none."""
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         raise NotImplementedError
 
     def init_state(self, batch: int) -> State:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, linear
 from spaces.blocks.costs import CHUNK
+from spaces.blocks.documents import chunks, refuse_both
 
 
 class ConvState(NamedTuple):
@@ -34,10 +35,13 @@ class GatedConv(Block):
         self.taps = conv_taps(kernel, width)
         self.out = linear(width, width)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        refuse_both(state, segments_BL)
         b_BLD, c_BLD, v_BLD = self.bcv(x_BLD).chunk(3, dim=-1)
         past_BPD = None if state is None else ConvState(*state).past_BPC
-        mixed_BLD, past_BPD = causal_conv(b_BLD * v_BLD, self.taps, past_BPD)
+        mixed_BLD, past_BPD = causal_conv(b_BLD * v_BLD, self.taps, past_BPD, segments_BL)
         return self.out(c_BLD * mixed_BLD), None if state is None else ConvState(past_BPD)
 
     def init_state(self, batch: int) -> ConvState:
@@ -50,11 +54,14 @@ def conv_taps(kernel: int, channels: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(kernel, channels) * kernel**-0.5)
 
 
-def causal_conv(x_BLC: Tensor, taps_TC: Tensor, past_BPC: Tensor | None) -> tuple[Tensor, Tensor]:
+def causal_conv(
+    x_BLC: Tensor, taps_TC: Tensor, past_BPC: Tensor | None, segments_BL: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Filter each channel: y[t] = sum_i taps[i] * x[t - (T - 1) + i]; returns it and the last T - 1 inputs.
 
-    `past_BPC` are the T - 1 inputs before x, None for zeros. A sum of shifted copies: for so few taps about
-    twice as fast on CPU as a grouped conv1d, which has to transpose twice.
+    `past_BPC` are the T - 1 inputs before x, None for zeros; with segments, taps reach no other document. A sum
+    of shifted copies: for so few taps about twice as fast on CPU as a grouped conv1d, which has to transpose
+    twice.
     """
     length, taps = x_BLC.shape[1], taps_TC.shape[0]
     if past_BPC is None:
@@ -62,18 +69,26 @@ def causal_conv(x_BLC: Tensor, taps_TC: Tensor, past_BPC: Tensor | None) -> tupl
     padded_BSC = torch.cat([past_BPC, x_BLC], dim=1)
     y_BLC = x_BLC.new_zeros(())
     for i, tap_C in enumerate(taps_TC.unbind()):
-        y_BLC = torch.addcmul(y_BLC, padded_BSC[:, i : i + length], tap_C)
+        read_BLC = padded_BSC[:, i : i + length]
+        if segments_BL is not None:
+            earlier_BL = F.pad(segments_BL, (taps - 1, 0))[:, i : i + length]
+            read_BLC = read_BLC.masked_fill((earlier_BL != segments_BL)[..., None], 0)
+        y_BLC = torch.addcmul(y_BLC, read_BLC, tap_C)
     return y_BLC, padded_BSC[:, length:].clone()  # a view would keep the whole sequence alive
 
 
 def long_conv(
-    x_BLC: Tensor, log_rate_CN: Tensor, residue_CN: Tensor, state_BCN: Tensor
+    x_BLC: Tensor,
+    log_rate_CN: Tensor,
+    residue_CN: Tensor,
+    state_BCN: Tensor,
+    segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """y_i = sum_(j <= i) K_(i-j) x_j with K_t = sum_n r_n (1 - a_n) a_n^t and a = exp(-exp(log_rate)).
 
     An implicit kernel that reaches all earlier tokens, as that of a diagonal state space model (S4D, arXiv
     2206.11893), here with real decays. The state is s_n = sum_j a_n^(i-j) x_j; within a chunk the kernel is a
-    Toeplitz matrix for each channel. Returns y and the last state.
+    Toeplitz matrix for each channel, and with segments for each chunk too. Returns y and the last state.
     """
     batch, length, _ = x_BLC.shape
     chunk = min(CHUNK, length)
@@ -86,16 +101,29 @@ def long_conv(
     lag_RQ = torch.arange(chunk, device=x_BLC.device) - torch.arange(chunk, device=x_BLC.device)[:, None]
     matrix_CRQ = kernel_CQ[:, lag_RQ.clamp(min=0)] * (lag_RQ >= 0)
     x_CBMQ = F.pad(x_BLC, (0, 0, 0, tail)).unflatten(1, (-1, chunk)).permute(3, 0, 1, 2)
-    within_CXQ = x_CBMQ.flatten(1, 2) @ matrix_CRQ
+    documents = None if segments_BL is None else chunks(segments_BL, chunk)
+    leaving_CBMQ = x_CBMQ
+    if documents is None:
+        within_CXQ = x_CBMQ.flatten(1, 2) @ matrix_CRQ
+    else:
+        matrix_CXRQ = matrix_CRQ[:, None] * documents.same_BMQR.flatten(0, 1)
+        within_CXQ = (x_CBMQ.flatten(1, 2)[..., None, :] @ matrix_CXRQ).squeeze(2)
+        leaving_CBMQ = x_CBMQ * documents.leaves_BMQ
     state_CBN = state_BCN.transpose(0, 1)
     before = []
-    for x_CBQ in x_CBMQ.unbind(2):
+    for number, x_CBQ in enumerate(leaving_CBMQ.unbind(2)):
         before.append(state_CBN)
         tokens = chunk if len(before) < x_CBMQ.shape[2] else chunk - tail
         added_CBN = x_CBQ[..., :tokens] @ power_CNQ[..., :tokens].flip(-1).transpose(1, 2)
-        state_CBN = torch.exp(-decay_CN * tokens)[:, None] * state_CBN + added_CBN
+        kept_CBN = torch.exp(-decay_CN * tokens)[:, None] * state_CBN
+        if documents is not None:
+            kept_CBN = kept_CBN * documents.passes_BM[:, number, None]
+        state_CBN = kept_CBN + added_CBN
     before_CXN = torch.stack(before, dim=2).flatten(1, 2).to(x_BLC.dtype)
     next_CNQ = torch.exp(-decay_CN[..., None] * (lags_Q + 1)).to(x_BLC.dtype) * gain_CN[..., None]
-    y_CXQ = within_CXQ + before_CXN @ next_CNQ
+    carried_CXQ = before_CXN @ next_CNQ
+    if documents is not None:
+        carried_CXQ = carried_CXQ * documents.enters_BMQ.flatten(0, 1)
+    y_CXQ = within_CXQ + carried_CXQ
     y_BLC = y_CXQ.unflatten(1, (batch, -1)).permute(1, 2, 3, 0).flatten(1, 2)[:, :length]
     return y_BLC, state_CBN.transpose(0, 1).contiguous()

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.attention import in_blocks, rotate
+from spaces.blocks.attention import in_blocks, reach, rotate
 from spaces.blocks.base import Block, State, at_least_float32, rms_norm
 from spaces.blocks.conv import causal_conv, conv_taps, long_conv
 from spaces.blocks.costs import CONV_KERNEL
+from spaces.blocks.documents import positions, refuse_both
 from spaces.blocks.mamba import scan
 from spaces.blocks.operators import (
     BAND,
@@ -130,23 +131,27 @@ class LIV(nn.Module):
             self.rate = nn.Parameter(torch.empty(self.heads * self.arms).uniform_(1, 16).log())
 
     def forward(
-        self, x_BLD: Tensor, state: LIVState | None, lent: dict[str, Tensor]
+        self,
+        x_BLD: Tensor,
+        state: LIVState | None,
+        segments_BL: Tensor | None,
+        lent: dict[str, Tensor],
     ) -> tuple[Tensor, LIVState | None, dict[str, Tensor]]:
         """The sum, the state after it, and what may be lent; `lent` is what the leader may lend."""
         past_BTD, memory, offset = LIVState(None, (), 0) if state is None else state
         u_BLD = self.norm(x_BLD)
         if "T" in self.weights:
-            u_BLD, past_BTD = causal_conv(u_BLD, cast(Taps, self.weights["T"]).taps, past_BTD)
+            u_BLD, past_BTD = causal_conv(u_BLD, cast(Taps, self.weights["T"]).taps, past_BTD, segments_BL)
         features = {letter: weight(u_BLD) for letter, weight in self.weights.items() if letter != "T"}
         features |= {letter: lent[letter] for letter in self.taken if letter in lent}
         if self.operator.token_mixing == DIAGONAL:
             z_BLHP = self._nonlinear(self._spread(features["C"])) * features["V"]
         elif self.operator.token_mixing == LOW_RANK:
-            z_BLHP, memory = self._low_rank(features, memory, offset, lent)
+            z_BLHP, memory = self._low_rank(features, memory, offset, segments_BL, lent)
         elif self.operator.token_mixing == TOEPLITZ:
-            z_BLHP, memory = self._toeplitz(features, memory, lent)
+            z_BLHP, memory = self._toeplitz(features, memory, segments_BL, lent)
         else:
-            z_BLHP, memory = self._semi_separable(features, memory, lent)
+            z_BLHP, memory = self._semi_separable(features, memory, segments_BL, lent)
         if self.operator.differential:
             first_BLHP, second_BLHP = z_BLHP.unflatten(2, (-1, 2)).unbind(3)
             z_BLHP = first_BLHP - self.subtracted[:, None] * second_BLHP
@@ -205,13 +210,18 @@ class LIV(nn.Module):
         return x_BLGAO[:, :, :, None].expand(shape).flatten(2, 4)
 
     def _low_rank(
-        self, features: dict[str, Tensor], memory: tuple[Tensor, ...], offset: int, lent: dict[str, Tensor]
+        self,
+        features: dict[str, Tensor],
+        memory: tuple[Tensor, ...],
+        offset: int,
+        segments_BL: Tensor | None,
+        lent: dict[str, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         c_BLHP = rotate(self._spread(features["C"], self.arms), offset)
         if "B" not in self.taken:
             features["B"] = rotate(features["B"].unflatten(-1, (self.arms, -1)).flatten(2, 3), offset)
         if not self.operator.remembers_scores:
-            return self._linear(c_BLHP, features, memory, offset, lent)
+            return self._linear(c_BLHP, features, memory, offset, segments_BL, lent)
         kept = []
         places = [letter for letter in "BV" if letter not in self.taken]
         for letter, past in zip(places, memory or [None] * len(places), strict=True):
@@ -224,28 +234,25 @@ class LIV(nn.Module):
             kept.append(features[letter][:, drop:].clone() if drop else features[letter])
         b_BSHP = self._spread(features["B"].unflatten(2, (-1, self.arms)).flatten(3), self.arms)
         v_BSHP = self._spread(features["V"])
-        read = [x.transpose(1, 2) for x in (c_BLHP, b_BSHP, v_BSHP)]
-        return self._attend(*read).transpose(1, 2), tuple(kept)
+        c_BHLP, b_BHSP, v_BHSP = (x.transpose(1, 2) for x in (c_BLHP, b_BSHP, v_BSHP))
+        return self._attend(c_BHLP, b_BHSP, v_BHSP, segments_BL).transpose(1, 2), tuple(kept)
 
-    def _attend(self, c_BHLP: Tensor, b_BHSP: Tensor, v_BHSP: Tensor) -> Tensor:
-        """The L last of S tokens read all that the band leaves visible."""
+    def _attend(self, c_BHLP: Tensor, b_BHSP: Tensor, v_BHSP: Tensor, segments_BS: Tensor | None) -> Tensor:
+        """The L last of S tokens read all that band and documents leave visible."""
         length, total = c_BHLP.shape[2], b_BHSP.shape[2]
         band = BAND if self.operator.sparsity == BANDED else None
         if band is not None and length >= 2 * band:
-            return in_blocks(self._attend, c_BHLP, b_BHSP, v_BHSP, band)
+            return in_blocks(self._attend, c_BHLP, b_BHSP, v_BHSP, segments_BS, band)
         softmax = self.operator.nonlinearity == SOFTMAX
-        if softmax and length == total and (band is None or length <= band):
+        whole = segments_BS is None and (band is None or length <= band)
+        if softmax and length == total and whole:
             return F.scaled_dot_product_attention(c_BHLP, b_BHSP, v_BHSP, is_causal=True)
-        places_S = torch.arange(total, device=c_BHLP.device)
-        distance_LS = places_S[total - length :, None] - places_S
-        visible_LS = distance_LS >= 0
-        if band is not None:
-            visible_LS = visible_LS & (distance_LS < band)
+        _, visible = reach(length, total, band, segments_BS, c_BHLP.device)
         if softmax:
-            return F.scaled_dot_product_attention(c_BHLP, b_BHSP, v_BHSP, attn_mask=visible_LS)
+            return F.scaled_dot_product_attention(c_BHLP, b_BHSP, v_BHSP, attn_mask=visible)
         scores_BHLS = c_BHLP @ b_BHSP.transpose(-1, -2) * c_BHLP.shape[-1] ** -0.5
-        share_LS = visible_LS.to(c_BHLP.dtype) / visible_LS.sum(dim=-1, keepdim=True)
-        return (self._nonlinear(scores_BHLS) * share_LS) @ v_BHSP
+        share = visible.to(c_BHLP.dtype) / visible.sum(dim=-1, keepdim=True)
+        return (self._nonlinear(scores_BHLS) * share) @ v_BHSP
 
     def _linear(
         self,
@@ -253,6 +260,7 @@ class LIV(nn.Module):
         features: dict[str, Tensor],
         memory: tuple[Tensor, ...],
         offset: int,
+        segments_BL: Tensor | None,
         lent: dict[str, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Scores without a nonlinearity: a recurrence on sums of V B^T, which the heads of a group share."""
@@ -263,13 +271,20 @@ class LIV(nn.Module):
         b_BLHP = self._spread(features["B"].unflatten(2, (-1, self.arms)).flatten(3), self.arms)
         v_BLHP = self._spread(features["V"])
         decay_BLH = at_least_float32(c_BLHP.new_zeros(c_BLHP.shape[:3]))
-        z_BLHP, after = _scan_heads(v_BLHP, decay_BLH, b_BLHP, c_BLHP * self.share**-0.5, spread)
-        seen_L = torch.arange(offset + 1, offset + length + 1, device=c_BLHP.device).to(c_BLHP.dtype)
+        z_BLHP, after = _scan_heads(v_BLHP, decay_BLH, b_BLHP, c_BLHP * self.share**-0.5, spread, segments_BL)
+        if segments_BL is None:
+            seen = torch.arange(offset + 1, offset + length + 1, device=c_BLHP.device)
+        else:
+            seen = positions(segments_BL) + 1
         after = after.unflatten(1, (self.few, times, self.arms))[:, :, 0]
-        return z_BLHP / seen_L[:, None, None], () if self.follows else (after.clone(),)
+        return z_BLHP / seen[..., None, None].to(z_BLHP.dtype), () if self.follows else (after.clone(),)
 
     def _toeplitz(
-        self, features: dict[str, Tensor], memory: tuple[Tensor, ...], lent: dict[str, Tensor]
+        self,
+        features: dict[str, Tensor],
+        memory: tuple[Tensor, ...],
+        segments_BL: Tensor | None,
+        lent: dict[str, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         c_BLHP = self._nonlinear(self._spread(features["C"], self.arms))
         if self.follows:
@@ -277,15 +292,19 @@ class LIV(nn.Module):
             return c_BLHP * features["K"], ()
         read_BLC = (self._spread(features["B"], self.arms) * self._spread(features["V"])).flatten(2)
         if self.operator.sparsity == BANDED:
-            k_BLC, after = causal_conv(read_BLC, self.taps, memory[0] if memory else None)
+            k_BLC, after = causal_conv(read_BLC, self.taps, memory[0] if memory else None, segments_BL)
         else:
             before = self._before(memory, lent, read_BLC.shape[0])
-            k_BLC, after = long_conv(read_BLC, self.log_rate, self.residue, before)
+            k_BLC, after = long_conv(read_BLC, self.log_rate, self.residue, before, segments_BL)
         features["K"] = k_BLC.unflatten(-1, (-1, self.share))
         return c_BLHP * features["K"], (after,)
 
     def _semi_separable(
-        self, features: dict[str, Tensor], memory: tuple[Tensor, ...], lent: dict[str, Tensor]
+        self,
+        features: dict[str, Tensor],
+        memory: tuple[Tensor, ...],
+        segments_BL: Tensor | None,
+        lent: dict[str, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         c_BLHN = self._nonlinear(self._spread(features["C"], self.arms)) * self.operator.expansion**-0.5
         b_BLHN = self._spread(features["B"], self.arms)
@@ -297,18 +316,26 @@ class LIV(nn.Module):
             features["decay"] = -features["A"] * at_least_float32(self.rate).exp()
         before = features["state"] = self._before(memory, lent, v_BLHP.shape[0])
         input_BLHP = v_BLHP * features["A"][..., None].to(v_BLHP.dtype)
-        z_BLHP, after = _scan_heads(input_BLHP, features["decay"], b_BLHN, c_BLHN, before.flatten(1, 2))
+        z_BLHP, after = _scan_heads(
+            input_BLHP, features["decay"], b_BLHN, c_BLHN, before.flatten(1, 2), segments_BL
+        )
         return z_BLHP, () if self.follows else (after.unflatten(1, (self.heads, self.arms)),)
 
 
 def _scan_heads(
-    x_BLHP: Tensor, decay_BLH: Tensor, b_BLHN: Tensor, c_BLHN: Tensor, state_BHPN: Tensor
+    x_BLHP: Tensor,
+    decay_BLH: Tensor,
+    b_BLHN: Tensor,
+    c_BLHN: Tensor,
+    state_BHPN: Tensor,
+    segments_BL: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence of `spaces.blocks.mamba.scan` with B and C of its own for each head."""
     batch, _, heads, _ = x_BLHP.shape
     x, b, c = (part.transpose(1, 2).flatten(0, 1) for part in (x_BLHP, b_BLHN, c_BLHN))
     decay = decay_BLH.transpose(1, 2).flatten(0, 1)
-    y, state = scan(x[:, :, None], decay[..., None], b, c, state_BHPN.flatten(0, 1)[:, None])
+    segments = None if segments_BL is None else segments_BL.repeat_interleave(heads, dim=0)
+    y, state = scan(x[:, :, None], decay[..., None], b, c, state_BHPN.flatten(0, 1)[:, None], segments)
     return y[:, :, 0].unflatten(0, (batch, heads)).transpose(1, 2), state[:, 0].unflatten(0, (batch, heads))
 
 
@@ -337,13 +364,16 @@ class Backbone(Block):
                 applied[letter] = weights[owner, letter]
             self.layers.append(LIV(width, layer, applied))
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        refuse_both(state, segments_BL)
         before: Sequence[Any] = [None] * len(self.layers) if state is None else state
         states: list[Any] = []
         lent: list[dict[str, Tensor]] = []
         for layer, leader, own in zip(self.layers, self.leaders, before, strict=True):
             taken = lent[leader] if leader < len(lent) else {}
-            x_BLD, own, lends = layer(x_BLD, own, taken)
+            x_BLD, own, lends = layer(x_BLD, own, segments_BL, taken)
             states.append(own)
             lent.append(lends)
         return x_BLD, None if state is None else tuple(states)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CHUNK, CONV_KERNEL
+from spaces.blocks.documents import chunks, cumsum, refuse_both
 
 
 class MambaState(NamedTuple):
@@ -55,17 +56,20 @@ class Mamba2(Block):
         self.norm = rms_norm(inner)
         self.out = linear(inner, width)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        refuse_both(state, segments_BL)
         inner, _, heads = self.sizes
         past_BPC, ssm_BHKN = self.init_state(x_BLD.shape[0]) if state is None else MambaState(*state)
         z_BLI, xbc_BLC, dt_BLH = self.in_proj(x_BLD).split(self.sizes, dim=-1)
-        xbc_BLC, past_BPC = causal_conv(xbc_BLC, self.taps, past_BPC)
+        xbc_BLC, past_BPC = causal_conv(xbc_BLC, self.taps, past_BPC, segments_BL)
         u_BLI, b_BLN, c_BLN = F.silu(xbc_BLC).split((inner, self.state, self.state), dim=-1)
         u_BLHK = u_BLI.unflatten(-1, (heads, self.head_dim))
         dt_BLH = F.softplus(at_least_float32(dt_BLH + self.dt_bias))
         decay_BLH = -dt_BLH * at_least_float32(self.log_a).exp()
         input_BLHK = u_BLHK * dt_BLH[..., None].to(u_BLHK.dtype)
-        y_BLHK, ssm_BHKN = scan(input_BLHK, decay_BLH, b_BLN, c_BLN, ssm_BHKN)
+        y_BLHK, ssm_BHKN = scan(input_BLHK, decay_BLH, b_BLN, c_BLN, ssm_BHKN, segments_BL)
         y_BLI = (y_BLHK + u_BLHK * self.skip[:, None]).flatten(2)
         y_BLD = self.out(self.norm(y_BLI * F.silu(z_BLI)))
         return y_BLD, None if state is None else MambaState(past_BPC, ssm_BHKN)
@@ -78,13 +82,19 @@ class Mamba2(Block):
 
 
 def scan(
-    x_BLHK: Tensor, decay_BLH: Tensor, b_BLN: Tensor, c_BLN: Tensor, state_BHKN: Tensor
+    x_BLHK: Tensor,
+    decay_BLH: Tensor,
+    b_BLN: Tensor,
+    c_BLN: Tensor,
+    state_BHKN: Tensor,
+    segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence h[t] = exp(decay[t]) h[t-1] + x[t] b[t]^T, y[t] = h[t] c[t]; returns y and the last h.
 
     The state space dual form (arXiv 2405.21060, section 6): within a chunk, attention masked by the decay
     between two positions; between chunks, the recurrence on one state a chunk. Work and memory are linear in
     L. `decay` is the logarithm, <= 0; only exponentials of sums of it are taken, so none overflows.
+    With segments, h is zero before each document but the first, which continues the given state.
     """
     length, chunk = x_BLHK.shape[1], min(CHUNK, x_BLHK.shape[1])
     tail = -length % chunk
@@ -93,23 +103,33 @@ def scan(
         F.pad(step, (0, 0) * (step.dim() - 2) + (0, tail)).unflatten(1, (-1, chunk))
         for step in (x_BLHK, decay_BLH, b_BLN, c_BLN)
     )
-    since_BMHQ = decay_BMQH.transpose(2, 3).cumsum(dim=-1)
+    unseen = torch.ones(chunk, chunk, dtype=torch.bool, device=x_BLHK.device).triu(1)
+    if segments_BL is None:
+        since_BMHQ = decay_BMQH.transpose(2, 3).cumsum(dim=-1)
+        from_start_BMHQ, to_end_BMHQ = since_BMHQ, since_BMHQ[..., -1:] - since_BMHQ
+        kept_BMH = since_BMHQ[..., -1]
+    else:
+        documents = chunks(segments_BL, chunk)
+        since_BMHQ = cumsum(decay_BMQH, documents.segments_BMQ).transpose(2, 3)
+        unseen = unseen | ~documents.same_BMQR[:, :, None]
+        from_start_BMHQ = since_BMHQ.masked_fill(~documents.enters_BMQ[:, :, None], -math.inf)
+        to_end_BMHQ = since_BMHQ[..., -1:] - since_BMHQ
+        to_end_BMHQ = to_end_BMHQ.masked_fill(~documents.leaves_BMQ[:, :, None], -math.inf)
+        kept_BMH = since_BMHQ[..., -1].masked_fill(~documents.passes_BM[..., None], -math.inf)
     between_BMHQR = since_BMHQ[..., :, None] - since_BMHQ[..., None, :]
-    future_QR = torch.ones(chunk, chunk, dtype=torch.bool, device=x_BLHK.device).triu(1)
-    weight_BMHQR = between_BMHQR.masked_fill(future_QR, -math.inf).exp().to(x_BLHK.dtype)
+    weight_BMHQR = between_BMHQR.masked_fill(unseen, -math.inf).exp().to(x_BLHK.dtype)
     score_BMQR = c_BMQN @ b_BMQN.transpose(-1, -2)
     within_BMHQK = (weight_BMHQR * score_BMQR[:, :, None]) @ x_BMQHK.transpose(2, 3)
 
-    to_end_BMQH = (since_BMHQ[..., -1:] - since_BMHQ).exp().transpose(2, 3).to(x_BLHK.dtype)
+    to_end_BMQH = to_end_BMHQ.exp().transpose(2, 3).to(x_BLHK.dtype)
     added = (x_BMQHK * to_end_BMQH[..., None]).flatten(3).transpose(-1, -2) @ b_BMQN
     added_BMHKN = added.unflatten(2, x_BLHK.shape[2:])
-    kept_BMH = since_BMHQ[..., -1].exp()
     before = []
-    for kept_BH, added_BHKN in zip(kept_BMH.unbind(1), added_BMHKN.unbind(1), strict=True):
+    for kept_BH, added_BHKN in zip(kept_BMH.exp().unbind(1), added_BMHKN.unbind(1), strict=True):
         before.append(state_BHKN)
         state_BHKN = kept_BH[..., None, None] * state_BHKN + added_BHKN
     before_BMIN = torch.stack(before, dim=1).flatten(2, 3).to(x_BLHK.dtype)
     carried_BMQHK = (c_BMQN @ before_BMIN.transpose(-1, -2)).unflatten(-1, x_BLHK.shape[2:])
-    from_start_BMQH = since_BMHQ.exp().transpose(2, 3).to(x_BLHK.dtype)
+    from_start_BMQH = from_start_BMHQ.exp().transpose(2, 3).to(x_BLHK.dtype)
     y_BMQHK = within_BMHQK.transpose(2, 3) + carried_BMQHK * from_start_BMQH[..., None]
     return y_BMQHK.flatten(1, 2)[:, :length], state_BHKN

@@ -38,7 +38,9 @@ class ProductKeyMemory(Block):
         self.keys = nn.Parameter(torch.empty(heads, 2, keys, HALF).uniform_(-(HALF**-0.5), HALF**-0.5))
         self.values = nn.Parameter(torch.randn(keys * keys, width) * width**-0.5)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         row_THK, weight_THK = self.lookup(x_BLD.flatten(0, 1))
         row_TR, weight_TR = row_THK.flatten(1), weight_THK.flatten(1).to(self.values.dtype)
         if torch.compiler.is_exporting():  # elsewhere an embedding bag becomes a loop over tokens

@@ -24,7 +24,9 @@ class SwiGLU(Block):
         self.gate_up = linear(width, 2 * hidden)
         self.out = linear(hidden, width)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         gate_BLF, up_BLF = self.gate_up(x_BLD).chunk(2, dim=-1)
         return self.out(F.silu(gate_BLF) * up_BLF), state
 
@@ -45,7 +47,9 @@ class MLP(Block):
         self.up = linear(width, hidden)
         self.out = linear(hidden, width)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         h_BLF = self.up(x_BLD)
         h_BLF = F.gelu(h_BLF) if self.activation == "gelu" else F.relu(h_BLF).square()
         return self.out(h_BLF), state

@@ -37,7 +37,9 @@ class MoE(Block):
         self.gate_up = nn.Parameter(torch.randn(experts, width, 2 * hidden) * width**-0.5)
         self.out = nn.Parameter(torch.randn(experts, hidden, width) * hidden**-0.5)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         x_TD = x_BLD.flatten(0, 1)
         logits_TE = at_least_float32(self.router(x_TD))
         probs_TE = logits_TE.softmax(dim=-1)

@@ -22,6 +22,8 @@ from spaces.blocks.base import Block, state_bytes, total_aux_loss
 from spaces.blocks.costs import Cost
 
 LENGTHS = (1, 2, 63, 64, 65, 257)
+DOCUMENTS = ((1, 63, 64, 65, 5), (63, 2, 1, 130, 2))
+"""Lengths of packed documents, those of two sequences: they begin on, before and after where chunks do."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,53 @@ def _held_bytes(state: object) -> int:
     return sum(map(_held_bytes, state)) if isinstance(state, tuple) else 0
 
 
+def packs_documents(case: BlockCase) -> None:
+    """Packed documents give what each gives alone, no gradient crosses between them, and no state goes with them."""
+    block = case.build(torch.float64)
+    x_BLD = case.inputs(2, sum(DOCUMENTS[0]), torch.float64).requires_grad_()
+    # Numbers of documents need neither rise nor start at 0.
+    segments_BL = torch.stack(
+        [torch.arange(len(sizes), 0, -1).repeat_interleave(torch.tensor(sizes)) for sizes in DOCUMENTS]
+    )
+    y_BLD, _ = block(x_BLD, None, segments_BL)
+    pull_BLD = torch.randn(y_BLD.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for row, sizes in enumerate(DOCUMENTS):
+        start = 0
+        for size in sizes:
+            place = (slice(row, row + 1), slice(start, start + size))
+            what = f"{case}: {{}} of the document of {size} tokens at {start}"
+            alone_BLD, _ = block(x_BLD[place])
+            _assert_close(y_BLD[place], alone_BLD, 1e-9, what.format("output"))
+            [ours] = torch.autograd.grad(y_BLD[place], x_BLD, pull_BLD[place], retain_graph=True)
+            [theirs] = torch.autograd.grad(alone_BLD, x_BLD, pull_BLD[place])
+            _assert_close(ours, theirs, 1e-8, what.format("gradient"))
+            ours[place] = 0
+            assert not ours.any(), what.format("gradient") + " reaches other documents"
+            start += size
+    state = block.init_state(2)
+    if state_bytes(block(x_BLD, state)[1]):
+        try:
+            block(x_BLD, state, segments_BL)
+        except ValueError:
+            return
+        raise AssertionError(f"{case}: packed documents continue a state")
+
+
+def exports(case: BlockCase, length: int = 70) -> None:
+    """`torch.export` accepts the block, for batches of any size, and what it writes gives the same outputs."""
+    block = case.build(torch.float32).eval()
+    dynamic_shapes = ({0: torch.export.Dim("batch")},)
+    inputs = (case.inputs(2, length, torch.float32),)
+    try:
+        program = torch.export.export(block, inputs, dynamic_shapes=dynamic_shapes, strict=False).module()
+    except Exception as error:  # what torch raises has no common type
+        raise AssertionError(f"{case}: cannot be exported: {error}") from error
+    for batch in (1, 3):
+        x_BLD = case.inputs(batch, length, torch.float32)
+        with torch.no_grad():
+            _assert_close(program(x_BLD)[0], block(x_BLD)[0], 1e-5, f"{case}: exported output")
+
+
 def ignores_batch_order(case: BlockCase) -> None:
     """A sequence's output depends on no other sequence of its batch."""
     block = case.build(torch.float64)
@@ -215,6 +264,8 @@ CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     is_causal,
     continues_from_state,
     keeps_states_intact,
+    packs_documents,
+    exports,
     ignores_batch_order,
     survives_bfloat16,
     runs_under_autocast,

@@ -29,11 +29,13 @@ class Parallel(_Parent):
         super().__init__(branches)
         self.norm = rms_norm(width)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         normed_BLD = self.norm(x_BLD)
         states = []
         for branch, before in zip(self.blocks, state or [None] * len(self.blocks), strict=True):
-            y_BLD, after = branch(normed_BLD, before)
+            y_BLD, after = branch(normed_BLD, before, segments_BL)
             x_BLD = x_BLD + y_BLD
             states.append(after)
         return x_BLD, None if state is None else tuple(states)
@@ -52,9 +54,11 @@ class Stack(_Parent):
     def __init__(self, layers: Iterable[Block]) -> None:
         super().__init__(layers)
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         states = []
         for layer, before in zip(self.blocks, state or [None] * len(self.blocks), strict=True):
-            x_BLD, after = layer(x_BLD, before)
+            x_BLD, after = layer(x_BLD, before, segments_BL)
             states.append(after)
         return x_BLD, None if state is None else tuple(states)

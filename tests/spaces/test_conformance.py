@@ -28,8 +28,8 @@ def _scaled(at, body, scale):
     from spaces.blocks.topology import Stack
 
     class Scaled(Stack):
-        def forward(self, x_BLD, state=None):
-            y_BLD, state = super().forward(x_BLD, state)
+        def forward(self, x_BLD, state=None, segments_BL=None):
+            y_BLD, state = super().forward(x_BLD, state, segments_BL)
             return y_BLD * torch.tensor(scale), state
 
     return Scaled([body])

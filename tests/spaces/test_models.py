@@ -52,6 +52,25 @@ def test_models_are_causal_and_decode_what_they_train(genome):
 
 
 @pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])
+def test_packed_documents_are_as_if_alone(genome):
+    model = built(genome).double().eval()
+    sizes = [1, 40, 3, 30]
+    documents = [torch.randint(32, (1, size)) for size in sizes]
+    segments = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[None]
+    with torch.inference_mode():
+        packed = model(torch.cat(documents, dim=1), segments)
+        alone = torch.cat([model(document) for document in documents], dim=1)
+    torch.testing.assert_close(packed, alone, rtol=1e-9, atol=1e-9)
+
+
+def test_every_token_needs_a_document():
+    with pytest.raises(
+        ValueError, match=r"segments_BL of shape \(1, 4\) must have a document for each token, \(1, 5\)"
+    ):
+        built(GENOMES[0])(torch.zeros(1, 5, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])
 def test_models_start_near_the_uniform_loss_with_finite_gradients(genome):
     model = built(genome).train()
     tokens = torch.randint(32, (4, 33))

@@ -1,6 +1,7 @@
 """The conformance suite finds what it is meant to find: each broken block fails its check."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from spaces.blocks import testing
 from spaces.blocks.base import Block, State
 from spaces.blocks.costs import Cost
+from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.testing import BlockCase
 
 WIDTH = 4
@@ -22,10 +24,16 @@ class Decay(Block):
         super().__init__()
         self.rate = nn.Parameter(torch.full((WIDTH,), 0.5))
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        refuse_both(state, segments_BL)
         h_BD = torch.zeros_like(x_BLD[:, 0]) if state is None else state[0]
+        first_BL = starts(torch.zeros(x_BLD.shape[:2]) if segments_BL is None else segments_BL)
         rows = []
-        for x_BD in x_BLD.unbind(1):
+        for t, x_BD in enumerate(x_BLD.unbind(1)):
+            if t:
+                h_BD = h_BD.masked_fill(first_BL[:, t, None], 0)
             h_BD = self.step(h_BD, x_BD)
             rows.append(h_BD)
         return torch.stack(rows, dim=1), None if state is None else (h_BD,)
@@ -43,28 +51,69 @@ class WrongGradient(Decay):
 
 
 class SeesTheFuture(Decay):
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        y_BLD, state = super().forward(x_BLD, state)
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, state = super().forward(x_BLD, state, segments_BL)
         return y_BLD + 1e-6 * x_BLD.roll(-1, dims=1), state
 
 
 class Forgets(Decay):
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         y_BLD, _ = super().forward(x_BLD)
         return y_BLD, state
 
 
 class OverwritesState(Decay):
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        y_BLD, after = super().forward(x_BLD, state)
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, after = super().forward(x_BLD, state, segments_BL)
         if state is not None:
             state[0].copy_(y_BLD[:, -1])
         return y_BLD, after
 
 
+class MixesDocuments(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        return super().forward(x_BLD, state)
+
+
+class LeaksGradients(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, state = super().forward(x_BLD, state, segments_BL)
+        return y_BLD + 1e-12 * (x_BLD.sum() - x_BLD.sum().detach()), state
+
+
+class ContinuesAState(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, _ = super().forward(x_BLD, None, segments_BL)
+        return y_BLD, None if state is None else (y_BLD[:, -1],)
+
+
+class BranchesOnValues(Decay):
+    def step(self, h_BD: Tensor, x_BD: Tensor) -> Tensor:
+        return super().step(h_BD, x_BD) if x_BD.sum() > 0 else h_BD
+
+
+class BranchesOnExport(Decay):
+    def step(self, h_BD: Tensor, x_BD: Tensor) -> Tensor:
+        return super().step(h_BD, x_BD) * (2 if torch.compiler.is_exporting() else 1)
+
+
 class MixesSequences(Decay):
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        return super().forward(x_BLD - x_BLD.mean(dim=0), state)
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        return super().forward(x_BLD - x_BLD.mean(dim=0), state, segments_BL)
 
 
 class Overflows(Decay):
@@ -81,8 +130,10 @@ class GrowsState(Decay):
     def init_state(self, batch: int) -> State:
         return (*super().init_state(batch), torch.zeros(3))
 
-    def forward(self, x_BLD: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
-        y_BLD, after = super().forward(x_BLD, state)
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, after = super().forward(x_BLD, state, segments_BL)
         return y_BLD, None if after is None else (*after, torch.zeros(3))
 
 
@@ -97,9 +148,13 @@ def case(block: type[Block]) -> BlockCase:
     return BlockCase(block.__name__, block, twin, lambda context: Cost(WIDTH, WIDTH, 0, 4 * WIDTH), WIDTH)
 
 
+SHORT = {testing.matches_twin: {"lengths": (1, 5)}, testing.exports: {"length": 5}}
+"""Where a loop over tokens would take long."""
+
+
 @pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
 def test_a_correct_block_passes(check: Callable[..., None]) -> None:
-    check(case(Decay), lengths=(1, 5)) if check is testing.matches_twin else check(case(Decay))
+    check(case(Decay), **SHORT.get(check, {}))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +165,19 @@ def test_a_correct_block_passes(check: Callable[..., None]) -> None:
         (testing.is_causal, SeesTheFuture, "SeesTheFuture: outputs before the changed token 1 differs by"),
         (testing.continues_from_state, Forgets, "Forgets: output token by token differs by"),
         (testing.keeps_states_intact, OverwritesState, "OverwritesState: continuing the same state twice"),
+        (
+            testing.packs_documents,
+            MixesDocuments,
+            "MixesDocuments: output of the document of 63 tokens at 1 ",
+        ),
+        (testing.packs_documents, LeaksGradients, "gradient of the document of 1 tokens at 0 reaches other"),
+        (testing.packs_documents, ContinuesAState, "ContinuesAState: packed documents continue a state"),
+        (partial(testing.exports, length=5), BranchesOnValues, "BranchesOnValues: cannot be exported: "),
+        (
+            partial(testing.exports, length=5),
+            BranchesOnExport,
+            "BranchesOnExport: exported output differs by",
+        ),
         (testing.ignores_batch_order, MixesSequences, "MixesSequences: outputs of a reordered part"),
         (testing.survives_bfloat16, Overflows, "Overflows: output is not finite"),
         (testing.runs_under_autocast, InfiniteGradient, "InfiniteGradient: gradient of rate is not finite"),
