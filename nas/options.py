@@ -11,6 +11,7 @@ import json
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -86,6 +87,8 @@ def _evaluate(annotation: Any, target: Callable[..., Any]) -> Any:
     """The type that an annotation says, also where `from __future__ import annotations` left it a string."""
     if not isinstance(annotation, str):
         return Any if annotation is inspect.Parameter.empty else annotation
+    if isinstance(target, partial):
+        target = target.func
     names: dict[str, Any] = {}
     # A dataclass has parameters from the modules of all its bases.
     for owner in reversed(target.__mro__) if isinstance(target, type) else [target]:

@@ -16,6 +16,7 @@ from annotated_types import Ge
 
 import nas.search as search
 import predictors
+import spaces
 from nas.config import Config, Section, load, parse, to_dict
 from nas.options import call_options, shown
 from nas.types import (
@@ -29,7 +30,7 @@ from nas.types import (
     Proposal,
     Strategy,
 )
-from spaces import SPACES, Grammar, GrammarSpace, Space, suggest
+from spaces import Space, suggest
 from spaces.cost import COST_NAMES, tells_costs
 from spaces.lookup import importable, resolve
 
@@ -220,19 +221,12 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
     Raises:
         InvalidInput: it cannot be made, or its genomes also say how they are trained.
     """
-    found = resolve(section.name, SPACES, "space", InvalidInput)
-    factory = GrammarSpace if isinstance(found, Grammar) else found
-    if not callable(factory):
-        raise InvalidInput(
-            f"space {section.name!r} is a {type(found).__name__}, but must be a Grammar, or a function that is called "
-            "with io= and gives a space"
-        )
+    factory = spaces.maker(section.name)
     rest = {key: value for key, value in section.options.items() if key != "width"}
-    options = call_options(factory, rest, "space", given=("grammar", "io", "source"), beside=("width",))
+    options = call_options(factory, rest, "space", given=("io", "source"), beside=("width",))
     chosen = {key: value for key, value in section.options.items() if key == "width"}
     width = call_options(_residual_stream, chosen, "space")["width"]
-    given: dict[str, Any] = {"grammar": found, "source": section.name} if isinstance(found, Grammar) else {}
-    space = _make("space", section.name, lambda: factory(io=task.io(width), **given, **options))
+    space = _make("space", section.name, lambda: factory(io=task.io(width), **options))
     _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
     if training := getattr(space, "training", ()):
         raise InvalidInput(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
@@ -32,6 +34,25 @@ SPACES = {
 """The spaces known by name, and where they are."""
 
 
+def maker(name: str) -> Callable[..., Space]:
+    """What makes the space of a name, or a user's own at "package.module:attribute": called with `io` and limits.
+
+    Raises:
+        InvalidSpace: the name is unknown or does not lead to a space.
+    """
+    found = resolve(name, SPACES, "space", InvalidSpace)
+    if isinstance(found, Grammar):
+        return partial(GrammarSpace, found, source=name)
+    if isinstance(found, FlowGrammar):
+        return partial(FlowSpace, found, source=name)
+    if not callable(found):
+        raise InvalidSpace(
+            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar or a function that is "
+            "called with io= and gives a space"
+        )
+    return found
+
+
 def load(name: str, io: IO | None = None, **limits: Any) -> Space:
     """A space by name, or a user's own as "package.module:attribute", bound to an input and output.
 
@@ -45,24 +66,14 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
         InvalidSpace: the name is unknown or does not lead to a space; a limit is unknown or impossible.
         InvalidGrammar: a user's own grammar cannot work.
     """
-    found = resolve(name, SPACES, "space", InvalidSpace)
-    factory = {Grammar: GrammarSpace, FlowGrammar: FlowSpace}.get(type(found), found)
-    if not callable(factory):
-        raise InvalidSpace(
-            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar or a function that "
-            "gives a space"
-        )
-    known = [key for key in inspect.signature(factory).parameters if key not in ("grammar", "io", "source")]
+    make = maker(name)
+    known = [key for key in inspect.signature(make).parameters if key not in ("io", "source")]
     for key in limits:
         if key not in known:
             raise InvalidSpace(f"space {name!r} has no limit {key!r}{suggest(key, known)}")
-    if isinstance(found, Grammar):
-        return GrammarSpace(found, io or tokens(), source=name, **limits)
-    if isinstance(found, FlowGrammar):
-        return FlowSpace(found, io, source=name, **limits)
     given: dict[str, Any] = limits if io is None else {"io": io, **limits}
     try:
-        space = found(**given)
+        space = make(**given)
     except (InvalidSpace, InvalidGrammar):
         raise
     except Exception as error:
@@ -92,6 +103,7 @@ __all__ = [
     "choice",
     "image",
     "load",
+    "maker",
     "many",
     "nodes",
     "real",

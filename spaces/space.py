@@ -14,7 +14,7 @@ from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.genome import Genome
 from spaces.grammar import Grammar
-from spaces.io import IO, TokenIO
+from spaces.io import IO, TokenIO, tokens
 from spaces.trees import TreeSpace
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class GrammarSpace(TreeSpace):
 
     Args:
         grammar: what can be built.
-        io: what goes in and out.
+        io: what goes in and out; default: `tokens()`.
         context: the sequence length, in tokens, at which FLOPs and decode state are counted, and which guards see.
         nodes: the most nodes of a derivation tree.
         operators: the most operators of the model, repeats unrolled.
@@ -43,7 +43,7 @@ class GrammarSpace(TreeSpace):
     def __init__(
         self,
         grammar: Grammar,
-        io: IO,
+        io: IO | None = None,
         *,
         context: int = 1024,
         nodes: int = 64,
@@ -69,6 +69,7 @@ class GrammarSpace(TreeSpace):
                 )
         grammar = grammar.reweighted({} if weights is None else weights)
         self.limits["weights"] = dict(weights) if weights else None
+        io = tokens() if io is None else io
         if not isinstance(io, TokenIO):
             raise InvalidSpace(f"space {grammar.name!r} reads tokens, but it was given {io}")
         self.context, self.source = context, source

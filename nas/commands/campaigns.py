@@ -104,7 +104,7 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(json.dumps(plan["config"], indent=2))
     print()
     space, trial = plan["space"], plan["trial"]
-    print(f"space     {space['name']}: {_count(space['genomes'])} genomes, before the limits on cost")
+    print(f"space     {space['name']}: {_count(space['genomes'])}, before the limits on cost")
     if space["unavailable"]:
         print(f"          not at this width: {', '.join(space['unavailable'])}")
     based = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws, each"
@@ -120,8 +120,8 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
 
 def _count(number: int | None) -> str:
     if number is None:
-        return "infinitely many"
-    return f"{number:,}" if number < 10**6 else f"10^{len(str(number)) - 1}"
+        return "more genomes than can be counted"
+    return f"{number:,} genomes" if number < 10**6 else f"10^{len(str(number)) - 1} genomes"
 
 
 def _status(options: argparse.Namespace) -> int:

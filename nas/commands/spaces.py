@@ -272,7 +272,13 @@ def _count(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"genomes": size})
     else:
-        print("infinitely many" if size is None else f"{size:,}" if size < 10**15 else f"{Decimal(size):.3e}")
+        print(
+            "more than can be counted"
+            if size is None
+            else f"{size:,}"
+            if size < 10**15
+            else f"{Decimal(size):.3e}"
+        )
     return DONE
 
 

@@ -9,20 +9,16 @@ from nas.setup import configure, prepare
 
 SMALL = {
     "space": {"width": 32},
-    "task": {
-        "length": 16,
-        "batch": 2,
-        "valid_tokens": 64,
-        "test_tokens": 64,
-        "train": 8,
-        "valid": 4,
-        "test": 4,
-    },
     "strategy": {"population": 5, "tournament": 2},
     "predictor": {"least": 5, "candidates": 2},
-    "budget": {"trials": 8, "steps": 2, "confirm": 1},
+    "budget": {"trials": 8, "steps": 2, "epochs": 1, "confirm": 1},
 }
 """What is changed of a campaign, where it has it."""
+
+SMALL_TASKS = {
+    "bytes": {"length": 16, "batch": 2, "valid_tokens": 64, "test_tokens": 64},
+    "recall": {"length": 16, "batch": 2, "train": 8, "valid": 4, "test": 4},
+}
 
 
 @pytest.fixture
@@ -31,6 +27,7 @@ def reduced():
 
     def reduce(file, engine):
         full = to_dict(prepare(configure(file, engine=engine)).config)
+        full["task"] |= SMALL_TASKS.get(full["task"]["name"], {})
         for table, changes in SMALL.items():
             options = full.get(table, {})
             options |= {key: value for key, value in changes.items() if key in options}

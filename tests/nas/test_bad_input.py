@@ -317,7 +317,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space check own_module:number x",
-            "nas: space 'own_module:number' is a int, but must be a Grammar, a FlowGrammar or a function that gives a space",
+            "nas: space 'own_module:number' is a int, but must be a Grammar, a FlowGrammar or a function that is called with io= and gives a space",
         ),
         (
             "space check own_module:raises x",

@@ -211,7 +211,7 @@ def test_a_faulty_strategy_is_named_and_does_not_spoil_the_folder(campaign_file,
         ("space", "def mine(): ...", "space '{name}:mine' cannot be made: TypeError"),
         ("space", "def mine(io): raise OSError('gone')", "space '{name}:mine' cannot be made: OSError: gone"),
         ("space", "def mine(io): ...", "space '{name}:mine' is a NoneType, which has no io, sample"),
-        ("space", "mine = 5", "space '{name}:mine' is a int, but must be a Grammar, or a function"),
+        ("space", "mine = 5", "space '{name}:mine' is a int, but must be a Grammar, a FlowGrammar"),
         ("task", "class mine: ...", "task '{name}:mine' is a mine, which has no io, metrics"),
         ("space", "import sys; sys.exit(3)", "space '{name}:mine' cannot be imported: SystemExit: 3"),
         (
