@@ -15,16 +15,19 @@ import nas
 import predictors
 import spaces
 from benchmarks.testing import table_checks
+from spaces.testing import space_checks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, TASK, LIBRARY, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
+GRAMMAR, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
     next(block for block in BLOCKS if word in block)
     for word in (
         "@tiny.production",
         "(Task):",
         "space.sample",
+        "star.cost",
+        "FlowGrammar",
         "nas.export(",
         "strategy.ask",
         "benchmarks.load(",
@@ -70,8 +73,8 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (7, 3)
-    assert max(len(block.splitlines()) for block in (GRAMMAR, TASK, OWN_TEXT, OWN_TABLE)) <= 40
+    assert (len(BLOCKS), len(TOML)) == (9, 3)
+    assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, OWN_TEXT, OWN_TABLE)) <= 40
 
 
 def test_the_library(campaign, tmp_path):
@@ -82,6 +85,24 @@ def test_the_library(campaign, tmp_path):
     assert len(names["result"].trials) == 8
     exec(EXPORT.replace('"onnx"', '"source"'), {"nas": nas, "result": names["result"]})
     assert (tmp_path / "out" / "model.py").exists()
+
+
+def test_what_sharing_costs():
+    names = {"spaces": spaces}
+    exec(SHARING, names)
+    saved = names["star"].cost(names["shared"]).state_bytes / names["star"].cost(names["apart"]).state_bytes
+    assert f"  # {saved}\n" in SHARING
+
+
+def test_a_flow_grammar_of_ones_own():
+    names = {"spaces": spaces, "np": np}
+    exec(FLOW, names)
+    for check in space_checks:
+        if check.__name__ not in (
+            "check_pickle",
+            "check_same_seed_same_draws",
+        ):  # it has no name to pickle by
+            check(names["flow"])
 
 
 def test_tables(tmp_path, monkeypatch):
