@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from spaces.flow.grammar import Scope, Shape
-from spaces.flow.reach import Menu, Pattern, Reach, features, matches
+from spaces.flow.grammar import Scope, Shape, Terminal
+from spaces.flow.reach import Pattern, Reach, features, matches
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option
 from spaces.flow.tree import (
     Fit,
@@ -60,12 +61,32 @@ class Drawer:
         return self.reserve(math.prod(shape), features(shape), (load + (self.sizes.joins[n] or 0), heads))
 
     def affords(self, found: Fit, budget: Price, tail: Tail) -> bool:
-        return within(plus(found.price, self.reserve(found.numel, features(found.out), tail)), budget)
+        """Whether a budget holds a terminal and what is reserved behind it."""
+        (parameters, flops, activations, operators), (load, heads) = found.price, tail
+        each, flops_each, fixed = self.head
+        width = features(found.out)
+        return (
+            parameters + heads * (each * width + fixed) <= budget[0]
+            and flops + heads * flops_each * width <= budget[1]
+            and activations + load * found.numel <= budget[2]
+            and operators + load <= budget[3]
+        )
 
-    def affordable(self, menu: Menu, budget: Price, tail: Tail) -> list[Fit]:
-        if within(plus(menu.most, self.reserve(menu.numel, menu.width, tail)), budget):
-            return menu.fits
-        return [each for each in menu.fits if self.affords(each, budget, tail)]
+    def terminal(
+        self,
+        among: list[Terminal],
+        shape: Any,
+        scope: Scope,
+        budget: Price,
+        tail: Tail,
+        rng: np.random.Generator,
+    ) -> Fit:
+        """One of the terminals that fit, evenly among those that leave enough and are not constant."""
+        for each in shuffled(among, rng):
+            found = fit(each, shape, scope)
+            if found is not None and not found.constant and self.affords(found, budget, tail):
+                return found
+        raise AssertionError(f"no {among[0].kind} fits {shape}")
 
     def free(
         self, shape: Shape, scope: Scope, n: int, budget: Price, tail: Tail, rng: np.random.Generator
@@ -81,79 +102,62 @@ class Drawer:
         reach, joins = self.reach, self.sizes.joins
         load, heads = tail
         if form == LEAF:
-            fits = self.affordable(reach.menu("computation", shape), budget, tail)
-            return leaf(fits[int(rng.random() * len(fits))], shape, scope)
+            return leaf(self.terminal(reach.computations, shape, scope, budget, tail, rng), shape, scope)
         if form == CHAIN:
             first = self.free(shape, scope, a, budget, (load + (joins[b] or 0), heads), rng)
             return chained(first, self.free(first.out, scope, b, minus(budget, first.price), tail, rng))
         if form == ROUTE:
-            fits = self.affordable(reach.menu("pre", shape, scope), budget, (load + (joins[a] or 0), heads))
-            pre = fits[int(rng.random() * len(fits))]
-            inner = self.free(pre.out, pre.scope, a, minus(budget, pre.price), tail, rng)
-            left = minus(minus(budget, pre.price), inner.price)
-            fits = self.affordable(reach.menu("post", inner.out, pre.scope), left, tail)
-            return routed(pre, inner, fits[int(rng.random() * len(fits))], shape, scope)
+            pre = self.terminal(reach.pres, shape, scope, budget, (load + (joins[a] or 0), heads), rng)
+            left = minus(budget, pre.price)
+            inner = self.free(pre.out, pre.scope, a, left, tail, rng)
+            post = self.terminal(reach.posts, inner.out, pre.scope, minus(left, inner.price), tail, rng)
+            return routed(pre, inner, post, shape, scope)
         if form == TIED:
-            below = joins[a] or 0
-            fits = self.affordable(reach.menu("tied", shape), budget, (load + 1, heads))
-            if below:
-                fits = [
-                    f for f in fits if self.affords(f, budget, (load + f.terminal.ways * below + 1, heads))
-                ]
-            fork = fits[int(rng.random() * len(fits))]
-            return self._tied(fork, shape, scope, a, budget, tail, rng)
-        fits = self.affordable(reach.menu("two", shape), budget, (load + self.sizes.needs(option), heads))
-        return self._two(fits[int(rng.random() * len(fits))], shape, scope, a, b, budget, tail, rng)
+            return self._tied(shape, scope, a, budget, tail, rng)
+        return self._two(shape, scope, a, b, budget, tail, rng)
 
     def _holds(self, option: Option, shape: Shape, budget: Price, tail: Tail) -> bool:
         made = self.sizes.needs(option) + tail[0]
         return made * math.prod(shape) <= budget[2] and made <= budget[3]
 
     def _tied(
-        self,
-        fork: Fit,
-        shape: Shape,
-        scope: Scope,
-        n: int,
-        budget: Price,
-        tail: Tail,
-        rng: np.random.Generator,
+        self, shape: Shape, scope: Scope, n: int, budget: Price, tail: Tail, rng: np.random.Generator
     ) -> Node:
         """A branching of copies of one branch: that is drawn, then the join among those that fit."""
+        load, heads = tail
+        fork = self._fork(shape, scope, self.sizes.joins[n] or 0, budget, tail, rng)
         ways = fork.terminal.ways
         left = minus(budget, fork.price)
-        each = times(left, 1 / ways)
-        below = ((tail[0] + 1) / ways, tail[1] / ways)
-        branch = self.free(fork.out, scope, n, each, below, rng)
-        for _ in range(ways):
-            left = minus(left, branch.price)
-        shapes = (branch.out,) * ways
-        joins = [
-            found
-            for join in self.reach.joins(ways)
-            if (found := fit(join, shapes, scope)) and self.affords(found, left, tail)
-        ]
-        return branched(fork, (branch,), joins[int(rng.random() * len(joins))], shape, scope)
+        branch = self.free(fork.out, scope, n, times(left, 1 / ways), ((load + 1) / ways, heads / ways), rng)
+        left = minus(left, times(branch.price, ways))
+        join = self.terminal(self.reach.joins[ways], (branch.out,) * ways, scope, left, tail, rng)
+        return branched(fork, (branch,), join, shape, scope)
+
+    def _fork(
+        self, shape: Shape, scope: Scope, below: int, budget: Price, tail: Tail, rng: np.random.Generator
+    ) -> Fit:
+        """A fork to copies of a branch that makes so many tensors, evenly among those that leave enough."""
+        load, heads = tail
+        for each in shuffled(self.reach.tied, rng):
+            found = fit(each, shape, scope)
+            if found and self.affords(found, budget, (load + each.ways * below + 1, heads)):
+                return found
+        raise AssertionError(f"no fork to copies fits {shape}")
 
     def _two(
-        self,
-        fork: Fit,
-        shape: Shape,
-        scope: Scope,
-        a: int,
-        b: int,
-        budget: Price,
-        tail: Tail,
-        rng: np.random.Generator,
+        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, tail: Tail, rng: np.random.Generator
     ) -> Node:
         """A branching of two branches: the first is free, then the join, then what it wants of the second."""
+        load, heads = tail
+        kept = load + (self.sizes.joins[b] or 0) + 1
+        made = kept + (self.sizes.joins[a] or 0)
+        fork = self.terminal(self.reach.two, shape, scope, budget, (made, heads), rng)
         left = minus(budget, fork.price)
-        kept = (self.sizes.joins[b] or 0) + 1
-        first = self.free(fork.out, scope, a, left, (tail[0] + kept, tail[1]), rng)
+        first = self.free(fork.out, scope, a, left, (kept, heads), rng)
         met = self.meet(fork.out, scope, first, b, minus(left, first.price), tail, rng)
         if met is None:
             self.redrawn += 1
-            floor = self.reserve(fork.numel, features(fork.out), (tail[0] + kept, tail[1]))
+            floor = self.reserve(fork.numel, features(fork.out), (kept, heads))
             first = self.toward(fork.out, scope, a, minus(left, floor), fork.out, rng)
             met = self.meet(fork.out, scope, first, b, minus(left, first.price), tail, rng)
             assert met is not None
@@ -170,7 +174,7 @@ class Drawer:
         rng: np.random.Generator,
     ) -> tuple[Node, Fit] | None:
         """A second branch of n nodes and its join: evenly among the joins that can be met, then among shapes."""
-        for terminal in shuffled(self.reach.joins(2), rng):
+        for terminal in shuffled(self.reach.joins[2], rng):
             pattern = terminal.wants(first.out, None)
             if pattern is None:
                 continue
@@ -221,12 +225,10 @@ class Drawer:
     ) -> Node | None:
         form, a, b = option
         if form == LEAF:
-            fits = [
-                each
-                for each in self.reach.menu("computation", shape).fits
-                if each.out == want and self.affords(each, budget, NOTHING)
-            ]
-            return leaf(fits[int(rng.random() * len(fits))], shape, scope) if fits else None
+            for found in shuffled(self.reach.leaves(shape, want), rng):
+                if within(found.price, budget):
+                    return leaf(found, shape, scope)
+            return None
         attempt: Callable[..., Node | None] = {
             CHAIN: self._chain_toward,
             ROUTE: self._route_toward,
@@ -270,18 +272,21 @@ class Drawer:
         self, shape: Shape, scope: Scope, n: int, _: int, budget: Price, want: Shape, rng: np.random.Generator
     ) -> Node | None:
         reach = self.reach
-        for fork in shuffled(reach.menu("tied", shape).fits, rng):
+        for each in shuffled(reach.tied, rng):
+            fork = fit(each, shape, scope)
+            if fork is None:
+                continue
             ways = fork.terminal.ways
-            ends = reach.copied(fork.out, ways).get(want, [])
+            ends = reach.copied(fork.out, ways, want)
             if want not in reach.outs(fork.out):
                 ends = [(want, reach.add), *ends]
             for branch, terminal in shuffled(ends, rng):
                 join = Fit(terminal, (branch,) * ways, want, scope)
                 left = minus(minus(budget, fork.price), join.price)
-                each = times(left, 1 / ways)
+                share = times(left, 1 / ways)
                 price = reach.price(fork.out, scope, branch, n)
-                if price is not None and within(price, each):
-                    inner = self.toward(fork.out, scope, n, each, branch, rng)
+                if price is not None and within(price, share):
+                    inner = self.toward(fork.out, scope, n, share, branch, rng)
                     return branched(fork, (inner,), join, shape, scope)
         return None
 
@@ -289,10 +294,13 @@ class Drawer:
         self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, rng: np.random.Generator
     ) -> Node | None:
         reach = self.reach
-        for fork in shuffled(reach.menu("two", shape).fits, rng):
+        for each in shuffled(reach.two, rng):
+            fork = fit(each, shape, scope)
+            if fork is None:
+                continue
             left = minus(budget, fork.price)
             for out in shuffled(self._near(fork.out, want), rng):
-                for terminal in shuffled(reach.joins(2), rng):
+                for terminal in shuffled(reach.joins[2], rng):
                     other = terminal.wants(out, want)
                     if other is None or terminal.gives((out, other)) != want:
                         continue

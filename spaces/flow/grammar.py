@@ -42,7 +42,7 @@ def same(shape: Shape) -> Shape:
 
 def equal(shapes: tuple[Shape, ...]) -> Shape | None:
     """Gives the shape that all branches have."""
-    return shapes[0] if all(shape == shapes[0] for shape in shapes) else None
+    return shapes[0] if shapes.count(shapes[0]) == len(shapes) else None
 
 
 def equal_partner(first: Shape, out: Shape | None) -> Shape | None:

@@ -289,8 +289,8 @@ def with_parameters(changer: Changer, root: Node, rng: np.random.Generator) -> N
     """The tree with one leaf changed to one that has parameters and gives the same shape; None where none fits."""
     for site in shuffled([site for site in sites(root) if site.node.form == "computation"], rng):
         old = site.node
-        fits = changer.reach.menu("computation", old.shape).fits
-        for found in shuffled([each for each in fits if each.price[0] and each.out == old.out], rng):
+        fits = [each for each in changer.reach.leaves(old.shape, old.out) if each.price[0]]
+        for found in shuffled(fits, rng):
             made = changer.settled(root, site, leaf(found, old.shape, old.scope), rng)
             if made is not None:
                 return made

@@ -25,7 +25,7 @@ from spaces.genome import Genome
 from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, VectorIO, image
-from spaces.mutations import Mutable, Mutation
+from spaces.mutations import TRIES, Mutable, Mutation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -121,6 +121,8 @@ class FlowSpace(Mutable):
         self.redrawn: Counter[str] = Counter()
         self.repaired = 0
         """How often a draw or mutant had no parameters before its head, and got a leaf with some where one fitted."""
+        self.discarded = 0
+        """How often a draw was given up for another, because it could not have parameters."""
         forks = [fork.ways for fork in grammar.terminals["fork"].values()]
         fewest = min([ways for ways in forks if ways > 2], default=0)
         sizes = Sizes(grammar.reweighted(weights or {}), forks.count(2) / len(forks), fewest, nodes)
@@ -161,7 +163,7 @@ class FlowSpace(Mutable):
 
     @property
     def memory(self) -> Mapping[str, tuple[int, int]]:
-        """For each memory of the look-ahead, how many entries it has and how often it was full and emptied."""
+        """For each question of the look-ahead, how many answers are remembered, and how often one had to be found."""
         return self._drawer.reach.memory
 
     def at(self, io: IO) -> FlowSpace:
@@ -179,7 +181,8 @@ class FlowSpace(Mutable):
         and leaves room within the limits is drawn evenly. Of two branches the first is free; then a join is drawn
         evenly among those that something in reach of the second branch can meet, then its shape evenly, then the
         second branch by the same law among the trees that give this shape. Constant operators are left out, and a
-        tree without parameters has one leaf exchanged for one with some where the limits allow it (`repaired`).
+        tree without parameters has one leaf exchanged for one with some (`repaired`); where the limits do not allow
+        that, as with copies of copies of a leaf, another of the same size is drawn, up to 32 times (`discarded`).
 
         Raises:
             InvalidSpace: there is no genome that small.
@@ -202,8 +205,13 @@ class FlowSpace(Mutable):
             raise InvalidSpace(
                 f"space {self.name!r}: no genome has {nodes} nodes; allowed: 5, 7, 8 and 10 to {self.nodes}"
             )
-        root = self._drawer.free(self.shape, None, nodes, self._changer.limit, (0, 1), rng)
-        return self._genome(self._parametrized(root, rng))
+        for _ in range(TRIES):
+            root = self._drawer.free(self.shape, None, nodes, self._changer.limit, (0, 1), rng)
+            root = self._parametrized(root, rng)
+            if root.price[0]:
+                break
+            self.discarded += 1
+        return self._genome(root)
 
     def _parametrized(self, root: Node, rng: np.random.Generator) -> Node:
         if root.price[0]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -95,35 +96,22 @@ class Node:
         "terminals",
     )
 
-    constant: bool
-    depth: int
-    price: Price
-    size: int
-
     def __init__(
         self,
         form: str,
-        fits: tuple[Fit, ...],
+        terminals: tuple[Terminal, ...],
         children: tuple[Node, ...],
         scope: Scope,
         shape: Shape,
         out: Shape,
+        size: int,
+        depth: int,
+        price: Price,
+        constant: bool,
     ) -> None:
-        self.form, self.children, self.scope, self.shape, self.out = form, children, scope, shape, out
-        self.terminals = tuple([each.terminal for each in fits])
-        size, depth = 1 + len(fits), 0
-        price: Price = (0, 0, 0, 0)
-        for child in children:
-            size += child.size
-            depth = max(depth, child.depth)
-            price = plus(price, child.price)
-        if form == "branching" and len(children) == 1:
-            price = times(price, self.terminals[0].ways)
-        for each in fits:
-            price = plus(price, each.price)
-        parts = [child.constant for child in children]
-        self.constant = all(parts) if form == "branching" else any(parts + [each.constant for each in fits])
-        self.size, self.depth, self.price = size, depth + 1, price
+        self.form, self.terminals, self.children = form, terminals, children
+        self.scope, self.shape, self.out = scope, shape, out
+        self.size, self.depth, self.price, self.constant = size, depth, price, constant
         self._items: tuple[Item, ...] | None = None
 
     @property
@@ -156,20 +144,68 @@ class Node:
         return blake2b(rendered(self.items).encode(), digest_size=16).hexdigest()
 
 
+@lru_cache(maxsize=4096)
+def _together(*terminals: Terminal) -> tuple[Terminal, ...]:
+    """One tuple for all nodes that have these terminals: what lives long is walked by every garbage collection."""
+    return terminals
+
+
 def leaf(found: Fit, shape: Shape, scope: Scope) -> Node:
-    return Node("computation", (found,), (), scope, shape, found.out)
+    terminals = _together(found.terminal)
+    return Node("computation", terminals, (), scope, shape, found.out, 2, 1, found.price, found.constant)
 
 
 def chained(first: Node, second: Node) -> Node:
-    return Node("sequential", (), (first, second), first.scope, first.shape, second.out)
+    return Node(
+        "sequential",
+        (),
+        (first, second),
+        first.scope,
+        first.shape,
+        second.out,
+        1 + first.size + second.size,
+        1 + max(first.depth, second.depth),
+        plus(first.price, second.price),
+        first.constant or second.constant,
+    )
 
 
 def routed(pre: Fit, inner: Node, post: Fit, shape: Shape, scope: Scope) -> Node:
-    return Node("routing", (pre, post), (inner,), scope, shape, post.out)
+    terminals = _together(pre.terminal, post.terminal)
+    price = plus(plus(inner.price, pre.price), post.price)
+    return Node(
+        "routing",
+        terminals,
+        (inner,),
+        scope,
+        shape,
+        post.out,
+        3 + inner.size,
+        1 + inner.depth,
+        price,
+        inner.constant,
+    )
 
 
 def branched(fork: Fit, branches: tuple[Node, ...], join: Fit, shape: Shape, scope: Scope) -> Node:
-    return Node("branching", (fork, join), branches, scope, shape, join.out)
+    first, last = branches[0], branches[-1]
+    size, price = first.size, first.price
+    if len(branches) == 1:
+        price = times(price, fork.terminal.ways)
+    else:
+        size, price = size + last.size, plus(price, last.price)
+    return Node(
+        "branching",
+        _together(fork.terminal, join.terminal),
+        branches,
+        scope,
+        shape,
+        join.out,
+        3 + size,
+        1 + max(first.depth, last.depth),
+        plus(plus(price, fork.price), join.price),
+        first.constant and last.constant,
+    )
 
 
 def _write(node: Node, parts: list[str]) -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 import spaces
 from spaces import InvalidSpace, NoNeighbour
+from spaces.flow import reach
 from spaces.flow.mutations import sites
-from spaces.flow.reach import MOST, features
-from spaces.flow.tree import within
+from spaces.flow.reach import features
+from spaces.flow.tree import fit, within
 
 LIMITS = ("nodes", "parameters", "flops", "activations", "operators")
 
@@ -71,7 +73,7 @@ def test_sizes_asked_for_are_those_drawn():
 def test_a_known_price_is_enough():
     """Wherever the look-ahead knows a price, a tree is drawn for it, to the last parameter."""
     space = spaces.load("einspace", spaces.image(3, 16, 16, classes=4))
-    drawer, reach = space._drawer, space._drawer.reach
+    drawer, look = space._drawer, space._drawer.reach
     rng = np.random.default_rng(1)
     places, known, dear = set(), 0, 0
     for _ in range(60):
@@ -79,10 +81,10 @@ def test_a_known_price_is_enough():
             (site.node.shape, site.node.scope) for site in sites(space.tree(space.sample_exactly(rng, 25)))
         }
     for shape, scope in sorted(places, key=repr):
-        outs = [*reach.outs(shape), *reach.around(shape, scope)]
+        outs = [*look.outs(shape), *look.around(shape, scope)]
         for place in rng.choice(len(outs), 3):
             for n in (2, 5, 7, 8, 12, 13, 14, 16):
-                price = reach.price(shape, scope, outs[place], n)
+                price = look.price(shape, scope, outs[place], n)
                 if price is not None:
                     known, dear = known + 1, dear + (price[0] > 0)
                     tree = drawer.toward(shape, scope, n, price, outs[place], rng)
@@ -94,7 +96,7 @@ def test_a_known_price_is_enough():
 
 def test_the_look_ahead_finds_what_trying_everything_finds():
     space = spaces.load("einspace", spaces.image(3, 8, 10))
-    reach, terminals = space._drawer.reach, space.grammar.terminals
+    look, terminals = space._drawer.reach, space.grammar.terminals
     for shape, scope in [((3, 8, 10), None), ((80, 27), (8, 10)), ((6, 20), (4, 5)), ((5, 4, 16), (2, 2))]:
         found = {}
         for pre in terminals["pre"].values():
@@ -111,9 +113,9 @@ def test_the_look_ahead_finds_what_trying_everything_finds():
                     if out is not None:
                         cost = op.cost(between, after)[0] if op.cost else 0
                         found[out] = min(found.get(out, math.inf), cost)
-        assert set(reach.around(shape, scope)) == set(found)
+        assert set(look.around(shape, scope)) == set(found)
         for out, parameters in found.items():
-            assert reach.route_price(shape, scope, out)[0] == parameters
+            assert look.route_price(shape, scope, out)[0] == parameters
 
 
 def test_no_draw_is_constant_and_none_lacks_parameters():
@@ -135,16 +137,45 @@ def test_no_draw_is_constant_and_none_lacks_parameters():
     assert space.tree(constant).constant
 
 
+def test_terminals_are_drawn_evenly_among_those_that_fit():
+    """The exact law of routings around one computation, by going through all of them."""
+    space = spaces.load("einspace", spaces.image(2, 6, 4))
+    terminals = space.grammar.terminals
+    law = Counter()
+    pres = [found for pre in terminals["pre"].values() if (found := fit(pre, (2, 6, 4), None))]
+    for pre in pres:
+        ops = [found for op in terminals["computation"].values() if (found := fit(op, pre.out, None))]
+        ops = [op for op in ops if not op.constant]
+        for op in ops:
+            posts = [found for post in terminals["post"].values() if (found := fit(post, op.out, pre.scope))]
+            for post in posts:
+                key = (pre.terminal.name, op.out, post.terminal.name)
+                law[key] += 1 / (len(pres) * len(ops) * len(posts))
+    assert sum(law.values()) == pytest.approx(1)
+    rng = np.random.default_rng(3)
+    drawn = Counter()
+    for _ in range(30_000):
+        root = space.tree(space.sample_exactly(rng, 5))
+        if root.form == "routing":
+            pre, post = root.terminals
+            drawn[pre.name, root.children[0].out, post.name] += 1
+    assert set(drawn) <= set(law)
+    number = drawn.total()
+    assert number > 10_000
+    distance = sum(abs(drawn[key] / number - share) for key, share in law.items()) / 2
+    by_chance = sum(math.sqrt(share / (2 * math.pi * number)) for share in law.values())
+    assert distance < 1.1 * by_chance
+
+
 def test_memory_is_bounded_and_draws_do_not_depend_on_it(monkeypatch):
     wide = spaces.load("einspace")
-    for name in MOST:
-        monkeypatch.setitem(MOST, name, 20)
+    monkeypatch.setattr(reach, "MOST", 20)
     narrow = spaces.load("einspace")
     draws = [
         [space.sample_exactly(np.random.default_rng(k), 40) for k in range(100)] for space in (wide, narrow)
     ]
     assert draws[0] == draws[1]
-    assert all(held <= 20 and emptied for held, emptied in narrow.memory.values())
+    assert all(held == 20 < found for held, found in narrow.memory.values())
 
 
 def test_impossible_limits_are_refused():

@@ -121,6 +121,7 @@ def shares(space, draws, seed):
 
 @pytest.mark.parametrize("weights", [None, {"computation": 3, "branching": 2}])
 def test_draws_follow_the_law(weights):
-    space = spaces.load("einspace", spaces.image(3, 32, 32), weights=weights)
+    unlimited = dict.fromkeys(("parameters", "activations", "operators"))
+    space = spaces.load("einspace", spaces.image(3, 32, 32), weights=weights, **unlimited)
     for name, (found, wanted) in shares(space, 1500, seed=3).items():
         assert found == pytest.approx(wanted, abs=0.02), name
