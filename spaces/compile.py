@@ -19,6 +19,7 @@ from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
+from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.topology import Parallel, Residual, Stack
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
@@ -33,6 +34,7 @@ def _mixer(block: type[Block]) -> Build:
 
 BUILDERS: Mapping[str, Build] = {
     "attention": _mixer(Attention),
+    "mamba": _mixer(Mamba),
     "mamba2": _mixer(Mamba2),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),

@@ -17,7 +17,7 @@ from typing import Protocol
 CHUNK = 64
 """Tokens that Mamba-2 mixes at once (`spaces.blocks.mamba`)."""
 CONV_KERNEL = 4
-"""Taps of the short convolution inside Mamba-2."""
+"""Taps of the short convolution inside Mamba, Mamba-2 and the gated recurrent block."""
 QUERY_DIM = 64
 """Width of one query of the product-key memory: two halves of 32."""
 FLOAT_BYTES = 4
@@ -63,6 +63,11 @@ def hidden_width(width: int, mult: float) -> int:
     return round(mult * width)
 
 
+def step_rank(width: int) -> int:
+    """Rank of Mamba's step sizes: a sixteenth of the width, rounded up."""
+    return -(-width // 16)
+
+
 def attention(
     at: HasWidth, context: int, *, heads: int, kv_heads: int, position: str, window: int | None
 ) -> Cost:
@@ -90,6 +95,15 @@ def mamba2(at: HasWidth, context: int, *, state: int, expand: int, head_dim: int
     scan = (2 * chunk * (state + inner) + 4 * inner * state) * padded / context
     flops = 2 * projections + 2 * CONV_KERNEL * mixed + scan
     kept = (CONV_KERNEL - 1) * mixed + inner * state
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
+
+
+def mamba(at: HasWidth, context: int, *, state: int, expand: int) -> Cost:
+    inner, rank = expand * at.width, step_rank(at.width)
+    matrices = 3 * at.width * inner + inner * (2 * rank + 2 * state)
+    parameters = matrices + (CONV_KERNEL + state + 3) * inner
+    flops = 2 * matrices + 2 * CONV_KERNEL * inner + 2 * state * inner
+    kept = (CONV_KERNEL - 1 + state) * inner
     return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
 
 
@@ -138,6 +152,7 @@ def frame(width: int, vocab: int) -> Cost:
 
 COSTS: dict[str, Callable[..., Cost]] = {
     "attention": attention,
+    "mamba": mamba,
     "mamba2": mamba2,
     "gated_conv": gated_conv,
     "swiglu": swiglu,

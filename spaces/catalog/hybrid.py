@@ -52,6 +52,10 @@ def attention(
 ): ...
 
 
+@hybrid.production("mixer")
+def mamba(state=choice(4, 8, 16, 32, ordered=True), expand=choice(1, 2, ordered=True)): ...
+
+
 @hybrid.production("mixer", weight=2, where=lambda at, expand, head_dim: expand * at.width % head_dim == 0)
 def mamba2(
     state=choice(16, 32, 64, 128, ordered=True),

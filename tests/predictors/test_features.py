@@ -62,6 +62,8 @@ RANGES = {
     "attention.heads": (1, 32, True),
     "attention.kv_heads": (1, 32, True),
     "attention.window": (32, 1024, True),
+    "mamba.state": (4, 32, True),
+    "mamba.expand": (1, 2, False),
     "mamba2.state": (16, 128, True),
     "mamba2.expand": (1, 2, False),
     "mamba2.head_dim": (16, 64, False),

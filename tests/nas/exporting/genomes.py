@@ -17,6 +17,7 @@ MIXERS = {
     "no-position": "attention(heads=4, kv_heads=4, position=none, window=none)",
     "sliding-window": "attention(heads=4, kv_heads=2, position=rope, window=32)",
     "alibi-window": "attention(heads=2, kv_heads=2, position=alibi, window=64)",
+    "mamba": "mamba(state=8, expand=2)",
     "mamba2": "mamba2(state=16, expand=2, head_dim=16)",
     "gated-conv": "gated_conv(kernel=4)",
     "swiglu": "swiglu(mult=2)",

@@ -103,6 +103,42 @@ def llama_layer(theirs):
     return layer
 
 
+def test_mamba():
+    config = transformers.MambaConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        state_size=8,
+        expand=2,
+        conv_kernel=4,
+        use_bias=False,
+        time_step_rank="auto",
+        layer_norm_epsilon=1e-6,
+        initializer_range=0.2,
+    )
+    theirs = transformers.MambaForCausalLM(config)
+
+    def layer(number):
+        block = theirs.backbone.layers[number]
+        mixer = block.mixer
+        return {
+            "norm.weight": block.norm.weight,
+            "blocks.0.in_proj.weight": mixer.in_proj.weight,
+            "blocks.0.taps": mixer.conv1d.weight[:, 0].T,
+            "blocks.0.conv_bias": mixer.conv1d.bias,
+            "blocks.0.select.weight": mixer.x_proj.weight,
+            "blocks.0.step.weight": mixer.dt_proj.weight,
+            "blocks.0.step.bias": mixer.dt_proj.bias,
+            "blocks.0.log_a": mixer.A_log,
+            "blocks.0.skip": mixer.D,
+            "blocks.0.out.weight": mixer.out_proj.weight,
+        }
+
+    inner = theirs.backbone
+    genome = "stack(layers=[residual(body=mamba(state=8, expand=2))], repeat=2)"
+    same_as(theirs, genome, layer, inner.embeddings.weight, inner.norm_f.weight, theirs.lm_head.weight)
+
+
 def test_mamba2():
     config = transformers.Mamba2Config(
         vocab_size=VOCAB,

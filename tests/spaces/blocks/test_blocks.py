@@ -21,6 +21,8 @@ from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
 from spaces.blocks.reference.mlp import mlp, swiglu
 from spaces.blocks.reference.moe import moe
+from spaces.blocks.reference.selective_ssm import mamba
+from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
 from spaces.blocks.topology import Parallel, Residual, Stack
 
@@ -78,6 +80,8 @@ CASES = [
     case(Attention, attention, heads=4, kv_heads=2, position="alibi", window=64),
     case(Attention, attention, heads=1, kv_heads=1, position="none", window=1000),
     case(Attention, attention, heads=2, kv_heads=1, position="none", window=1),
+    case(Mamba, mamba, state=4, expand=2),
+    case(Mamba, mamba, state=16, expand=1),
     case(Mamba2, mamba2, state=8, expand=1, head_dim=4),
     case(Mamba2, mamba2, state=4, expand=2, head_dim=32),
     case(GatedConv, gated_conv, kernel=1),
