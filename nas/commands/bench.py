@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
         "--strategies",
         default="random,evolution,screened",
         metavar="A,B,...",
-        help="names, or strategy+predictor (default: random,evolution,screened)",
+        help="names, strategy+predictor, or peers such as optuna-tpe (default: random,evolution,screened)",
     )
     compare.add_argument("--evaluations", type=at_least(1), default=100, metavar="N", help="default: 100")
     compare.add_argument(
@@ -54,7 +54,11 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--workers", type=at_least(1), default=1, metavar="N", help="simulated workers (default: 1)"
     )
-    compare.add_argument("--out", metavar="DIR", help="for the figure and the numbers (default: comparison)")
+    compare.add_argument(
+        "--out",
+        metavar="DIR",
+        help="for figures, numbers and the runs, which are not run again (default: comparison)",
+    )
     compare.set_defaults(command=_compare)
     for command in (listed, info, query, best, compare):
         command.add_argument("--json", action="store_true")
@@ -181,6 +185,7 @@ def _best(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     import sys
+    from dataclasses import asdict
 
     from nas import compare
     from nas.report import plots
@@ -203,15 +208,30 @@ def _compare(options: argparse.Namespace) -> int:
             evaluations=options.evaluations,
             seeds=options.seeds,
             workers=options.workers,
+            keep=folder / "runs",
             observe=observe,
         )
     except RuntimeError as error:  # a strategy failed
         print(f"nas: {error}", file=sys.stderr)
         return FAILED
     curves = compare.curves(rows)
-    written = [compare.write(rows, folder), *plots.regret_figure(curves, folder)]
+    written = [
+        compare.write(rows, folder),
+        *plots.regret_figure(curves, folder),
+        *plots.edf_figure(curves, folder),
+    ]
+    ranks = compare.ranks(curves)
+    if len(strategies) > 1:
+        written += plots.ranks_figure(ranks, folder)
     if options.json:
-        print_json({"regret": compare.summary(curves), "files": list(map(str, written))})
+        told = {name: _finite(value) for name, value in asdict(ranks).items() if name != "mean"}
+        print_json(
+            {
+                "regret": compare.summary(curves),
+                "ranks": {**told, "mean": ranks.mean},
+                "files": list(map(str, written)),
+            }
+        )
         return DONE
     interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
     print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
@@ -224,6 +244,13 @@ def _compare(options: argparse.Namespace) -> int:
     heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
     _print_columns([heads, *([*key, *values] for key, values in cells.items())])
     print()
+    if len(strategies) > 1:
+        print(
+            f"Mean rank over {ranks.blocks} rankings, in the end; {ranks.difference:.2f} apart is more than chance"
+        )
+        print()
+        _print_columns([[f"{mean:.2f}", name] for name, mean in ranks.mean.items()])
+        print()
     for curve in curves:
         if curve.shortest < options.evaluations:
             ended = f"a run ended after {curve.shortest:,} evaluations, with no more to propose"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.types import InvalidInput
 
 if TYPE_CHECKING:
-    from nas.compare import Curve
+    from matplotlib.figure import Figure
+
+    from nas.compare import Curve, Ranks
 
 
 def require() -> None:
@@ -24,35 +26,107 @@ def require() -> None:
 
 def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
     """Writes regret.svg and regret.png: a panel for each table, a line with its interval for each contestant."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    tables = list(dict.fromkeys(curve.table for curve in curves))
-    columns = min(3, len(tables))
-    rows = -(-len(tables) // columns)
-    figure = Figure(figsize=(1.2 + 4.2 * columns, 0.4 + 3.2 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    colours = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(curve.strategy for curve in curves))}
-    for panel, table in zip(panels.flat, tables, strict=False):
-        for curve in (curve for curve in curves if curve.table == table):
-            evaluations = range(1, len(curve.median) + 1)
-            colour = colours[curve.strategy]
-            panel.fill_between(evaluations, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-            panel.plot(evaluations, curve.median, color=colour, label=curve.strategy)
+    figure, panels = _panels(curves, f"regret, median of {curves[0].seeds} seeds")
+    for curve, panel, colour in panels:
+        evaluations = range(1, len(curve.median) + 1)
+        panel.fill_between(evaluations, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+        panel.plot(evaluations, curve.median, color=colour, label=curve.strategy)
         # Regret reaches zero, which no logarithmic scale has.
         panel.set_yscale("symlog", linthresh=0.01, linscale=0.5)
         panel.set_ylim(bottom=0)
         panel.set_yticks([0, 0.01, 0.03, 0.1, 0.3, 1], ["0", "0.01", "0.03", "0.1", "0.3", "1"])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_title(table)
         panel.set_xlabel("evaluations")
+    figure.axes[0].legend(frameon=False)
+    return _saved(figure, folder, "regret")
+
+
+def edf_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
+    """Writes edf.svg and edf.png: for each table the share of seeds that ended at most at a regret."""
+    from spaces.populations import error_edf
+
+    figure, panels = _panels(curves, "share of seeds")
+    for curve, panel, colour in panels:
+        errors, shares = error_edf(curve.regrets[:, -1])
+        panel.step([0, *errors], [0, *shares], where="post", color=colour, label=curve.strategy)
+        panel.set_xscale("symlog", linthresh=0.01)
+        panel.set_xlabel("regret at the end")
+    figure.axes[0].legend(frameon=False)
+    return _saved(figure, folder, "edf")
+
+
+def _panels(curves: Sequence[Curve], label: str) -> tuple[Figure, list[tuple[Curve, Any, str]]]:
+    """A figure with a panel for each table, and for each curve its panel and the colour of its contestant."""
+    from matplotlib.figure import Figure
+
+    tables = list(dict.fromkeys(curve.table for curve in curves))
+    strategies = list(dict.fromkeys(curve.strategy for curve in curves))
+    columns = min(3, len(tables))
+    rows = -(-len(tables) // columns)
+    figure = Figure(figsize=(1.2 + 4.2 * columns, 0.4 + 3.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for panel, table in zip(grid.flat, tables, strict=False):
+        panel.set_title(table)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    for panel in panels.flat[len(tables) :]:
+    for panel in grid.flat[len(tables) :]:
         panel.set_visible(False)
-    panels[0, 0].set_ylabel(f"regret, median of {curves[0].seeds} seeds")
-    panels[0, 0].legend(frameon=False)
-    paths = [folder / "regret.svg", folder / "regret.png"]
+    grid[0, 0].set_ylabel(label)
+    return figure, [
+        (curve, grid.flat[tables.index(curve.table)], f"C{strategies.index(curve.strategy)}")
+        for curve in curves
+    ]
+
+
+def ranks_figure(ranks: Ranks, folder: Path) -> list[Path]:
+    """Writes ranks.svg and ranks.png: contestants on a line by mean rank; bars join those that chance may part.
+
+    The critical difference diagram of Demsar 2006, figure 1.
+    """
+    from matplotlib.figure import Figure
+
+    names, means = list(ranks.mean), list(ranks.mean.values())
+    groups = _alike(means, ranks.difference)
+    left = -(-len(names) // 2)
+    bottom = -0.35 * max(left, len(names) - left) - 0.13 * len(groups)
+    figure = Figure(figsize=(7, 1.2 - bottom), layout="constrained")
+    panel = figure.subplots()
+    panel.set_axis_off()
+    panel.set_xlim(0.2, len(names) + 0.8)
+    panel.set_ylim(bottom - 0.2, 0.9)
+    panel.plot([1, len(names)], [0, 0], color="black", linewidth=1)
+    for rank in range(1, len(names) + 1):
+        panel.plot([rank, rank], [0, 0.06], color="black", linewidth=1)
+        panel.text(rank, 0.12, str(rank), ha="center", va="bottom", fontsize=9)
+    panel.plot([1, 1 + ranks.difference], [0.55, 0.55], color="black", linewidth=1.5)
+    panel.text(1, 0.62, f"critical difference {ranks.difference:.2f}, {ranks.blocks} rankings", fontsize=9)
+    for k, (low, high) in enumerate(groups):
+        height = -0.14 - 0.13 * k
+        panel.plot([means[low] - 0.04, means[high] + 0.04], [height, height], color="black", linewidth=3)
+    for k, (name, mean) in enumerate(zip(names, means, strict=True)):
+        best = k < left
+        height = -0.13 * len(groups) - 0.35 * (k + 1 if best else len(names) - k)
+        end = 0.75 if best else len(names) + 0.25
+        panel.plot([mean, mean, end], [0, height, height], color="grey", linewidth=0.8)
+        text = f"{name}  {mean:.2f}" if best else f"{mean:.2f}  {name}"
+        panel.text(end, height + 0.03, text, ha="left" if best else "right", va="bottom", fontsize=9)
+    return _saved(figure, folder, "ranks")
+
+
+def _alike(means: Sequence[float], difference: float) -> list[tuple[int, int]]:
+    """The longest runs of ascending means, by their ends, that lie within a difference; none of one alone."""
+    runs: list[tuple[int, int]] = []
+    for low in range(len(means)):
+        high = max(k for k in range(low, len(means)) if means[k] - means[low] <= difference)
+        if high > low and (not runs or high > runs[-1][1]):
+            runs.append((low, high))
+    return runs
+
+
+def _saved(figure: Figure, folder: Path, name: str) -> list[Path]:
+    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
     for path in paths:
         figure.savefig(path, dpi=150)
     return paths

@@ -109,11 +109,16 @@ def test_compare(capsys, tmp_path):
         for data in ("cifar10", "cifar100")
         for strategy in ("random", "evolution")
     ]
-    assert {path.name for path in out.iterdir()} == {"evaluations.parquet", "regret.svg", "regret.png"}
+    assert lines[8].startswith("Mean rank over 4 rankings, in the end; ")
+    assert {line.split()[1] for line in lines[10:12]} == {"random", "evolution"}
+    figures = {f"{name}.{kind}" for name in ("regret", "edf", "ranks") for kind in ("svg", "png")}
+    assert {path.name for path in out.iterdir()} == {"evaluations.parquet", "runs", *figures}
     code, text, _ = run(
         capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out), "--json"
     )
-    assert len(json.loads(text)["regret"]) == 2 * 2 * 3
+    told = json.loads(text)
+    assert len(told["regret"]) == 2 * 2 * 3
+    assert set(told["ranks"]) == {"mean", "difference", "p", "blocks"}
 
 
 OWN = """
@@ -249,8 +254,8 @@ def test_known_models_are_queried_by_name(capsys):
         (("query", "mine.arrow", "0"), "nas: mine.arrow is no table: FileNotFoundError: "),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "randm"),
-            "nas: unknown strategy 'randm', did you mean 'random'? allowed: random, evolution, screened, or "
-            "strategy+predictor\n",
+            "nas: unknown strategy 'randm', did you mean 'random'? allowed: random, evolution, screened, "
+            "optuna-tpe, ",
         ),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "evolution+"),

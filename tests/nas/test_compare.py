@@ -5,7 +5,18 @@ import pytest
 import benchmarks
 import spaces
 from nas.cluster.simulated import SimulatedEngine
-from nas.compare import Contestant, compare, curves, milestones, play, summary, write
+from nas.compare import (
+    TOP,
+    Contestant,
+    compare,
+    curves,
+    milestones,
+    play,
+    ranks,
+    relative_improvement,
+    summary,
+    write,
+)
 from nas.types import Finished, InvalidInput
 from spaces import InvalidSpace
 
@@ -36,6 +47,9 @@ def test_every_evaluation_has_a_row(rows):
         now = float(table.regret(np.array(table.rank(row["text"]))))
         regret = now if row["evaluation"] == 1 else min(regret, now)
         assert row["regret"] == regret
+    losses = table.losses()
+    for row in rows.filter(pyarrow.compute.equal(rows["evaluation"], 1)).to_pylist():
+        assert row["top"] == (losses <= losses[table.rank(row["text"])]).mean()
     assert len({row["text"] for row in rows.to_pylist() if row["strategy"] == "random"}) > 80
 
 
@@ -92,11 +106,101 @@ def test_one_process_is_this_one(rows):
     assert here.equals(rows)
 
 
+def made_up(runs):
+    """Rows as `compare` gives them, from the regrets of each table and contestant by seed; 0 is the best row."""
+    rows = {key: [] for key in ("table", "strategy", "seed", "evaluation", "regret", "top")}
+    for (table, strategy), by_seed in runs.items():
+        for seed, regrets in enumerate(by_seed):
+            for evaluation, regret in enumerate(regrets, start=1):
+                row = (table, strategy, seed, evaluation, regret, 0.0001 if regret == 0 else 0.5)
+                for values, value in zip(rows.values(), row, strict=True):
+                    values.append(value)
+    return pyarrow.table(rows)
+
+
 def test_a_run_that_ended_early_keeps_its_last_regret():
-    run = {"table": ["t"] * 3, "strategy": ["s"] * 3, "evaluation": [1, 2, 1], "regret": [0.5, 0.25, 1.0]}
-    curve = curves(pyarrow.table({**run, "seed": [0, 0, 1]}))[0]
+    curve = curves(made_up({("t", "s"): [[0.5, 0.25], [1.0]]}))[0]
     assert curve.mean.tolist() == [0.75, 0.625]
     assert curve.shortest == 1
+
+
+def test_how_soon_the_best_rows_are_reached():
+    [curve] = curves(made_up({("t", "s"): [[0.5, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]}))
+    np.testing.assert_array_equal(curve.reached, [2, 4, np.nan, 1])
+    assert [row["best"] for row in summary([curve])] == [0.25, 0.5, 0.75]
+    assert TOP == 0.0005
+
+
+def test_the_interquartile_mean_is_that_of_the_middle_half():
+    [curve] = curves(made_up({("t", "s"): [[value] for value in (0.9, 0.1, 0.2, 5, 0, 0.3, 0.4, 0)]}))
+    assert curve.interquartile_mean.tolist() == [pytest.approx((0.1 + 0.2 + 0.3 + 0.4) / 4)]
+
+
+def test_ranks():
+    """Demsar 2006, table 6 and section 3.2.2: four classifiers on 14 data sets."""
+    c45 = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1, 0.940, 0.619, 0.972, 0.957]
+    c45_m = [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1, 0.962, 0.666, 0.981, 0.978]
+    c45_cf = [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1, 0.965, 0.614, 0.9751, 0.946]
+    c45_m_cf = [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1, 0.962, 0.669, 0.975, 0.970]
+    runs = {"C4.5": c45, "C4.5+m": c45_m, "C4.5+cf": c45_cf, "C4.5+m+cf": c45_m_cf}
+    found = ranks(curves(made_up({("t", name): [[1 - auc] for auc in aucs] for name, aucs in runs.items()})))
+    assert {name: round(mean, 3) for name, mean in found.mean.items()} == {
+        "C4.5+m+cf": 1.964,
+        "C4.5+m": 2.0,
+        "C4.5+cf": 2.893,
+        "C4.5": 3.143,
+    }
+    assert found.blocks == 14
+    assert found.difference == pytest.approx(1.25, abs=0.005)  # 2.569 sqrt(4 * 5 / (6 * 14))
+    assert 0.01 < found.p < 0.05
+    with pytest.raises(ValueError, match="only be ranked on the same tables"):
+        ranks(curves(made_up({("t", "a"): [[1]], ("t", "b"): [[1], [2]]})))
+
+
+def test_relative_improvement(rows):
+    found = relative_improvement(rows)
+    assert found[TABLE, "random"] == 0
+    table = benchmarks.load(TABLE)
+    best = {
+        name: np.mean(
+            [
+                max(r["value"] for r in rows.to_pylist() if (r["strategy"], r["seed"]) == (name, seed))
+                for seed in range(SEEDS)
+            ]
+        )
+        for name in ("random", "evolution")
+    }
+    assert table.objective.direction == "max"
+    assert found[TABLE, "evolution"] == pytest.approx(100 * (best["evolution"] / best["random"] - 1))
+    with pytest.raises(ValueError, match="'tpe' is not among the contestants"):
+        relative_improvement(rows, over="tpe")
+
+
+def test_what_has_run_is_not_run_again(tmp_path):
+    def run(**changes):
+        seen = []
+        given = {"tables": [TABLE], "contestants": ["random", "evolution"], "evaluations": 5, "seeds": 2}
+        rows = compare(**given | changes, processes=1, keep=tmp_path, observe=lambda *done: seen.append(done))
+        return rows, seen
+
+    class Stopped(Exception): ...
+
+    def stop(done, of):
+        if done == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        compare(
+            [TABLE], ["random", "evolution"], evaluations=5, seeds=2, processes=1, keep=tmp_path, observe=stop
+        )
+    rows, seen = run()
+    assert seen == [(3, 4), (4, 4)]
+    assert rows.equals(compare([TABLE], ["random", "evolution"], evaluations=5, seeds=2, processes=1))
+    assert run()[1] == [(4, 4)]
+    assert run(evaluations=6)[1] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    damaged = next(path for path in tmp_path.iterdir() if path.name.endswith("evolution-1.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert run(evaluations=6)[1] == [(3, 4), (4, 4)]
 
 
 def test_a_strategy_may_have_no_more():
@@ -125,11 +229,17 @@ def test_written(rows, tmp_path):
 
 
 def test_figures(rows, tmp_path):
-    from nas.report.plots import regret_figure
+    from nas.report.plots import edf_figure, ranks_figure, regret_figure
 
-    svg, png = regret_figure(curves(rows), tmp_path)
-    assert "<svg" in svg.read_text()
-    assert png.read_bytes()[:4] == b"\x89PNG"
+    found = curves(rows)
+    for name, (svg, png) in {
+        "regret": regret_figure(found, tmp_path),
+        "edf": edf_figure(found, tmp_path),
+        "ranks": ranks_figure(ranks(found), tmp_path),
+    }.items():
+        assert (svg.name, png.name) == (f"{name}.svg", f"{name}.png")
+        assert "<svg" in svg.read_text()
+        assert png.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_milestones():
@@ -142,8 +252,8 @@ def test_milestones():
     [
         (
             {"contestants": ["evolutoin"]},
-            "unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, screened, or "
-            "strategy+predictor",
+            "unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, screened, "
+            "optuna-tpe, optuna-tpe-multivariate, optuna-gp, optuna-nsga2, pyglove-evolution, or strategy+predictor",
         ),
         (
             {"contestants": ["evolution+tree"]},

@@ -1,0 +1,33 @@
+"""Comparing strategies, ours and those of other libraries, on tables."""
+
+from nas.compare.contestants import SHORT, Contestant
+from nas.compare.runs import check, compare, play, write
+from nas.compare.statistics import (
+    FEWEST,
+    TOP,
+    Curve,
+    Ranks,
+    curves,
+    milestones,
+    ranks,
+    relative_improvement,
+    summary,
+)
+
+__all__ = [
+    "FEWEST",
+    "SHORT",
+    "TOP",
+    "Contestant",
+    "Curve",
+    "Ranks",
+    "check",
+    "compare",
+    "curves",
+    "milestones",
+    "play",
+    "ranks",
+    "relative_improvement",
+    "summary",
+    "write",
+]

@@ -1,0 +1,77 @@
+"""What is compared: strategies with their default options, and methods of other libraries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import nas.search as search
+import predictors
+from benchmarks import Table
+from nas.peers import PEERS
+from nas.types import InvalidInput, Objective, Strategy
+from spaces.errors import suggest
+from spaces.lookup import resolve
+
+SHORT = {"screened": "evolution+trees"}
+"""Contestants with a name of their own."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A strategy with its default options, alone or with a predictor that screens its candidates; or a peer."""
+
+    name: str
+    strategy: str
+    predictor: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> Contestant:
+        """From "strategy", "strategy+predictor", the name of a peer, or a name of its own."""
+        strategy, plus, predictor = SHORT.get(name, name).partition("+")
+        return cls(name, strategy, predictor if plus else None)
+
+    def make(self, table: Table, seed: int) -> Strategy:
+        """The strategy, in search of the table's objective.
+
+        Raises:
+            InvalidInput: the strategy or the predictor is unknown, or they do not go together, or the peer's library
+                is not installed.
+        """
+        if self.strategy in PEERS:
+            return self._peer(table, seed)
+        if self.strategy not in search.STRATEGIES and ":" not in self.strategy:
+            known = [*search.STRATEGIES, *SHORT, *PEERS]
+            raise InvalidInput(
+                f"unknown strategy {self.name!r}{suggest(self.name, known)}, or strategy+predictor"
+            )
+        space, screening = table.space, None
+        if self.predictor is not None:
+            make = partial(predictors.load, self.predictor, space=space, seed=seed)
+            try:
+                made = make()
+            except predictors.InvalidPredictor as error:
+                raise InvalidInput(f"strategy {self.name!r}: {error}") from error
+            if not hasattr(made, "fit") or not hasattr(made, "predict"):
+                raise InvalidInput(
+                    f"strategy {self.name!r}: {self.predictor!r} gives a {type(made).__name__}, which is no predictor"
+                )
+            screening = search.Screening(make)
+        objective = Objective(table.objective.name, table.objective.direction)
+        return search.load(self.strategy, space=space, objectives=[objective], seed=seed, screening=screening)
+
+    def _peer(self, table: Table, seed: int) -> Strategy:
+        if self.predictor is not None:
+            raise InvalidInput(
+                f"strategy {self.name!r}: a peer makes no candidates that a predictor could rank"
+            )
+        try:
+            peer = resolve(self.strategy, PEERS, "peer", InvalidInput)
+        except InvalidInput as error:
+            if isinstance(error.__cause__, ModuleNotFoundError):
+                raise InvalidInput(
+                    f"strategy {self.name!r} needs {error.__cause__.name}, which is not installed: "
+                    "pip install 'grammar-nas[peers]'"
+                ) from error
+            raise
+        return peer(table, seed)

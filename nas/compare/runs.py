@@ -1,0 +1,246 @@
+"""Every contestant on every table with many seeds, on all cores of this machine."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import benchmarks
+from nas.cluster.simulated import SimulatedEngine
+from nas.compare.contestants import Contestant
+from nas.types import Ended, Engine, Finished, InvalidInput, Proposed, Strategy, Trial
+
+if TYPE_CHECKING:
+    import pyarrow
+
+KEY = b"grammar-nas.run"
+"""The key of a run's settings in the metadata of its file."""
+
+
+def play(strategy: Strategy, engine: Engine, evaluations: int) -> list[Trial]:
+    """Asks, runs and tells until so many trials have ended, or the strategy has no more; in the order of their ends."""
+    ended: list[Trial] = []
+    made, running, finished = 0, 0, False
+    while len(ended) < evaluations:
+        while not finished and made < evaluations and running < engine.workers:
+            try:
+                asked = strategy.ask(min(engine.workers - running, evaluations - made))
+            except Finished:
+                finished = True
+                break
+            if not asked:
+                break
+            for proposal in asked:
+                strategy.tell(Proposed(proposal))
+                engine.submit(proposal)
+            made, running = made + len(asked), running + len(asked)
+        trials = engine.poll(timeout=1.0)
+        if not trials:
+            break
+        for trial in trials:
+            strategy.tell(Ended(trial))
+        ended.extend(trials)
+        running -= len(trials)
+    return ended
+
+
+def check(tables: Sequence[str], contestants: Sequence[str], evaluations: int) -> None:
+    """Makes every table, where it was not made yet, and every strategy, to find what is wrong before work starts.
+
+    Raises:
+        InvalidInput, benchmarks.InvalidTable: a name is unknown or stands twice, or a table has fewer rows.
+    """
+    for what, names in (("tables", tables), ("strategies", contestants)):
+        if not names or len(set(names)) < len(names):
+            raise InvalidInput(f"{what} are {', '.join(names) or 'none'}: name each once, and one at least")
+    for name in tables:
+        table = benchmarks.load(name)
+        if not 1 <= evaluations <= len(table):
+            raise InvalidInput(
+                f"evaluations = {evaluations}, but it must be from 1 to {len(table)}, the rows of table {name!r}"
+            )
+        for contestant in map(Contestant.parse, contestants):
+            contestant.make(table, 0)
+
+
+def compare(
+    tables: Sequence[str],
+    contestants: Sequence[str],
+    *,
+    evaluations: int = 100,
+    seeds: int = 20,
+    workers: int = 1,
+    processes: int | None = None,
+    keep: Path | None = None,
+    observe: Callable[[int, int], None] = lambda done, of: None,
+) -> pyarrow.Table:
+    """Every evaluation of every contestant on every table with every seed.
+
+    Args:
+        tables: names of tables.
+        contestants: strategies and peers, see `Contestant`.
+        evaluations: trials of each run.
+        seeds: runs of each contestant on each table.
+        workers: simulated workers, which train at the same time.
+        processes: of this machine; default: one a core. With one, all runs in this process; with more, a script that
+            calls this needs the usual `if __name__ == "__main__":`, as each process imports it.
+        keep: a folder where each run is kept when it ends, and not run again by a later call, unless its settings, its
+            table or the version of a package has changed. (That a strategy of one's own has changed is not noticed.)
+        observe: is called with the number of runs that are done and of all.
+
+    Returns:
+        One row an evaluation, in the order of their ends: table, strategy, seed, evaluation (from 1), text, value (of
+        the table's objective); of the best so far its regret (see `Table.regret`) and `top`, the share of the table's
+        rows that are at least as good; seconds (simulated, at its end).
+
+    Raises:
+        InvalidInput, benchmarks.InvalidTable: a name is unknown, a number cannot be; nothing was run.
+        RuntimeError: a strategy failed, or proposed nothing.
+    """
+    for key, number in (("seeds", seeds), ("workers", workers)):
+        if number < 1:
+            raise InvalidInput(f"{key} = {number}, but it must be at least 1")
+    check(tables, contestants, evaluations)
+    jobs = [
+        (table, contestant, seed, evaluations, workers)
+        for seed in range(seeds)
+        for table in tables
+        for contestant in contestants
+    ]
+    found: dict[int, pyarrow.Table] = {}
+    if keep is not None:
+        for place, job in enumerate(jobs):
+            kept = _read(keep, job)
+            if kept is not None:
+                found[place] = kept
+    missing = {place: job for place, job in enumerate(jobs) if place not in found}
+    if found:
+        observe(len(found), len(jobs))
+    for place, run in _run_all(missing, processes):
+        found[place] = run
+        if keep is not None:
+            _keep(keep, jobs[place], run)
+        observe(len(found), len(jobs))
+    import pyarrow
+
+    return pyarrow.concat_tables([found[place].replace_schema_metadata(None) for place in range(len(jobs))])
+
+
+Job = tuple[str, str, int, int, int]
+"""Table, contestant, seed, evaluations and workers of a run."""
+
+
+def _run_all(jobs: dict[int, Job], processes: int | None) -> Iterator[tuple[int, pyarrow.Table]]:
+    """Runs, by place, in the order of their ends."""
+    processes = min(processes or os.cpu_count() or 1, len(jobs))
+    if processes <= 1:
+        for place, job in jobs.items():
+            yield place, _run(*job)
+        return
+    # Spawned, as forking a process with threads may hang it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        waiting = {pool.submit(_run, *job): place for place, job in jobs.items()}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run(name: str, contestant: str, seed: int, evaluations: int, workers: int) -> pyarrow.Table:
+    """One run, see `compare`."""
+    import pyarrow
+
+    table = benchmarks.load(name)
+    try:
+        strategy = Contestant.parse(contestant).make(table, seed)
+        trials = play(strategy, SimulatedEngine(table, workers), evaluations)
+    except Exception as error:
+        raise RuntimeError(
+            f"strategy {contestant!r} failed on table {name!r} with seed {seed}: {type(error).__name__}: {error}"
+        ) from error
+    if not trials:
+        raise RuntimeError(f"strategy {contestant!r} proposed nothing on table {name!r} with seed {seed}")
+    ranks = np.array([table.rank(trial.proposal.genome) for trial in trials], dtype=np.int64)
+    losses = table.losses()
+    best = np.minimum.accumulate(losses[ranks])
+    return pyarrow.table(
+        {
+            "table": [name] * len(trials),
+            "strategy": [contestant] * len(trials),
+            "seed": [seed] * len(trials),
+            "evaluation": list(range(1, len(trials) + 1)),
+            "text": [trial.proposal.genome.text for trial in trials],
+            "value": table.query_many(ranks),
+            "regret": np.minimum.accumulate(table.regret(ranks)),
+            "top": np.searchsorted(np.sort(losses), best, side="right") / len(losses),
+            "seconds": [trial.started + trial.duration for trial in trials],
+        }
+    )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Of the packages that a run may follow from."""
+    versions = {}
+    for package in ("grammar-nas", "numpy", "scikit-learn", "optuna", "pyglove"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _settings(job: Job) -> bytes:
+    """All that a run follows from, but for the code of a strategy of a user's own."""
+    return json.dumps([*job, benchmarks.load(job[0]).description.source, _versions()]).encode()
+
+
+def _file(keep: Path, job: Job) -> Path:
+    name, contestant, seed, *_ = job
+    slug = re.sub(r"[^\w.+-]+", "-", f"{name}-{contestant}")
+    return keep / f"{slug}-{seed}.parquet"
+
+
+def _read(keep: Path, job: Job) -> pyarrow.Table | None:
+    """A run that was kept; None where there is none of these settings."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        run = parquet.read_table(_file(keep, job), memory_map=False)
+    except (OSError, pyarrow.ArrowException):
+        return None
+    return run if (run.schema.metadata or {}).get(KEY) == _settings(job) else None
+
+
+def _keep(keep: Path, job: Job, run: pyarrow.Table) -> None:
+    """Writes a run, whole or not at all."""
+    from pyarrow import parquet
+
+    keep.mkdir(parents=True, exist_ok=True)
+    path = _file(keep, job)
+    made = path.with_suffix(".part")
+    parquet.write_table(run.replace_schema_metadata({KEY: _settings(job)}), made)
+    os.replace(made, path)
+
+
+def write(rows: pyarrow.Table, folder: Path) -> Path:
+    """Keeps what `compare` gave as evaluations.parquet."""
+    from pyarrow import parquet
+
+    path = folder / "evaluations.parquet"
+    parquet.write_table(rows, path)
+    return path

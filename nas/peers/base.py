@@ -1,0 +1,56 @@
+"""What adapters of other libraries share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import Table
+from nas.types import Ended, Event, Fidelity, Measurement, Proposal
+
+
+class Peer(ABC):
+    """A method of another library on the space of a table, asked and told as a strategy.
+
+    The library sees one categorical parameter for each field of the space, and is told losses as `Table.losses` has
+    them: on a logarithmic scale where the metric spans decades, which spares it a scale that it could not know. Where
+    it proposes a genome again, that is an evaluation as any other. Asking advances the library's own state, so a peer
+    cannot be replayed from a log: peers are for comparisons, not for campaigns.
+    """
+
+    def __init__(self, table: Table, seed: int) -> None:
+        self.table, self.seed = table, seed
+        self.space = table.space
+        self._losses = table.losses()
+        self._open: dict[int, Any] = {}
+        self._asked = 0
+
+    @abstractmethod
+    def suggest(self) -> tuple[Any, Mapping[str, Any]]:
+        """The library's own trial, and a value for each field of the space."""
+
+    @abstractmethod
+    def report(self, trial: Any, loss: float | None) -> None:
+        """Tells the library the loss of a trial of its own; None: it failed."""
+
+    def ask(self, n: int) -> list[Proposal]:
+        proposals = []
+        for _ in range(n):
+            trial, values = self.suggest()
+            genome = self.space.genome(**values)
+            self._open[self._asked] = trial
+            proposals.append(Proposal(self._asked, genome, Fidelity(1), self.seed, (), type(self).__name__))
+            self._asked += 1
+        return proposals
+
+    def tell(self, event: Event) -> None:
+        if not isinstance(event, Ended):
+            return
+        trial = event.trial
+        loss = float(self._losses[self.table.rank(trial.proposal.genome)])
+        self.report(self._open.pop(trial.id), loss if trial.status == "done" else None)
+
+    def proceed(self, trial_id: int, measurement: Measurement) -> bool:
+        """Always: a row of a table has no curve to be stopped on."""
+        return True

@@ -1,0 +1,63 @@
+"""Methods of other libraries, on a table."""
+
+import sys
+
+import numpy as np
+import pyglove
+import pytest
+
+import benchmarks
+from nas.cluster.simulated import SimulatedEngine
+from nas.compare import Contestant, play
+from nas.peers import PEERS
+from nas.types import InvalidInput
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("table", ["nasbench201/cifar10", "fcnet/naval"])
+def test_a_peer_searches_a_table(name, table):
+    """It proposes genomes of the space, the same for the same seed, takes results as they end, and learns."""
+    table = benchmarks.load(table)
+
+    def run(seed, workers=1):
+        trials = play(Contestant.parse(name).make(table, seed), SimulatedEngine(table, workers), 15)
+        assert [trial.id for trial in sorted(trials, key=lambda trial: trial.id)] == [*range(15)]
+        return [trial.proposal.genome.text for trial in trials]
+
+    assert run(3) == run(3) != run(4)
+    assert run(3, workers=4) == run(3, workers=4)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_is_told_losses(name, monkeypatch):
+    """Lower is better, and logarithms are told where the metric spans decades."""
+    table = benchmarks.load("fcnet/naval")
+    peer = Contestant.parse(name).make(table, 0)
+    told = []
+    report = type(peer).report
+    monkeypatch.setattr(
+        type(peer), "report", lambda self, *given: told.append(given) or report(self, *given), raising=True
+    )
+    trials = play(peer, SimulatedEngine(table), 12)
+    losses = [np.log10(table.query(trial.proposal.genome)) for trial in trials]
+    np.testing.assert_allclose([loss for _, loss in told], losses)
+    if name.startswith("optuna"):
+        assert peer._study.best_value == pytest.approx(min(losses))
+    else:
+        fitness = [pyglove.evolution.get_fitness(dna) for dna, _ in told]
+        np.testing.assert_allclose(fitness, np.negative(losses))
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "nas.peers.optuna", raising=False)
+    table = benchmarks.load("nasbench201/cifar10")
+    with pytest.raises(InvalidInput, match=r"'optuna-tpe' needs optuna, which is not installed: pip install"):
+        Contestant.parse("optuna-tpe").make(table, 0)
+
+
+def test_a_peer_takes_no_predictor():
+    with pytest.raises(InvalidInput, match="'optuna-tpe\\+trees': a peer makes no candidates"):
+        Contestant.parse("optuna-tpe+trees").make(benchmarks.load("nasbench201/cifar10"), 0)
