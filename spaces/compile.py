@@ -19,6 +19,7 @@ from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
+from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.topology import Parallel, Residual, Stack
 from spaces.derivation import Node
@@ -36,6 +37,7 @@ BUILDERS: Mapping[str, Build] = {
     "attention": _mixer(Attention),
     "mamba": _mixer(Mamba),
     "mamba2": _mixer(Mamba2),
+    "rg_lru": _mixer(RGLRU),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),
     "mlp": _mixer(MLP),

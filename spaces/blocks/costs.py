@@ -107,6 +107,14 @@ def mamba(at: HasWidth, context: int, *, state: int, expand: int) -> Cost:
     return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
 
 
+def rg_lru(at: HasWidth, context: int, *, expand: int, heads: int) -> Cost:
+    inner = expand * at.width
+    matrices = 3 * at.width * inner + 2 * inner * inner // heads
+    parameters = matrices + (CONV_KERNEL + 3) * inner
+    flops = 2 * matrices + 2 * CONV_KERNEL * inner
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * CONV_KERNEL * inner)
+
+
 def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
     parameters = 4 * at.width * at.width + kernel * at.width
     return Cost(parameters, parameters, 2 * parameters, FLOAT_BYTES * (kernel - 1) * at.width)
@@ -154,6 +162,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "attention": attention,
     "mamba": mamba,
     "mamba2": mamba2,
+    "rg_lru": rg_lru,
     "gated_conv": gated_conv,
     "swiglu": swiglu,
     "mlp": mlp,

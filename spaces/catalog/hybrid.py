@@ -64,6 +64,10 @@ def mamba2(
 ): ...
 
 
+@hybrid.production("mixer", where=lambda at, expand, heads: expand * at.width % heads == 0)
+def rg_lru(expand=choice(1, 2, ordered=True), heads=choice(1, 2, 4, 8, 16, ordered=True)): ...
+
+
 @hybrid.production("mixer")
 def gated_conv(kernel=choice(2, 3, 4, 8, 16, ordered=True)): ...
 

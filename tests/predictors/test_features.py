@@ -67,6 +67,8 @@ RANGES = {
     "mamba2.state": (16, 128, True),
     "mamba2.expand": (1, 2, False),
     "mamba2.head_dim": (16, 64, False),
+    "rg_lru.expand": (1, 2, False),
+    "rg_lru.heads": (1, 16, True),
     "gated_conv.kernel": (2, 16, True),
     "swiglu.mult": (1, 4, False),
     "mlp.mult": (1, 8, True),

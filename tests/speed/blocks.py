@@ -27,6 +27,7 @@ from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
+from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 
 
@@ -51,6 +52,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "Mamba, state 16": lambda width: Mamba(width, state=16, expand=2),
     "Mamba-2, state 16": lambda width: Mamba2(width, state=16, expand=2, head_dim=64),
     "Mamba-2, state 64": lambda width: Mamba2(width, state=64, expand=2, head_dim=64),
+    "RG-LRU": lambda width: RGLRU(width, expand=1, heads=8),
     "gated convolution": lambda width: GatedConv(width, kernel=4),
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),

@@ -18,5 +18,10 @@ def mlp(block: MLP, x_BLD: Tensor) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]."""
     h = x_BLD @ block.up.weight.T
     if block.activation == "gelu":
-        return (h * (1 + torch.erf(h / math.sqrt(2))) / 2) @ block.out.weight.T
+        return gelu(h) @ block.out.weight.T
     return torch.where(h > 0, h * h, 0) @ block.out.weight.T
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution function at x."""
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2

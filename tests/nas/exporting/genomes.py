@@ -19,6 +19,7 @@ MIXERS = {
     "alibi-window": "attention(heads=2, kv_heads=2, position=alibi, window=64)",
     "mamba": "mamba(state=8, expand=2)",
     "mamba2": "mamba2(state=16, expand=2, head_dim=16)",
+    "rg-lru": "rg_lru(expand=1, heads=4)",
     "gated-conv": "gated_conv(kernel=4)",
     "swiglu": "swiglu(mult=2)",
     "gelu": "mlp(mult=2, activation=gelu)",

@@ -53,7 +53,17 @@ def test_only_the_blocks_in_use_are_written(mixer):
     genome = one(mixer)
     model = built(SMALL, genome)
     text = source(SMALL, genome, model)
-    blocks = {"Attention", "Mamba", "Mamba2", "GatedConv", "SwiGLU", "MLP", "MoE", "ProductKeyMemory"}
+    blocks = {
+        "Attention",
+        "Mamba",
+        "Mamba2",
+        "RGLRU",
+        "GatedConv",
+        "SwiGLU",
+        "MLP",
+        "MoE",
+        "ProductKeyMemory",
+    }
     used = {type(module).__name__ for module in model.modules()}
     assert {name for name in blocks if f"class {name}(" in text} == blocks & used
     assert "import nas" not in text

@@ -5,6 +5,7 @@ import torch
 
 import spaces
 from spaces.blocks.moe import MoE
+from spaces.blocks.rg_lru import RGLRU
 
 transformers = pytest.importorskip("transformers")
 
@@ -175,6 +176,38 @@ def test_mamba2():
     inner = theirs.backbone
     genome = "stack(layers=[residual(body=mamba2(state=16, expand=2, head_dim=16))], repeat=2)"
     same_as(theirs, genome, layer, inner.embeddings.weight, inner.norm_f.weight, theirs.lm_head.weight)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_the_recurrent_block_is_that_of_recurrent_gemma(heads):
+    from transformers.models.recurrent_gemma.modeling_recurrent_gemma import RecurrentGemmaRecurrentBlock
+
+    config = transformers.RecurrentGemmaConfig(
+        hidden_size=WIDTH, lru_width=WIDTH, num_attention_heads=heads, hidden_activation="gelu"
+    )
+    torch.manual_seed(0)
+    theirs = RecurrentGemmaRecurrentBlock(config, 0).eval()
+    for name, parameter in theirs.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+        if name.startswith(("linear", "conv")) and name.endswith("bias"):  # of which ours has none
+            torch.nn.init.zeros_(parameter)
+    unit = theirs.rg_lru
+    ours = RGLRU(WIDTH, expand=1, heads=heads).eval()
+    ours.load_state_dict(
+        {
+            "in_proj.weight": torch.cat([theirs.linear_x.weight, theirs.linear_y.weight]),
+            "taps": theirs.conv_1d.weight[:, 0].T,
+            "gates": torch.cat([unit.recurrent_gate_weight, unit.input_gate_weight], dim=-1),
+            "gate_bias": torch.cat([unit.recurrent_gate_bias, unit.input_gate_bias], dim=-1),
+            "rate": unit.recurrent_param,
+            "out.weight": theirs.linear_out.weight,
+        }
+    )
+    x_BLD = torch.randn(3, LENGTH, WIDTH)
+    positions_BL = torch.arange(LENGTH).expand(3, -1)
+    with torch.no_grad():
+        wanted, _ = theirs(x_BLD, positions_BL, None, use_cache=False)
+        torch.testing.assert_close(ours(x_BLD)[0], wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("top_k", [1, 3])

@@ -21,7 +21,9 @@ from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
 from spaces.blocks.reference.mlp import mlp, swiglu
 from spaces.blocks.reference.moe import moe
+from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
+from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
 from spaces.blocks.topology import Parallel, Residual, Stack
@@ -84,6 +86,8 @@ CASES = [
     case(Mamba, mamba, state=16, expand=1),
     case(Mamba2, mamba2, state=8, expand=1, head_dim=4),
     case(Mamba2, mamba2, state=4, expand=2, head_dim=32),
+    case(RGLRU, rg_lru, expand=1, heads=4),
+    case(RGLRU, rg_lru, expand=2, heads=1),
     case(GatedConv, gated_conv, kernel=1),
     case(GatedConv, gated_conv, kernel=4),
     case(SwiGLU, swiglu, mult=8 / 3),
