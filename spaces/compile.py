@@ -21,6 +21,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.topology import Parallel, Residual, Stack
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
@@ -38,6 +39,8 @@ BUILDERS: Mapping[str, Build] = {
     "mamba": _mixer(Mamba),
     "mamba2": _mixer(Mamba2),
     "rg_lru": _mixer(RGLRU),
+    "s4d": _mixer(S4D),
+    "s5": _mixer(S5),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),
     "mlp": _mixer(MLP),

@@ -115,6 +115,20 @@ def rg_lru(at: HasWidth, context: int, *, expand: int, heads: int) -> Cost:
     return Cost(parameters, parameters, flops, FLOAT_BYTES * CONV_KERNEL * inner)
 
 
+def s4d(at: HasWidth, context: int, *, state: int, init: str) -> Cost:
+    parameters = 2 * at.width * (1 + state + at.width)
+    chunk = min(CHUNK, context)
+    padded = -(-context // chunk) * chunk
+    flops = 2 * state * at.width * padded / context + 4 * at.width * at.width
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * state * at.width)
+
+
+def s5(at: HasWidth, context: int, *, state: int) -> Cost:
+    matrices = 2 * at.width * state + at.width * at.width
+    parameters = matrices + at.width + 3 * state // 2
+    return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * state)
+
+
 def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
     parameters = 4 * at.width * at.width + kernel * at.width
     return Cost(parameters, parameters, 2 * parameters, FLOAT_BYTES * (kernel - 1) * at.width)
@@ -163,6 +177,8 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "mamba": mamba,
     "mamba2": mamba2,
     "rg_lru": rg_lru,
+    "s4d": s4d,
+    "s5": s5,
     "gated_conv": gated_conv,
     "swiglu": swiglu,
     "mlp": mlp,

@@ -68,6 +68,14 @@ def mamba2(
 def rg_lru(expand=choice(1, 2, ordered=True), heads=choice(1, 2, 4, 8, 16, ordered=True)): ...
 
 
+@hybrid.production("mixer", weight=0.5)
+def s4d(state=choice(8, 16, 32, 64, ordered=True), init=choice("lin", "inv", "real")): ...
+
+
+@hybrid.production("mixer", weight=0.5)
+def s5(state=choice(16, 32, 64, 128, 256, ordered=True)): ...
+
+
 @hybrid.production("mixer")
 def gated_conv(kernel=choice(2, 3, 4, 8, 16, ordered=True)): ...
 

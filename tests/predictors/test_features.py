@@ -69,6 +69,8 @@ RANGES = {
     "mamba2.head_dim": (16, 64, False),
     "rg_lru.expand": (1, 2, False),
     "rg_lru.heads": (1, 16, True),
+    "s4d.state": (8, 64, True),
+    "s5.state": (16, 256, True),
     "gated_conv.kernel": (2, 16, True),
     "swiglu.mult": (1, 4, False),
     "mlp.mult": (1, 8, True),
@@ -92,6 +94,7 @@ RANGES = {
 WORDS = {
     "attention.position": ("rope", "alibi", "none"),
     "attention.window": (None,),
+    "s4d.init": ("lin", "inv", "real"),
     "mlp.activation": ("gelu", "relu2"),
     "cut.exact": (True, False),
     "merge.how": ("sum", "max"),

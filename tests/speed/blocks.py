@@ -29,6 +29,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.state_space import S4D, S5
 
 
 class MambaPy(nn.Module):
@@ -53,6 +54,8 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "Mamba-2, state 16": lambda width: Mamba2(width, state=16, expand=2, head_dim=64),
     "Mamba-2, state 64": lambda width: Mamba2(width, state=64, expand=2, head_dim=64),
     "RG-LRU": lambda width: RGLRU(width, expand=1, heads=8),
+    "S4D": lambda width: S4D(width, state=64, init="lin"),
+    "S5": lambda width: S5(width, state=64),
     "gated convolution": lambda width: GatedConv(width, kernel=4),
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),

@@ -23,8 +23,10 @@ from spaces.blocks.reference.mlp import mlp, swiglu
 from spaces.blocks.reference.moe import moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
+from spaces.blocks.reference.state_space import s4d, s5
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
 from spaces.blocks.topology import Parallel, Residual, Stack
 
@@ -88,6 +90,11 @@ CASES = [
     case(Mamba2, mamba2, state=4, expand=2, head_dim=32),
     case(RGLRU, rg_lru, expand=1, heads=4),
     case(RGLRU, rg_lru, expand=2, heads=1),
+    case(S4D, s4d, state=8, init="lin"),
+    case(S4D, s4d, state=16, init="inv"),
+    case(S4D, s4d, state=5, init="real"),
+    case(S5, s5, state=8),
+    case(S5, s5, state=32),
     case(GatedConv, gated_conv, kernel=1),
     case(GatedConv, gated_conv, kernel=4),
     case(SwiGLU, swiglu, mult=8 / 3),
