@@ -1,6 +1,7 @@
-"""Tables: one row for each genome of a finite space, in the order of its ranks; metrics are columns.
+"""Tables: one row for each genome of a finite space, in the order of its ranks, or for each genome of a list.
 
-A table is one Arrow file that describes itself and is mapped into memory, so that opening it reads next to nothing.
+Metrics are columns. A table is one Arrow file that describes itself and is mapped into memory, so that opening it reads
+next to nothing.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ import json
 import operator
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 import spaces
-from spaces import Genome, ProductSpace
+from spaces import Genome, ProductSpace, Space
 from spaces.errors import InvalidInput, suggest
 
 Item = Genome | str | int | Mapping[str, Any]
 """What may be looked up: a genome, its text, its rank, or the values of its fields."""
+
+TEXT = "text"
+"""The column of the genomes."""
+
+MANY = 1000
+"""From how many texts on a look-up pays that knows the texts of all rows."""
 
 KEY = b"grammar-nas.table"
 """The key of the description in the metadata of the Arrow file."""
@@ -62,6 +70,8 @@ class Description:
         space: the space whose genomes are the rows, by name or as "package.module:attribute", which is imported when
             a genome is asked for: open no table whose code you would not run.
         io: what the space is bound to, as {"image": {"channels": 3, ...}}.
+        options: limits and other options of the space.
+        listed: the rows are some genomes of the space, listed by their texts, not all in the order of their ranks.
         objective: the metric that a search is after, of the validation split.
         source: the package or file that it was made from, with its version.
     """
@@ -75,17 +85,20 @@ class Description:
     source: str = ""
     licence: str = ""
     paper: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    listed: bool = False
 
-    def load_space(self) -> ProductSpace:
+    def load_space(self) -> Space:
         """The space of the rows.
 
         Raises:
             InvalidSpace: it is unknown.
-            InvalidTable: its genomes have no ranks, or the input and output are not understood.
+            InvalidTable: its genomes are neither ranked nor listed, or the input and output are not understood.
         """
         kinds: dict[str, Callable[..., spaces.IO]] = {
             "image": spaces.image,
             "nodes": spaces.nodes,
+            "tokens": spaces.tokens,
             "vector": spaces.vector,
         }
         try:
@@ -96,8 +109,8 @@ class Description:
                 f"table {self.name!r}: io is {self.io!r}, but must be one of {', '.join(kinds)} with its sizes, as in "
                 "{'vector': {'features': 9}}"
             ) from None
-        space = spaces.load(self.space, io)
-        if not isinstance(space, ProductSpace):
+        space = spaces.load(self.space, io, **self.options)
+        if not self.listed and not isinstance(space, ProductSpace):
             raise InvalidTable(f"table {self.name!r}: the genomes of space {self.space!r} have no ranks")
         return space
 
@@ -124,6 +137,7 @@ class Table:
             with pyarrow.memory_map(str(path)) as source:
                 reader = pyarrow.ipc.open_file(source)
                 self._rows = reader.get_batch(0)
+            self._texts = self._rows.column(TEXT)
             described = json.loads(reader.schema.metadata[KEY])
             metrics = tuple(Metric(**metric) for metric in described.pop("metrics"))
             self.description = Description(**described, metrics=metrics)
@@ -134,12 +148,18 @@ class Table:
         self._columns: dict[tuple[str | None, int | None], np.ndarray] = {}
 
     @staticmethod
-    def write(path: str | Path, description: Description, columns: Mapping[str, np.ndarray]) -> None:
+    def write(
+        path: str | Path,
+        description: Description,
+        columns: Mapping[str, np.ndarray],
+        texts: Sequence[str] = (),
+    ) -> None:
         """Writes a table, whole or not at all.
 
         Args:
             columns: for each metric its values, [rows] or [rows, seeds], in the order of the ranks of the space;
                 NaN: was not measured.
+            texts: where the description says that genomes are listed, that of each row.
 
         Raises:
             InvalidTable: the description contradicts itself, columns and metrics do not match, not every genome has a
@@ -147,7 +167,8 @@ class Table:
         """
         import pyarrow
 
-        arrays = _checked(description, columns)
+        texts = _texts(description, texts)
+        arrays = {TEXT: texts, **_checked(description, columns, len(texts))}
         table = pyarrow.table(arrays).combine_chunks()
         table = table.replace_schema_metadata({KEY: json.dumps(asdict(description))})
         path = Path(path)
@@ -180,9 +201,25 @@ class Table:
         return Table, (self.path,)
 
     @functools.cached_property
-    def space(self) -> ProductSpace:
-        """The space whose genomes are the rows."""
+    def space(self) -> Any:
+        """The space whose genomes are the rows: a `ProductSpace`, or where they are listed any `Space`."""
         return self.description.load_space()
+
+    @functools.cached_property
+    def _row_of(self) -> dict[str, int]:
+        """The row of each text."""
+        return {text: row for row, text in enumerate(self._texts.to_pylist())}
+
+    def genome(self, row: int) -> Genome:
+        """The genome of a row.
+
+        Raises:
+            InvalidTable: there is no such row.
+        """
+        row = self.rank(row)
+        return (
+            self.space.parse(self._texts[row].as_py()) if self.description.listed else self.space.unrank(row)
+        )
 
     @property
     def objective(self) -> Metric:
@@ -232,21 +269,33 @@ class Table:
 
         Raises:
             InvalidGenome: the text or the values are no genome of the space.
-            InvalidTable: no row has that rank.
+            InvalidTable: no row has that rank, or that genome is not listed.
         """
+        if self.description.listed and isinstance(item, Genome | str):
+            return self._listed(item)
         if isinstance(item, Genome):
             return self.space.rank(item)
         if isinstance(item, str):
             return self.space.rank(self.space.parse(item))
-        if isinstance(item, Mapping):
+        if isinstance(item, Mapping) and not self.description.listed:
             return self.space.rank(self.space.genome(**item))
         try:
-            rank = -1 if isinstance(item, bool) else operator.index(item)
+            rank = -1 if isinstance(item, bool | Mapping) else operator.index(item)
         except TypeError:
             rank = -1
         if not 0 <= rank < len(self):
             raise InvalidTable(f"table {self.name!r} has the rows 0 to {len(self) - 1}, not {item!r}")
         return rank
+
+    def _listed(self, item: Genome | str) -> int:
+        """The row of a genome or its text, which may be written otherwise than in the list."""
+        text = item if isinstance(item, str) else item.text
+        row = self._row_of.get(text)
+        if row is None:
+            row = self._row_of.get(self.space.parse(text).text)
+        if row is None:
+            raise InvalidTable(f"table {self.name!r} has no row of the genome {text!r}")
+        return row
 
     def query(self, item: Item, metric: str | None = None, seed: int | None = None) -> float:
         """One value; see `rank` and `column` for what is taken and raised."""
@@ -255,7 +304,7 @@ class Table:
     def query_many(
         self, items: np.ndarray | Sequence[Item], metric: str | None = None, seed: int | None = None
     ) -> np.ndarray:
-        """The values of several rows, [n] float64: of an array of ranks at once, of other items one by one.
+        """The values of several rows, [n] float64: arrays of ranks and many texts at once, other items one by one.
 
         Raises:
             InvalidTable, InvalidGenome: as `rank` and `column`.
@@ -263,14 +312,22 @@ class Table:
         return self.column(metric, seed)[self._ranks(items)]
 
     def _ranks(self, items: np.ndarray | Sequence[Item]) -> np.ndarray:
-        """The rows of several items, of the shape of an array of ranks."""
+        """The rows of several items, of the shape of an array of ranks; an Arrow array may hold texts or ranks."""
+        if hasattr(items, "to_pylist"):
+            items = items.to_pylist()
+            items = np.array(items) if all(type(item) is int for item in items) else items
         if isinstance(items, np.ndarray) and np.issubdtype(items.dtype, np.integer):
             if items.size and not (items.min() >= 0 and items.max() < len(self)):
                 raise InvalidTable(
                     f"table {self.name!r} has the rows 0 to {len(self) - 1}, not all that are asked"
                 )
             return items
-        return np.array([self.rank(item) for item in items], dtype=np.int64)
+        known = self._row_of if len(items) >= MANY else {}
+        rows = [known.get(item) if isinstance(item, str) else None for item in items]
+        return np.array(
+            [self.rank(item) if row is None else row for item, row in zip(items, rows, strict=True)],
+            dtype=np.int64,
+        )
 
     def row(self, item: Item) -> dict[str, float]:
         """All metrics of a row, means over seeds."""
@@ -295,7 +352,7 @@ class Table:
             raise InvalidTable(f"n = {n}, but it must be at least 1")
         column = self.column(metric)
         order = np.argsort(self.losses(metric), kind="stable")[:n].tolist()
-        return [Best(self.space.unrank(rank), float(column[rank])) for rank in order]
+        return [Best(self.genome(rank), float(column[rank])) for rank in order]
 
     def place(self, item: Item, metric: str | None = None) -> int:
         """How a row is placed among all, from 1; equal values share the better place."""
@@ -318,7 +375,30 @@ class Table:
         return (np.minimum(losses[self._ranks(ranks)], worst) - best) / scale
 
 
-def _checked(description: Description, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _texts(description: Description, texts: Sequence[str]) -> list[str]:
+    """The genomes of all rows.
+
+    Raises:
+        InvalidTable: see `Table.write`.
+    """
+    space = description.load_space()
+    if not description.listed:
+        assert isinstance(space, ProductSpace), "the description has seen to that"
+        return [space.unrank(rank).text for rank in range(space.size)]
+    here = f"table {description.name!r}"
+    if not texts:
+        raise InvalidTable(f"{here} lists its genomes, but was given none")
+    for text in texts:
+        written = space.parse(text).text
+        if written != text:
+            raise InvalidTable(f"{here}: the genome {text!r} must be listed as it is written: {written!r}")
+    if len(set(texts)) < len(texts):
+        twice = next(text for text, number in Counter(texts).items() if number > 1)
+        raise InvalidTable(f"{here}: the genome {twice!r} stands in more than one row")
+    return list(texts)
+
+
+def _checked(description: Description, columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
     """The columns of the file: the mean of each metric, and each seed where there are several.
 
     Raises:
@@ -326,6 +406,8 @@ def _checked(description: Description, columns: Mapping[str, np.ndarray]) -> dic
     """
     here = f"table {description.name!r}"
     names = [metric.name for metric in description.metrics]
+    if TEXT in names:
+        raise InvalidTable(f"{here}: a metric cannot be called {TEXT!r}")
     if len(set(names)) < len(names) or set(names) != set(columns):
         raise InvalidTable(
             f"{here}: the metrics are {names}, but the columns {list(columns)}; they must be the same"
@@ -334,7 +416,6 @@ def _checked(description: Description, columns: Mapping[str, np.ndarray]) -> dic
         raise InvalidTable(
             f"{here}: no metric for the objective {description.objective!r}{suggest(description.objective, names)}"
         )
-    size = description.load_space().size
     arrays: dict[str, np.ndarray] = {}
     for metric in description.metrics:
         if metric.direction not in ("min", "max"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.table import InvalidTable, Item, Table
+from benchmarks.table import MANY, InvalidTable, Item, Table
 
 DRAWS = 300
 
@@ -26,18 +26,22 @@ def ranks(table: Table, seed: int = 0) -> np.ndarray:
 
 
 def check_rows_are_found(table: Table) -> None:
-    """There is a row for each genome of the space, found by its genome, text, values and rank."""
-    assert len(table) == table.space.size
+    """A row is found by its genome, text and number; one for each genome of the space, by values too, if not listed."""
     for rank in ranks(table).tolist():
-        genome = table.space.unrank(rank)
-        assert table.rank(genome) == table.rank(genome.text) == rank
-        assert table.rank(table.space.values(genome)) == table.rank(rank) == rank
+        genome = table.genome(rank)
+        assert table.rank(genome) == table.rank(genome.text) == table.rank(rank) == rank
+        if not table.description.listed:
+            assert genome == table.space.unrank(rank)
+            assert table.rank(table.space.values(genome)) == rank
+    assert table.description.listed or len(table) == table.space.size
 
 
 def check_many_equals_single(table: Table) -> None:
     """Queries of many rows give what single ones give, by rank and by genome, for the mean and for each seed."""
     rows = ranks(table)
-    genomes = [table.space.unrank(rank) for rank in rows.tolist()]
+    genomes = [table.genome(rank) for rank in rows.tolist()]
+    texts = [genome.text for genome in genomes] * (MANY // len(genomes) + 1)
+    np.testing.assert_array_equal(table.query_many(texts), table.query_many(np.resize(rows, len(texts))))
     for name, metric in table.metrics.items():
         for seed in (None, *range(metric.seeds)):
             single = [table.query(rank, name, seed) for rank in rows.tolist()]
@@ -135,7 +139,9 @@ def check_written_again(table: Table) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "copy.arrow"
-        Table.write(path, table.description, columns)
+        listed = table.description.listed
+        texts = [table.genome(row).text for row in range(len(table))] if listed else []
+        Table.write(path, table.description, columns, texts)
         copy = Table(path)
         assert copy.description == table.description
         for name in table.metrics:

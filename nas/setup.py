@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -55,6 +55,8 @@ class Setup:
     """The fingerprint of the task's data."""
     tells_costs: bool = True
     """Whether the space says what its genomes cost."""
+    metrics: Mapping[str, Direction] = field(default_factory=dict)
+    """What the task measures, and which way it is better."""
 
 
 def configure(
@@ -156,7 +158,7 @@ def prepare(config: Config) -> Setup:
     )
     # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
     data = getattr(task, "fingerprint", "")
-    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed)
+    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, task.metrics)
 
 
 def _make(what: str, name: str, make: Callable[[], Any]) -> Any:

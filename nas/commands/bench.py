@@ -60,7 +60,14 @@ def add(commands: Commands) -> None:
         help="for figures, numbers and the runs, which are not run again (default: comparison)",
     )
     compare.set_defaults(command=_compare)
-    for command in (listed, info, query, best, compare):
+
+    build = kinds.add_parser("build", help="a table of what campaigns measured")
+    build.add_argument("runs", nargs="+", metavar="RUN", help="run folders that trained alike")
+    build.add_argument("--out", required=True, metavar="FILE", help="a new file that ends in .arrow")
+    build.add_argument("--name", help="of the table (default: own/ and the name of the first campaign)")
+    build.add_argument("--licence", default="", help="under which others may use it")
+    build.set_defaults(command=_build)
+    for command in (listed, info, query, best, compare, build):
         command.add_argument("--json", action="store_true")
 
 
@@ -103,7 +110,8 @@ def _info(options: argparse.Namespace) -> int:
         print_json({**asdict(about), "rows": len(table), "metrics": metrics, "path": str(table.path)})
         return DONE
     print(f"{table.name}: {about.about}")
-    print(f"rows       {len(table):,}, one for each genome of space {about.space}")
+    each = "listed genomes" if about.listed else "one for each genome"
+    print(f"rows       {len(table):,}, {each} of space {about.space}")
     print(f"objective  {about.objective}")
     print(f"source     {about.source}")
     print(f"licence    {about.licence}")
@@ -146,7 +154,7 @@ def _query(options: argparse.Namespace) -> int:
         print_json(
             {
                 "table": table.name,
-                "genome": table.space.unrank(rank).text,
+                "genome": table.genome(rank).text,
                 "rank": rank,
                 "metric": metric.name,
                 "seed": options.seed,
@@ -256,6 +264,19 @@ def _compare(options: argparse.Namespace) -> int:
             ended = f"a run ended after {curve.shortest:,} evaluations, with no more to propose"
             print(f"{curve.strategy} on {curve.table}: {ended}")
     print(f"Written: {', '.join(map(str, written))}")
+    return DONE
+
+
+def _build(options: argparse.Namespace) -> int:
+    from nas.result import load
+    from nas.tables import tabulate
+
+    table = tabulate([load(run) for run in options.runs], options.out, options.name, options.licence)
+    if options.json:
+        print_json({"table": table.name, "rows": len(table), "path": str(table.path)})
+    else:
+        print(f"{table.name}: {len(table):,} rows, {', '.join(table.metrics)}")
+        print(f"Written: {table.path}")
     return DONE
 
 

@@ -65,6 +65,10 @@ def check(tables: Sequence[str], contestants: Sequence[str], evaluations: int) -
             raise InvalidInput(f"{what} are {', '.join(names) or 'none'}: name each once, and one at least")
     for name in tables:
         table = benchmarks.load(name)
+        if table.description.listed:
+            raise InvalidInput(
+                f"table {name!r} lists {len(table):,} genomes of its space, but strategies propose any of them"
+            )
         if not 1 <= evaluations <= len(table):
             raise InvalidInput(
                 f"evaluations = {evaluations}, but it must be from 1 to {len(table)}, the rows of table {name!r}"

@@ -1,0 +1,149 @@
+"""A table of what one's own campaigns measured, which others can query and learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import Description, Metric, Table
+from benchmarks.table import TRAIN_TIME
+from nas.config import Config, to_dict
+from nas.options import shown
+from nas.result import Result
+from nas.setup import prepare
+from nas.types import Direction, InvalidInput
+from spaces.cost import COST_NAMES
+from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
+
+KINDS: Mapping[type[IO], str] = {TokenIO: "tokens", ImageIO: "image", NodeIO: "nodes", VectorIO: "vector"}
+"""How a description calls what a space is bound to."""
+
+
+def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, licence: str = "") -> Table:
+    """Writes a table with a row for each genome that the campaigns trained, and opens it.
+
+    All runs have the same space, task, recipe and budget of a trial, since losses of different training do not
+    compare. Metrics of validation have a value for each seed, those of the campaigns and of their confirmations, and so
+    has "train_time"; test metrics are known of what was confirmed. Where two runs trained a genome with the same seed,
+    the first is taken.
+
+    Args:
+        path: the Arrow file, which must not exist yet.
+        name: of the table; default: that of the first campaign, after "own/".
+
+    Raises:
+        InvalidInput: there is nothing to tell, the runs differ in how they trained, or the file exists.
+        InvalidTable: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".arrow":
+        raise InvalidInput(f"{path} must end in .arrow, by which a table is known")
+    if path.exists():
+        raise InvalidInput(f"{path} exists; give a new name, or remove it")
+    if not runs:
+        raise InvalidInput("there is no run to make a table of")
+    for run in runs[1:]:
+        _check_same(runs[0], run)
+    config = runs[0].config
+    setup = prepare(config)
+    measured = _measured(runs)
+    if not measured:
+        raise InvalidInput(f"no trial of {', '.join(run.config.name for run in runs)} is done")
+    texts = sorted(measured)
+    seeds = sorted({seed for by_seed in measured.values() for seed in by_seed})
+    metrics, columns = [], {}
+
+    def add(metric: Metric, values: np.ndarray) -> None:
+        if np.isfinite(values).any():
+            metrics.append(metric)
+            columns[metric.name] = values
+
+    directions: dict[str, tuple[Direction, Any]] = {}
+    for metric, direction in setup.metrics.items():
+        split = metric.partition("_")[0]
+        directions[metric] = (direction, split if split in ("train", "valid", "test") else None)
+        if split == "valid":
+            directions[f"test_{metric.partition('_')[2]}"] = (direction, "test")
+    for metric, (direction, split) in directions.items():
+        values = _column(measured, texts, seeds, metric)
+        add(Metric(metric, direction, "", split=split, seeds=len(seeds)), values)
+    add(Metric(TRAIN_TIME, "min", "seconds", seeds=len(seeds)), _column(measured, texts, seeds, TRAIN_TIME))
+    costs = {
+        trial.proposal.genome.text: trial.cost
+        for run in runs
+        for trial in run.trials
+        if trial.status == "done"
+    }
+    for cost in COST_NAMES:
+        add(Metric(cost, "min", ""), np.array([costs[text].get(cost, math.nan) for text in texts]))
+    options = {key: value for key, value in config.space.options.items() if key != "width"}
+    described = Description(
+        name=name or f"own/{config.name}",
+        about=f"{len(texts):,} genomes of {config.space.name} trained on {config.task.name} "
+        f"for {config.budget.fidelity}",
+        space=config.space.name,
+        io={KINDS[type(setup.space.io)]: asdict(setup.space.io)},
+        objective=runs[0].aims[0].metric,
+        metrics=tuple(metrics),
+        source=f"campaigns {', '.join(run.config.name for run in runs)}: {_training(config)}",
+        licence=licence,
+        options=options,
+        listed=True,
+    )
+    Table.write(path, described, columns, texts)
+    return Table(path)
+
+
+def _training(config: Config) -> dict[str, Any]:
+    """All that says how a trial was trained, but for its seed."""
+    full = to_dict(config)
+    budget = config.budget.fidelity
+    return {"task": full["task"], "recipe": full["recipe"], "fidelity": str(budget)}
+
+
+def _check_same(first: Result, other: Result) -> None:
+    """Raises InvalidInput where two campaigns differ in how they trained, or in the space."""
+    parts: Sequence[Mapping[str, Any]] = [
+        {"space": to_dict(run.config)["space"], **_training(run.config)} for run in (first, other)
+    ]
+    for key, value in parts[0].items():
+        if parts[1][key] != value:
+            raise InvalidInput(
+                f"{other.config.name} has another {key} than {first.config.name}, and losses of different training do "
+                f"not compare: {shown(parts[1][key])}, not {shown(value)}"
+            )
+
+
+def _measured(runs: Sequence[Result]) -> dict[str, dict[int, dict[str, float]]]:
+    """The metrics of every genome and seed that was trained to the end, training time among them."""
+    found: dict[str, dict[int, dict[str, float]]] = {}
+
+    def take(text: str, seed: int, metrics: Mapping[str, float], duration: float) -> None:
+        found.setdefault(text, {}).setdefault(seed, {**metrics, TRAIN_TIME: duration})
+
+    for run in runs:
+        texts = {trial.id: trial.proposal.genome.text for trial in run.done}
+        for trial in run.done:
+            take(texts[trial.id], trial.proposal.seed, trial.metrics, trial.duration)
+        for again in run.confirmations:
+            if again.status == "done":
+                take(texts[again.trial_id], again.seed, again.metrics, again.duration)
+    return found
+
+
+def _column(
+    measured: Mapping[str, Mapping[int, Mapping[str, float]]],
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    metric: str,
+) -> np.ndarray:
+    """A metric of all genomes and seeds, [rows, seeds]; NaN where it was not measured."""
+    nothing: Mapping[str, float] = {}
+    return np.array(
+        [[measured[text].get(seed, nothing).get(metric, math.nan) for seed in seeds] for text in texts]
+    )

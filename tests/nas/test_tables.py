@@ -1,0 +1,128 @@
+"""Tables made of one's own campaigns."""
+
+import json
+
+import numpy as np
+import pytest
+
+import benchmarks
+import nas
+import predictors
+from benchmarks.testing import table_checks
+from nas.cli import main
+from nas.compare import compare
+from nas.tables import tabulate
+from nas.types import InvalidInput
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, text_folder):
+    """The run folders of two campaigns that differ in their seeds, and of one that trained longer."""
+    folder = tmp_path_factory.mktemp("runs")
+    toml = f"""
+[space]
+name = "hybrid"
+width = 16
+context = 32
+operators = 4
+nodes = 12
+parameters = 40_000
+[task]
+name = "bytes"
+text = "{text_folder}"
+length = 16
+batch = 4
+valid_tokens = 256
+test_tokens = 256
+[strategy]
+name = "evolution"
+population = 3
+tournament = 2
+named = ["transformer++"]
+[[objectives]]
+metric = "valid_bpb"
+[workers]
+engine = "serial"
+"""
+    made = {}
+    for name, seed, steps in (("first", 0, 2), ("second", 7, 2), ("longer", 0, 3)):
+        file = folder / f"{name}.toml"
+        budget = f"[budget]\ntrials = 5\nsteps = {steps}\nconfirm = 1\n"
+        file.write_text(f'name = "{name}"\nseed = {seed}\n{toml}{budget}')
+        made[name] = folder / name
+        nas.run(file, dir=made[name])
+    return made
+
+
+@pytest.fixture(scope="module")
+def table(runs, tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "own.arrow"
+    return tabulate([nas.load(runs["first"]), nas.load(runs["second"])], path)
+
+
+@pytest.mark.parametrize("check", table_checks, ids=lambda check: check.__name__)
+def test_conformance(check, table):
+    check(table)
+
+
+def test_it_holds_what_was_measured(runs, table):
+    results = [nas.load(runs[name]) for name in ("first", "second")]
+    assert len(table) == len({t.proposal.genome.text for r in results for t in r.done})
+    shared = table.space.architecture("transformer++")
+    seeds = {0: 0, 1: 1, 7: 2, 8: 3}  # those of the campaigns, and of their confirmations
+    assert table.objective.seeds == len(seeds)
+    for result in results:
+        seed = seeds[result.config.seed]
+        for trial in result.done:
+            genome = trial.proposal.genome
+            assert table.query(genome, "valid_bpb", seed=seed) == trial.metrics["valid_bpb"]
+            assert table.query(genome, "train_time", seed=seed) == trial.duration
+            assert table.query(genome, "parameters") == trial.cost["parameters"]
+    measured = [table.query(shared, "valid_bpb", seed=seed) for seed in range(table.objective.seeds)]
+    assert np.isfinite(measured).sum() >= 2
+    assert table.query(shared) == pytest.approx(np.nanmean(measured))
+    best = results[0].best()
+    assert np.isfinite(table.query(best.proposal.genome, "test_bpb"))
+    assert table.metrics["test_bpb"].split == "test"
+    assert table.objective.name == "valid_bpb"
+    assert table.space.limits["parameters"] == 40_000
+    assert "2 steps" in table.description.about
+
+
+def test_predictors_learn_from_it(table):
+    genomes = [table.genome(row) for row in range(len(table))]
+    predictor = predictors.load("trees", space=table.space).fit(genomes, table.column())
+    assert predictor.predict(genomes).mean.shape == (len(table),)
+
+
+def test_the_command(runs, tmp_path, capsys):
+    out = tmp_path / "mine.arrow"
+    assert (
+        main(["bench", "build", str(runs["first"]), "--out", str(out), "--name", "mine/first", "--json"]) == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"table": "mine/first", "rows": 5, "path": str(out)}
+    assert benchmarks.load(out).description.source.startswith("campaigns first: {")
+    assert main(["bench", "best", str(out)]) == 0
+    assert "stack(layers=[" in capsys.readouterr().out
+
+
+def test_what_cannot_be_one_table(runs, tmp_path):
+    first, longer = nas.load(runs["first"]), nas.load(runs["longer"])
+    with pytest.raises(InvalidInput) as error:
+        tabulate([first, longer], tmp_path / "own.arrow")
+    assert str(error.value) == (
+        "longer has another fidelity than first, and losses of different training do not compare: "
+        '"3 steps", not "2 steps"'
+    )
+    with pytest.raises(InvalidInput, match=r"must end in \.arrow"):
+        tabulate([first], tmp_path / "own.parquet")
+    (tmp_path / "old.arrow").touch()
+    with pytest.raises(InvalidInput, match="exists; give a new name"):
+        tabulate([first], tmp_path / "old.arrow")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.arrow"]
+
+
+def test_strategies_are_not_compared_on_it(table):
+    with pytest.raises(InvalidInput, match="genomes of its space, but strategies propose any of them"):
+        compare([str(table.path)], ["random"])
