@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block, rms_norm
 from spaces.blocks.conv import GatedConv
+from spaces.blocks.delta import GatedDeltaNet
+from spaces.blocks.differential import DifferentialAttention
+from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
@@ -37,6 +40,10 @@ def _mixer(block: type[Block]) -> Build:
 BUILDERS: Mapping[str, Build] = {
     "attention": _mixer(Attention),
     "mamba": _mixer(Mamba),
+    "differential_attention": _mixer(DifferentialAttention),
+    "linear_attention": _mixer(LinearAttention),
+    "gated_linear_attention": _mixer(GatedLinearAttention),
+    "gated_delta_net": _mixer(GatedDeltaNet),
     "mamba2": _mixer(Mamba2),
     "rg_lru": _mixer(RGLRU),
     "s4d": _mixer(S4D),

@@ -5,14 +5,15 @@ G key-value heads, K head dim, W window.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spaces.blocks.base import Block, State, linear
+from spaces.blocks.base import Block, State, linear, rms_norm
 from spaces.blocks.documents import refuse_both
 
 ROPE_BASE = 10_000.0
@@ -32,7 +33,8 @@ class Attention(Block):
     heads: query heads, each of width // heads dimensions. kv_heads: key-value heads, each shared by
     heads // kv_heads query heads. position: "rope" rotates queries and keys (arXiv 2104.09864), "alibi"
     penalises distance (arXiv 2108.12409), "none" adds nothing. window: a token sees itself and the window - 1
-    before it; None: all before it.
+    before it; None: all before it. qk_norm: queries and keys pass an RMSNorm over the dimensions of a head (arXiv
+    2010.04245), before they are rotated.
 
     Raises ValueError if the heads do not divide the width, the key-value heads do not divide the heads,
     the head dim is odd under "rope", the window is below 1 or the position is unknown.
@@ -46,6 +48,7 @@ class Attention(Block):
         kv_heads: int,
         position: Literal["rope", "alibi", "none"],
         window: int | None,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -63,6 +66,8 @@ class Attention(Block):
             raise ValueError(f"window {window} is below 1: a token sees at least itself")
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, width // heads
         self.position, self.window = position, window
+        self.q_norm = rms_norm(self.head_dim) if qk_norm else None
+        self.k_norm = rms_norm(self.head_dim) if qk_norm else None
         self.qkv = linear(width, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(width, width)
 
@@ -73,16 +78,16 @@ class Attention(Block):
         cache = None if state is None else AttentionState(*state)
         start = 0 if cache is None else cache.offset
         qkv_BLHK = self.qkv(x_BLD).unflatten(-1, (-1, self.head_dim))
-        qk_BLHK, v_BLGK = qkv_BLHK.split((self.heads + self.kv_heads, self.kv_heads), dim=2)
+        q_BLHK, k_BLGK, v_BLGK = qkv_BLHK.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BLHK, k_BLGK = self.q_norm(q_BLHK), self.k_norm(k_BLGK)
         if self.position == "rope":
-            qk_BLHK = rotate(qk_BLHK, start)
-        q_BLHK, k_BLGK = qk_BLHK.split((self.heads, self.kv_heads), dim=2)
+            q_BLHK, k_BLGK = rotate(q_BLHK, start), rotate(k_BLGK, start)
         q_BHLK, k_BGSK, v_BGSK = (heads.transpose(1, 2) for heads in (q_BLHK, k_BLGK, v_BLGK))
         if cache is not None:
             k_BGSK = torch.cat([cache.k_BGSK, k_BGSK], dim=2)
             v_BGSK = torch.cat([cache.v_BGSK, v_BGSK], dim=2)
-        y_BHLK = self._attend(q_BHLK, k_BGSK, v_BGSK, segments_BL)
-        y_BLD = self.out(y_BHLK.transpose(1, 2).flatten(2))
+        y_BLD = self.out(self.mix(q_BHLK, k_BGSK, v_BGSK, segments_BL))
         if cache is None:
             return y_BLD, None
         # The next token sees window - 1 before it; what it cannot see need not be kept.
@@ -95,20 +100,39 @@ class Attention(Block):
         empty_BGSK = self.out.weight.new_zeros(batch, self.kv_heads, 0, self.head_dim)
         return AttentionState(empty_BGSK, empty_BGSK, 0)
 
-    def _attend(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, segments_BS: Tensor | None) -> Tensor:
-        """Attention of the L last of S positions over all S that window and documents leave visible."""
-        length, window = q_BHLK.shape[2], self.window
-        if window is not None and length >= 2 * window:
-            return in_blocks(self._attend, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
-        starts_at_nothing = length == k_BGSK.shape[2]
-        whole = segments_BS is None and (window is None or length <= window)
-        if starts_at_nothing and whole and self.position != "alibi":
-            return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
-        distance_LS, mask = reach(length, k_BGSK.shape[2], window, segments_BS, q_BHLK.device)
-        if self.position == "alibi":
-            slopes_H = torch.tensor(alibi_slopes(self.heads), dtype=q_BHLK.dtype, device=q_BHLK.device)
-            mask = (-slopes_H[:, None, None] * distance_LS).masked_fill(~mask, -math.inf)
-        return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=mask, enable_gqa=True)
+    def mix(self, q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, segments_BL: Tensor | None) -> Tensor:
+        """What the L last of S positions read, [B, L, D], before the output projection."""
+        slopes = alibi_slopes(self.heads) if self.position == "alibi" else None
+        y_BHLK = attend(q_BHLK, k_BGSK, v_BGSK, segments_BL, window=self.window, slopes=slopes)
+        return y_BHLK.transpose(1, 2).flatten(2)
+
+
+def attend(
+    q_BHLK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    segments_BS: Tensor | None,
+    *,
+    window: int | None,
+    slopes: Sequence[float] | None,
+) -> Tensor:
+    """Attention of the L last of S positions over all S that window and documents leave visible.
+
+    slopes: of ALiBi, for each query head.
+    """
+    length = q_BHLK.shape[2]
+    if window is not None and length >= 2 * window:
+        attend_block = partial(attend, window=window, slopes=slopes)
+        return in_blocks(attend_block, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
+    starts_at_nothing = length == k_BGSK.shape[2]
+    whole = segments_BS is None and (window is None or length <= window)
+    if starts_at_nothing and whole and slopes is None:
+        return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
+    distance_LS, mask = reach(length, k_BGSK.shape[2], window, segments_BS, q_BHLK.device)
+    if slopes is not None:
+        slopes_H = torch.tensor(slopes, dtype=q_BHLK.dtype, device=q_BHLK.device)
+        mask = (-slopes_H[:, None, None] * distance_LS).masked_fill(~mask, -math.inf)
+    return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=mask, enable_gqa=True)
 
 
 def reach(

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CHUNK = 64
-"""Tokens that Mamba-2 mixes at once (`spaces.blocks.mamba`)."""
+"""Tokens that Mamba-2 and linear attention mix at once."""
 CONV_KERNEL = 4
-"""Taps of the short convolution inside Mamba, Mamba-2 and the gated recurrent block."""
+"""Taps of the short convolution inside Mamba, Mamba-2, Gated DeltaNet and the gated recurrent block."""
+GATE_RANK = 16
+"""Rank of the map from a token to its decays in gated linear attention."""
 QUERY_DIM = 64
 """Width of one query of the product-key memory: two halves of 32."""
 FLOAT_BYTES = 4
@@ -69,19 +71,45 @@ def step_rank(width: int) -> int:
 
 
 def attention(
+    at: HasWidth,
+    context: int,
+    *,
+    heads: int,
+    kv_heads: int,
+    position: str,
+    window: int | None,
+    qk_norm: bool = False,
+) -> Cost:
+    head_dim = at.width // heads
+    kv_width = head_dim * kv_heads
+    matrices = 2 * at.width * (at.width + kv_width)
+    parameters = matrices + (2 * head_dim if qk_norm else 0)
+    kept = context if window is None else min(context, window - 1)
+    flops = 2 * matrices + 4 * _keys_seen(context, window) * at.width
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * 2 * kv_width * kept)
+
+
+def _keys_seen(context: int, window: int | None) -> float:
+    """Keys that a query is multiplied with, masked ones included, on average."""
+    if window is None or context < 2 * window:
+        return context
+    # Query blocks of `window` see two blocks of keys, the first block only itself.
+    blocks = -(-context // window)
+    return window * window * (2 * blocks - 1) / context
+
+
+def differential_attention(
     at: HasWidth, context: int, *, heads: int, kv_heads: int, position: str, window: int | None
 ) -> Cost:
-    kv_width = at.width // heads * kv_heads
-    parameters = 2 * at.width * (at.width + kv_width)
-    seen, kept = float(context), context
-    if window is not None:
-        kept = min(context, window - 1)
-        if context >= 2 * window:
-            # Query blocks of `window` see two blocks of keys, the first block only itself.
-            blocks = -(-context // window)
-            seen = window * window * (2 * blocks - 1) / context
-    flops = 2 * parameters + 4 * seen * at.width
-    return Cost(parameters, parameters, flops, FLOAT_BYTES * 2 * kv_width * kept)
+    whole = attention(at, context, heads=heads, kv_heads=kv_heads, position=position, window=window)
+    # Four vectors of half a head for lambda, the norm of a head, and scores for both halves of the values.
+    parameters = 3 * at.width // heads
+    return whole + Cost(parameters, parameters, 4 * _keys_seen(context, window) * at.width, 0)
+
+
+def chunk_size(length: int) -> int:
+    """Tokens of a sequence that linear attention mixes at once: a power of two, to be halved down to one."""
+    return min(CHUNK, 1 << (length - 1).bit_length())
 
 
 def mamba2(at: HasWidth, context: int, *, state: int, expand: int, head_dim: int) -> Cost:
@@ -127,6 +155,44 @@ def s5(at: HasWidth, context: int, *, state: int) -> Cost:
     matrices = 2 * at.width * state + at.width * at.width
     parameters = matrices + at.width + 3 * state // 2
     return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * state)
+
+
+def linear_attention(at: HasWidth, context: int, *, heads: int) -> Cost:
+    parameters = 4 * at.width * at.width
+    keys = at.width // heads
+    chunk = chunk_size(context)
+    padded = -(-context // chunk) * chunk
+    # The values have one more dimension, which sums the weights.
+    scan = 2 * chunk * at.width + 2 * heads * (keys + 1) * (chunk + 2 * keys)
+    flops = 2 * parameters + scan * padded / context
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * at.width * (keys + 1))
+
+
+def gated_linear_attention(at: HasWidth, context: int, *, heads: int) -> Cost:
+    keys, values = at.width // 2, at.width // heads
+    matrices = at.width * (2 * keys + 3 * at.width) + GATE_RANK * (at.width + keys)
+    parameters = matrices + keys + values
+    chunk = chunk_size(context)
+    padded = -(-context // chunk) * chunk
+    # Halves of halves: a token meets the chunk but itself, each pair from one side only.
+    scan = (chunk - 1) * (keys + at.width) + 4 * keys * values
+    flops = 2 * matrices + scan * padded / context
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * keys * values)
+
+
+def gated_delta_net(at: HasWidth, context: int, *, heads: int, expand: int) -> Cost:
+    values = expand * at.width
+    channels = 2 * at.width + values
+    matrices = at.width * (channels + values + 2 * heads) + values * at.width
+    parameters = matrices + CONV_KERNEL * channels + 2 * heads + values // heads
+    chunk = chunk_size(context)
+    padded = -(-context // chunk) * chunk
+    memory = at.width * values // heads
+    inverse = 2 * heads * (chunk * chunk - 1) // 3
+    scan = chunk * (6 * at.width + 4 * values) + 6 * memory + inverse
+    flops = 2 * matrices + 2 * CONV_KERNEL * channels + scan * padded / context
+    kept = (CONV_KERNEL - 1) * channels + memory
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
 
 
 def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
@@ -175,6 +241,10 @@ def frame(width: int, vocab: int) -> Cost:
 COSTS: dict[str, Callable[..., Cost]] = {
     "attention": attention,
     "mamba": mamba,
+    "differential_attention": differential_attention,
+    "linear_attention": linear_attention,
+    "gated_linear_attention": gated_linear_attention,
+    "gated_delta_net": gated_delta_net,
     "mamba2": mamba2,
     "rg_lru": rg_lru,
     "s4d": s4d,

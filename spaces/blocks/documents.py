@@ -66,14 +66,15 @@ def chunks(segments_BL: Tensor, chunk: int) -> Chunks:
 
 
 def cumsum(x_BMQH: Tensor, segments_BMQ: Tensor) -> Tensor:
-    """Sums over the tokens of a document and chunk up to each, in log Q steps of twice the reach.
+    """Sums [B, M, Q, ...] over the tokens of a document and chunk up to each, in log Q steps of twice the reach.
 
     A difference of ordinary cumulative sums would be the same but for rounding, which would leak.
     """
     reach = 1
     while reach < x_BMQH.shape[2]:
         same_BMQ = segments_BMQ[:, :, reach:] == segments_BMQ[:, :, :-reach]
-        earlier_BMQH = x_BMQH[:, :, :-reach].masked_fill(~same_BMQ[..., None], 0)
+        other = (~same_BMQ)[..., *[None] * (x_BMQH.dim() - 3)]
+        earlier_BMQH = x_BMQH[:, :, :-reach].masked_fill(other, 0)
         x_BMQH = torch.cat([x_BMQH[:, :, :reach], x_BMQH[:, :, reach:] + earlier_BMQH], dim=2)
         reach *= 2
     return x_BMQH

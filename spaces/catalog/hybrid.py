@@ -1,4 +1,4 @@
-"""Pre-norm residual decoders that mix attention, state space, convolution, experts and memory.
+"""Pre-norm residual decoders that mix attention, linear attention, state space, convolution, experts and memory.
 
 A model is a pattern of layers, repeated; a layer is a residual branch, parallel branches on one norm, or a
 nested pattern. What comes before and after (embedding, final norm, head) follows from the input and output.
@@ -49,11 +49,43 @@ def attention(
     kv_heads=choice(1, 2, 4, 8, 16, 32, ordered=True),
     position=choice("rope", "alibi", "none"),
     window=choice(None, 32, 64, 128, 256, 1024, ordered=True),
+    qk_norm=choice(False, True),
 ): ...
 
 
 @hybrid.production("mixer")
 def mamba(state=choice(4, 8, 16, 32, ordered=True), expand=choice(1, 2, ordered=True)): ...
+
+
+def _attends_in_pairs(at, heads, kv_heads, position, window):
+    """Each head has two of queries and keys."""
+    return _attends(at, 2 * heads, 2 * kv_heads, position, window)
+
+
+@hybrid.production("mixer", where=_attends_in_pairs)
+def differential_attention(
+    heads=choice(1, 2, 4, 8, 16, ordered=True),
+    kv_heads=choice(1, 2, 4, 8, 16, ordered=True),
+    position=choice("rope", "alibi", "none"),
+    window=choice(None, 32, 64, 128, 256, 1024, ordered=True),
+): ...
+
+
+def _splits(at, heads):
+    """Heads of at least 8 features, which may be halved."""
+    return at.width % (2 * heads) == 0 and at.width // heads >= 8
+
+
+@hybrid.production("mixer", weight=0.5, where=_splits)
+def linear_attention(heads=choice(1, 2, 4, 8, 16, 32, ordered=True)): ...
+
+
+@hybrid.production("mixer", where=_splits)
+def gated_linear_attention(heads=choice(1, 2, 4, 8, 16, 32, ordered=True)): ...
+
+
+@hybrid.production("mixer", where=lambda at, heads: at.width % heads == 0 and at.width // heads >= 8)
+def gated_delta_net(heads=choice(1, 2, 4, 8, 16, 32, ordered=True), expand=choice(1, 2, ordered=True)): ...
 
 
 @hybrid.production("mixer", weight=2, where=lambda at, expand, head_dim: expand * at.width % head_dim == 0)
@@ -111,7 +143,8 @@ def _attention(width: int, kv_share: int, position: str) -> str:
     """Heads of 32 features where the width allows; one key-value head for `kv_share` heads."""
     heads = max(h for h in (32, 16, 8, 4, 2, 1) if width % h == 0 and (h == 1 or width // h >= 32))
     kv_heads = max(1, heads // kv_share)
-    return f"residual(body=attention(heads={heads}, kv_heads={kv_heads}, position={position}, window=none))"
+    choices = f"heads={heads}, kv_heads={kv_heads}, position={position}, window=none, qk_norm=false"
+    return f"residual(body=attention({choices}))"
 
 
 def _mamba(width: int) -> str:

@@ -21,7 +21,7 @@ def test_spaces():
     assert cost.parameters == sum(weights.numel() for weights in model.parameters()) <= 60_000
     assert 0 < cost.active_parameters <= cost.parameters
     attention = space.parse(
-        "stack(layers=[residual(body=attention(heads=1, kv_heads=1, position=rope, window=none))], repeat=1)"
+        "stack(layers=[residual(body=attention(heads=1, kv_heads=1, position=rope, window=none, qk_norm=false))], repeat=1)"
     )
     # Keys and values of 16 features in float32; the FLOPs of a token grow with what it looks at.
     assert space.cost(attention, context=1024).state_bytes == 1024 * 2 * 16 * 4

@@ -9,7 +9,7 @@ import spaces
 from spaces import InvalidGenome
 from spaces.genome import Term, read
 
-ATTENTION = "attention(heads=4, kv_heads=1, position=rope, window=none)"
+ATTENTION = "attention(heads=4, kv_heads=1, position=rope, window=none, qk_norm=false)"
 TEXT = f"stack(layers=[residual(body={ATTENTION})], repeat=2)"
 SPACE = spaces.load("hybrid")
 

@@ -39,7 +39,7 @@ def test_ordered_choices_move_to_their_neighbours():
 def test_a_choice_that_is_tied_by_a_guard_moves_the_others_along():
     space = spaces.load("hybrid", spaces.tokens(256, 64))
     genome = space.parse(
-        "stack(layers=[residual(body=attention(heads=4, kv_heads=4, position=none, window=none))], repeat=1)"
+        "stack(layers=[residual(body=attention(heads=4, kv_heads=4, position=none, window=none, qk_norm=false))], repeat=1)"
     )
     rng = np.random.default_rng(0)
     texts = [space.mutations["change"](genome, rng).text for _ in range(300)]

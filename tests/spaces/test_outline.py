@@ -7,12 +7,12 @@ from spaces.genome import Genome
 
 OUTLINES = [
     (
-        "stack(layers=[residual(body=attention(heads=4, kv_heads=1, position=rope, window=none)), "
+        "stack(layers=[residual(body=attention(heads=4, kv_heads=1, position=rope, window=none, qk_norm=false)), "
         "residual(body=swiglu(mult=3))], repeat=2)",
         """\
 stack ×2
 ├─ residual
-│  └─ attention  heads=4 kv_heads=1 position=rope window=none
+│  └─ attention  heads=4 kv_heads=1 position=rope window=none qk_norm=false
 └─ residual
    └─ swiglu  mult=3""",
     ),

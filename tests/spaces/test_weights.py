@@ -47,7 +47,7 @@ def test_spaces_by_name_keep_their_weights():
     assert spaces.load("hybrid").grammar.productions["attention"].weight == 2
     rng = np.random.default_rng(0)
     drawn = " ".join(space.sample(rng).text for _ in range(200))
-    assert drawn.count("attention(") < drawn.count("mamba2(") / 20
+    assert drawn.count("body=attention(") < drawn.count("body=mamba2(") / 20
 
 
 def test_weights_are_learned():

@@ -23,6 +23,9 @@ from torch import nn
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import total_aux_loss
 from spaces.blocks.conv import GatedConv
+from spaces.blocks.delta import GatedDeltaNet
+from spaces.blocks.differential import DifferentialAttention
+from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
@@ -51,6 +54,12 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "attention, ALiBi": lambda width: Attention(width, heads=8, kv_heads=8, position="alibi", window=None),
     "attention, window 128": lambda width: Attention(width, heads=8, kv_heads=8, position="rope", window=128),
     "Mamba, state 16": lambda width: Mamba(width, state=16, expand=2),
+    "differential attention": lambda width: DifferentialAttention(
+        width, heads=4, kv_heads=4, position="rope", window=None
+    ),
+    "linear attention": lambda width: LinearAttention(width, heads=8),
+    "gated linear attention": lambda width: GatedLinearAttention(width, heads=4),
+    "gated DeltaNet": lambda width: GatedDeltaNet(width, heads=4, expand=1),
     "Mamba-2, state 16": lambda width: Mamba2(width, state=16, expand=2, head_dim=64),
     "Mamba-2, state 64": lambda width: Mamba2(width, state=64, expand=2, head_dim=64),
     "RG-LRU": lambda width: RGLRU(width, expand=1, heads=8),

@@ -14,6 +14,8 @@ def attention(block: Attention, x_BLD: Tensor) -> Tensor:
     batch, length, _ = x_BLD.shape
     qkv = (x_BLD @ block.qkv.weight.T).view(batch, length, heads + 2 * kv_heads, head_dim)
     q, k, v = qkv[:, :, :heads], qkv[:, :, heads : heads + kv_heads], qkv[:, :, heads + kv_heads :]
+    if block.q_norm is not None and block.k_norm is not None:
+        q, k = (rms_norm(x, norm.weight) for x, norm in ((q, block.q_norm), (k, block.k_norm)))
     if block.position == "rope":
         q, k = rotate_by_matrix(q), rotate_by_matrix(k)
     rows = []
@@ -25,11 +27,16 @@ def attention(block: Attention, x_BLD: Tensor) -> Tensor:
             scores = torch.einsum("bk,bsk->bs", q[:, t, h], k[:, first : t + 1, g]) / math.sqrt(head_dim)
             if block.position == "alibi":
                 distance = torch.arange(t - first, -1, -1)
-                scores = scores - _alibi_slope(h, heads) * distance
+                scores = scores - alibi_slope(h, heads) * distance
             weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
             per_head.append(torch.einsum("bs,bsk->bk", weights, v[:, first : t + 1, g]))
         rows.append(torch.cat(per_head, dim=-1) @ block.out.weight.T)
     return torch.stack(rows, dim=1)
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Divided by the root of the mean square over the last dimension."""
+    return x / torch.sqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6) * weight
 
 
 def rotate_by_matrix(x_BLHK: Tensor) -> Tensor:
@@ -46,7 +53,7 @@ def rotate_by_matrix(x_BLHK: Tensor) -> Tensor:
     return torch.einsum("lij,blhj->blhi", rotation_LKK, x_BLHK)
 
 
-def _alibi_slope(head: int, heads: int) -> float:
+def alibi_slope(head: int, heads: int) -> float:
     lower = 1
     while 2 * lower <= heads:
         lower *= 2

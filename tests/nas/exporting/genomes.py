@@ -12,11 +12,16 @@ FEW = spaces.load("hybrid", spaces.tokens(64, 32), context=64, operators=16, par
 SMALL = spaces.load("hybrid", spaces.tokens(64, 32), context=100, operators=6, parameters=400_000)
 
 MIXERS = {
-    "rope": "attention(heads=4, kv_heads=2, position=rope, window=none)",
-    "alibi": "attention(heads=4, kv_heads=1, position=alibi, window=none)",
-    "no-position": "attention(heads=4, kv_heads=4, position=none, window=none)",
-    "sliding-window": "attention(heads=4, kv_heads=2, position=rope, window=32)",
-    "alibi-window": "attention(heads=2, kv_heads=2, position=alibi, window=64)",
+    "rope": "attention(heads=4, kv_heads=2, position=rope, window=none, qk_norm=false)",
+    "alibi": "attention(heads=4, kv_heads=1, position=alibi, window=none, qk_norm=false)",
+    "no-position": "attention(heads=4, kv_heads=4, position=none, window=none, qk_norm=false)",
+    "sliding-window": "attention(heads=4, kv_heads=2, position=rope, window=32, qk_norm=false)",
+    "alibi-window": "attention(heads=2, kv_heads=2, position=alibi, window=64, qk_norm=false)",
+    "qk-norm": "attention(heads=4, kv_heads=2, position=rope, window=none, qk_norm=true)",
+    "differential": "differential_attention(heads=2, kv_heads=1, position=rope, window=none)",
+    "linear": "linear_attention(heads=4)",
+    "gated-linear": "gated_linear_attention(heads=2)",
+    "gated-delta-net": "gated_delta_net(heads=2, expand=1)",
     "mamba": "mamba(state=8, expand=2)",
     "mamba2": "mamba2(state=16, expand=2, head_dim=16)",
     "rg-lru": "rg_lru(expand=1, heads=4)",

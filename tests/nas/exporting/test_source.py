@@ -55,8 +55,12 @@ def test_only_the_blocks_in_use_are_written(mixer):
     text = source(SMALL, genome, model)
     blocks = {
         "Attention",
-        "Mamba",
+        "DifferentialAttention",
+        "GatedDeltaNet",
+        "LinearAttention",
+        "GatedLinearAttention",
         "Mamba2",
+        "Mamba",
         "RGLRU",
         "GatedConv",
         "SwiGLU",
@@ -64,7 +68,7 @@ def test_only_the_blocks_in_use_are_written(mixer):
         "MoE",
         "ProductKeyMemory",
     }
-    used = {type(module).__name__ for module in model.modules()}
+    used = {cls.__name__ for module in model.modules() for cls in type(module).__mro__}
     assert {name for name in blocks if f"class {name}(" in text} == blocks & used
     assert "import nas" not in text
     assert "from spaces" not in text

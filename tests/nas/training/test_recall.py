@@ -197,7 +197,7 @@ def test_a_convolution_and_attention_learn_it(context):
     """In an epoch, far beyond the one in four that is chance; each alone does not see key and value together."""
     task = Recall(vocab=8, length=24, batch=16, train=2_400, valid=64, test=64)
     space = spaces.load("hybrid", io=task.io(32), context=24)
-    attention = "attention(heads=2, kv_heads=2, position=none, window=none)"
+    attention = "attention(heads=2, kv_heads=2, position=none, window=none, qk_norm=false)"
     genome = space.parse(
         f"stack(layers=[residual(body=gated_conv(kernel=3)), residual(body={attention})], repeat=1)"
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import spaces
+from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 
@@ -54,7 +55,9 @@ def test_transformer_plus_plus_is_llama(kv_heads):
         initializer_range=0.2,
     )
     theirs = transformers.LlamaForCausalLM(config)
-    attention = f"residual(body=attention(heads=4, kv_heads={kv_heads}, position=rope, window=none))"
+    attention = (
+        f"residual(body=attention(heads=4, kv_heads={kv_heads}, position=rope, window=none, qk_norm=false))"
+    )
     genome = f"stack(layers=[{attention}, residual(body=swiglu(mult=3))], repeat=2)"
     same_as(theirs, genome, llama_layer(theirs), *outside(theirs))
 
@@ -72,9 +75,77 @@ def test_sliding_windows_are_those_of_mistral():
         initializer_range=0.2,
     )
     theirs = transformers.MistralForCausalLM(config)
-    attention = "residual(body=attention(heads=2, kv_heads=1, position=rope, window=32))"
+    attention = "residual(body=attention(heads=2, kv_heads=1, position=rope, window=32, qk_norm=false))"
     genome = f"stack(layers=[{attention}, residual(body=swiglu(mult=2))], repeat=2)"
     same_as(theirs, genome, llama_layer(theirs), *outside(theirs))
+
+
+def test_normed_queries_and_keys_are_those_of_qwen3():
+    config = transformers.Qwen3Config(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=WIDTH // 4,
+        rms_norm_eps=1e-6,
+        rope_theta=10_000.0,
+        initializer_range=0.2,
+    )
+    theirs = transformers.Qwen3ForCausalLM(config)
+    attention = "residual(body=attention(heads=4, kv_heads=2, position=rope, window=none, qk_norm=true))"
+    genome = f"stack(layers=[{attention}, residual(body=swiglu(mult=2))], repeat=2)"
+
+    def layer(number):
+        norms = {}
+        if number % 2 == 0:
+            attention = theirs.model.layers[number // 2].self_attn
+            for name in "qk":
+                norms[f"blocks.0.{name}_norm.weight"] = getattr(attention, f"{name}_norm").weight
+        return llama_layer(theirs)(number) | norms
+
+    same_as(theirs, genome, layer, *outside(theirs))
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_differential_attention_is_that_of_diffllama(kv_heads):
+    config = transformers.DiffLlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2 * kv_heads,
+        rms_norm_eps=1e-6,
+        rope_theta=10_000.0,
+        initializer_range=0.2,
+    )
+    theirs = transformers.DiffLlamaForCausalLM(config)
+    choices = f"heads=2, kv_heads={kv_heads}, position=rope, window=none"
+    genome = f"stack(layers=[residual(body=differential_attention({choices})), residual(body=swiglu(mult=2))], repeat=2)"
+
+    def beside(weight):
+        """Theirs has the heads of one arm, or half of the values, then those of the other."""
+        return weight.unflatten(0, (2, -1, WIDTH // 4)).transpose(0, 1).flatten(0, 2)
+
+    def layer(number):
+        block = theirs.model.layers[number // 2]
+        if number % 2:
+            return llama_layer(theirs)(number)
+        attention = block.self_attn
+        attention.lambda_init = 0.8
+        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        return {
+            "norm.weight": block.input_layernorm.weight,
+            "blocks.0.qkv.weight": torch.cat([beside(part.weight) for part in parts]),
+            "blocks.0.lambda_q": torch.stack([attention.lambda_q1, attention.lambda_q2]),
+            "blocks.0.lambda_k": torch.stack([attention.lambda_k1, attention.lambda_k2]),
+            "blocks.0.norm.weight": torch.ones(WIDTH // 2),
+            "blocks.0.out.weight": attention.o_proj.weight,
+        }
+
+    same_as(theirs, genome, layer, *outside(theirs))
 
 
 def outside(theirs):
@@ -208,6 +279,48 @@ def test_the_recurrent_block_is_that_of_recurrent_gemma(heads):
     with torch.no_grad():
         wanted, _ = theirs(x_BLD, positions_BL, None, use_cache=False)
         torch.testing.assert_close(ours(x_BLD)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("expand", [1, 2])
+def test_gated_delta_net_is_that_of_qwen3_next(expand):
+    from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet
+
+    heads, key, value = 4, WIDTH // 4, expand * WIDTH // 4
+    config = transformers.Qwen3NextConfig(
+        hidden_size=WIDTH,
+        linear_num_key_heads=heads,
+        linear_num_value_heads=heads,
+        linear_key_head_dim=key,
+        linear_value_head_dim=value,
+        linear_conv_kernel_dim=4,
+        rms_norm_eps=1e-6,
+        num_hidden_layers=1,
+    )
+    torch.manual_seed(0)
+    theirs = Qwen3NextGatedDeltaNet(config, 0).eval()
+    for name, parameter in theirs.named_parameters():
+        if name != "A_log":
+            torch.nn.init.normal_(parameter, std=0.3)
+    ours = GatedDeltaNet(WIDTH, heads=heads, expand=expand).eval()
+    # Theirs has all features of a head next to each other.
+    qkvz = theirs.in_proj_qkvz.weight.unflatten(0, (heads, -1)).split((key, key, value, value), dim=1)
+    ba = theirs.in_proj_ba.weight.unflatten(0, (heads, 2)).unbind(1)
+    ours.load_state_dict(
+        {
+            "in_proj.weight": torch.cat([*(part.flatten(0, 1) for part in qkvz), *ba]),
+            "taps": theirs.conv1d.weight[:, 0].T,
+            "bias": theirs.dt_bias,
+            "rate": theirs.A_log,
+            "norm.weight": theirs.norm.weight,
+            "out.weight": theirs.out_proj.weight,
+        }
+    )
+    x_BLD = torch.randn(2, 130, WIDTH, requires_grad=True)
+    found, wanted = ours(x_BLD)[0], theirs(x_BLD)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    pull = torch.randn_like(found)
+    [mine], [other] = (torch.autograd.grad(y, [x_BLD], pull) for y in (found, wanted))
+    torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("top_k", [1, 3])

@@ -11,12 +11,18 @@ from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.costs import COSTS
+from spaces.blocks.delta import GatedDeltaNet
+from spaces.blocks.differential import DifferentialAttention
+from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.reference.attention import attention
 from spaces.blocks.reference.conv import gated_conv
+from spaces.blocks.reference.delta import gated_delta_net
+from spaces.blocks.reference.differential import differential_attention
+from spaces.blocks.reference.linear_attention import gated_linear_attention, linear_attention
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
 from spaces.blocks.reference.mlp import mlp, swiglu
@@ -86,6 +92,17 @@ CASES = [
     case(Attention, attention, heads=2, kv_heads=1, position="none", window=1),
     case(Mamba, mamba, state=4, expand=2),
     case(Mamba, mamba, state=16, expand=1),
+    case(Attention, attention, heads=4, kv_heads=2, position="rope", window=24, qk_norm=True),
+    case(DifferentialAttention, differential_attention, heads=2, kv_heads=2, position="rope", window=None),
+    case(DifferentialAttention, differential_attention, heads=4, kv_heads=2, position="rope", window=24),
+    case(DifferentialAttention, differential_attention, heads=4, kv_heads=2, position="alibi", window=None),
+    case(DifferentialAttention, differential_attention, heads=2, kv_heads=1, position="none", window=1),
+    case(LinearAttention, linear_attention, heads=1),
+    case(LinearAttention, linear_attention, heads=4),
+    case(GatedLinearAttention, gated_linear_attention, heads=1),
+    case(GatedLinearAttention, gated_linear_attention, heads=4),
+    case(GatedDeltaNet, gated_delta_net, heads=1, expand=1),
+    case(GatedDeltaNet, gated_delta_net, heads=4, expand=2),
     case(Mamba2, mamba2, state=8, expand=1, head_dim=4),
     case(Mamba2, mamba2, state=4, expand=2, head_dim=32),
     case(RGLRU, rg_lru, expand=1, heads=4),
