@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from spaces.catalog.einspace_models import MODELS
-from spaces.flow.grammar import FlowGrammar
+from spaces.flow.grammar import FlowGrammar, same_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from spaces.flow import Scope, Shape
+    from spaces.flow.grammar import Axes
     from spaces.flow.tree import Node
 
 WAYS = (2, 4, 8)
@@ -63,11 +64,20 @@ def _declare(name: str, loose: bool) -> FlowGrammar:
         module=_block("Norm", 1),
         cost=lambda shape, out: (2 * (shape[0] if len(shape) == 3 else shape[-1]), 0),
         constant=lambda shape: len(shape) == 2 and shape[-1] == 1,
+        sums=lambda shape, axes: axes - {0} if len(shape) == 3 else frozenset(),
     )
     grammar.computation("leaky_relu", module=_block("LeakyReLU", 0))
-    grammar.computation("softmax", module=_block("Softmax", 0), constant=lambda shape: shape[-1] == 1)
     grammar.computation(
-        "position", module=_block("Position", 1), cost=lambda shape, out: (math.prod(shape), 0)
+        "softmax",
+        module=_block("Softmax", 0),
+        constant=lambda shape: shape[-1] == 1,
+        sums=lambda shape, axes: None if len(shape) - 1 in axes else frozenset(),
+    )
+    grammar.computation(
+        "position",
+        module=_block("Position", 1),
+        cost=lambda shape, out: (math.prod(shape), 0),
+        sums=same_axes,
     )
     return grammar
 
@@ -89,7 +99,13 @@ def _group(grammar: FlowGrammar, ways: int, dim: int) -> None:
             return None
         return (*shape[: dim - 1], shape[dim - 1] // ways, *shape[dim:])
 
-    grammar.fork(f"group_{ways}_{dim}", ways=ways, gives=gives, module=_block("Group", 0, ways, dim))
+    grammar.fork(
+        f"group_{ways}_{dim}",
+        ways=ways,
+        gives=gives,
+        module=_block("Group", 0, ways, dim),
+        sums=lambda shape, axes: axes - {dim - 1},
+    )
 
 
 def _dot(grammar: FlowGrammar, scaled: bool) -> None:
@@ -142,18 +158,22 @@ def _concatenate(grammar: FlowGrammar, ways: int, dim: int) -> None:
         return (*before, out[place] - first[place], *after)
 
     module = _block("Concatenate", 0, dim)
-    grammar.join(f"cat_{ways}_{dim}", ways=ways, gives=gives, wants=wants, module=module)
+    grammar.join(f"cat_{ways}_{dim}", ways=ways, gives=gives, wants=wants, module=module, sums=same_axes)
 
 
 def _permute(grammar: FlowGrammar, order: str) -> None:
-    rank, permuted = len(order), itemgetter(*[int(digit) - 1 for digit in order])
+    places = [int(digit) - 1 for digit in order]
+    rank, permuted = len(order), itemgetter(*places)
 
     def gives(shape: Shape) -> Shape | None:
         return permuted(shape) if len(shape) == rank else None
 
+    def sums(shape: Shape, axes: Axes) -> Axes:
+        return frozenset([places[axis] for axis in axes])
+
     module = _block("Permute", 0, [int(digit) for digit in order])
-    grammar.pre(f"permute_{order}", gives=gives, module=module)
-    grammar.post(f"permute_{order}", gives=gives, module=module)
+    grammar.pre(f"permute_{order}", gives=gives, module=module, sums=sums)
+    grammar.post(f"permute_{order}", gives=gives, module=module, sums=sums)
 
 
 def _im2col(grammar: FlowGrammar, kernel: int, stride: int, padding: int) -> None:
@@ -164,9 +184,14 @@ def _im2col(grammar: FlowGrammar, kernel: int, stride: int, padding: int) -> Non
         image = unfolded(shape, kernel, stride, padding)
         return None if image is None else (math.prod(image), shape[0] * kernel * kernel)  # type: ignore[call-overload]
 
+    def sums(shape: Shape, axes: Axes) -> Axes:
+        """Patches of one pixel have its channels, and are all pixels where none is left out."""
+        channels = frozenset({0}) if kernel == 1 and 1 in axes else frozenset()
+        return channels | ({1, 2} if kernel == stride == 1 and 0 in axes else set())
+
     module = _block("Im2Col", 0, kernel, stride, padding)
     name = f"im2col_{kernel}_{stride}_{padding}"
-    grammar.pre(name, gives=gives, opens=opens, module=module, view=False)
+    grammar.pre(name, gives=gives, opens=opens, module=module, view=False, sums=sums)
 
 
 def _col2im(grammar: FlowGrammar, loose: bool) -> None:
@@ -184,7 +209,14 @@ def _col2im(grammar: FlowGrammar, loose: bool) -> None:
 
         return Col2Im(out)
 
-    grammar.post("col2im", gives=gives, module=module, scoped=True)
+    def sums(shape: Shape, axes: Axes) -> Axes:
+        """Channels are features, and all places are all tokens."""
+        if loose:
+            return frozenset()
+        features = frozenset({1}) if 0 in axes else frozenset()
+        return features | ({0} if axes >= {1, 2} else set())
+
+    grammar.post("col2im", gives=gives, module=module, scoped=True, sums=sums)
 
 
 def _linear(grammar: FlowGrammar, width: int) -> None:
@@ -193,6 +225,7 @@ def _linear(grammar: FlowGrammar, width: int) -> None:
         gives=lambda shape: (*shape[:-1], width),
         module=lambda shape, out: _block("Linear", 0, shape[-1], width)(),
         cost=lambda shape, out: ((shape[-1] + 1) * width, 2 * math.prod(shape) * width),
+        sums=lambda shape, axes: axes - {len(shape) - 1},
     )
 
 

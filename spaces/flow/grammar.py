@@ -29,7 +29,13 @@ Shape = tuple[int, ...]
 Scope = Hashable
 """What the innermost pre that opens a scope has opened; None outside of them all."""
 
+Axes = frozenset[int]
+"""Axes of a shape, from 0."""
+
 KINDS = ("fork", "join", "pre", "post", "computation")
+Sums = Callable[[Shape, Axes], Axes | None]
+"""From the shape of an input (a join: of any branch) and axes of the output: the axes over which the sum of the input
+is enough to know that of the output; none where all of the input is needed; None where that is always the same."""
 POWERS = tuple(2**k for k in range(1, 11))
 """The ways of forks: costs are shared out among copies, and floats divide exactly by these."""
 FORMS = ("sequential", "branching", "routing", "computation")
@@ -38,6 +44,16 @@ FORMS = ("sequential", "branching", "routing", "computation")
 def same(shape: Shape) -> Shape:
     """Gives every shape as it came."""
     return shape
+
+
+def same_axes(shape: Shape, axes: Axes) -> Axes:
+    """The sum over some axes is told by that of the input over the same."""
+    return axes
+
+
+def no_axes(shape: Shape, axes: Axes) -> Axes:
+    """No sum tells it; all of the input is needed."""
+    return frozenset()
 
 
 def equal(shapes: tuple[Shape, ...]) -> Shape | None:
@@ -66,6 +82,7 @@ class Terminal:
     wants: Callable[[Shape, Shape | None], Any] = equal_partner
     constant: Callable[[Shape], bool] | None = None
     scoped: bool = False
+    sums: Sums = no_axes
 
 
 class FlowGrammar:
@@ -106,10 +123,21 @@ class FlowGrammar:
         self.weights = {form: computation if form == "computation" else rest for form in FORMS}
         self.terminals: dict[str, dict[str, Terminal]] = {kind: {} for kind in KINDS}
         for kind in ("computation", "pre", "post"):
-            self._add(Terminal("identity", kind, same, _identity, neutral=True, view=True))
+            self._add(Terminal("identity", kind, same, _identity, neutral=True, view=True, sums=same_axes))
         for ways in clones:
-            self._add(Terminal(f"clone_{ways}", "fork", same, _clone(ways), None, True, True, ways))
-        self._add(Terminal("add", "join", equal, _add, neutral=True))
+            self._add(
+                Terminal(
+                    f"clone_{ways}",
+                    "fork",
+                    same,
+                    _clone(ways),
+                    neutral=True,
+                    view=True,
+                    ways=ways,
+                    sums=same_axes,
+                )
+            )
+        self._add(Terminal("add", "join", equal, _add, neutral=True, sums=same_axes))
 
     def computation(
         self,
@@ -119,6 +147,7 @@ class FlowGrammar:
         gives: Callable[[Shape], Shape | None] = same,
         cost: Callable[[Shape, Shape], tuple[int, int]] | None = None,
         constant: Callable[[Shape], bool] | None = None,
+        sums: Sums = no_axes,
     ) -> None:
         """Adds an operator of a leaf.
 
@@ -127,8 +156,10 @@ class FlowGrammar:
             gives: the shape that comes out.
             cost: its parameters and FLOPs (2 for a multiply-add), from the same shapes as `module`; None: none.
             constant: whether its output does not depend on its input at a shape; never drawn there.
+            sums: what tells the sum of its output over some axes, see `Sums`; networks whose mean over all positions
+                is told by nothing are not drawn.
         """
-        self._add(Terminal(name, "computation", gives, module, cost, constant=constant))
+        self._add(Terminal(name, "computation", gives, module, cost, constant=constant, sums=sums))
 
     def pre(
         self,
@@ -138,15 +169,16 @@ class FlowGrammar:
         module: Callable[[Shape, Shape], nn.Module],
         opens: Callable[[Shape], Scope] | None = None,
         view: bool = True,
+        sums: Sums = no_axes,
     ) -> None:
         """Adds what goes before the inside of a routing.
 
         Args:
-            gives, module: as for computations.
+            gives, module, sums: as for computations.
             opens: the scope that holds inside; None: that of outside.
             view: whether its output has the elements of its input, moved, and takes no memory of its own.
         """
-        self._add(Terminal(name, "pre", gives, module, view=view, opens=opens))
+        self._add(Terminal(name, "pre", gives, module, view=view, opens=opens, sums=sums))
 
     def post(
         self,
@@ -156,14 +188,15 @@ class FlowGrammar:
         module: Callable[[Shape, Shape], nn.Module],
         scoped: bool = False,
         view: bool = True,
+        sums: Sums = no_axes,
     ) -> None:
         """Adds what goes after the inside of a routing; one of the name of a pre must be the same operator.
 
         Args:
             gives: of the shape, and of the scope too where it is `scoped`.
-            module, view: as for pres.
+            module, view, sums: as for pres.
         """
-        self._add(Terminal(name, "post", gives, module, view=view, scoped=scoped))
+        self._add(Terminal(name, "post", gives, module, view=view, scoped=scoped, sums=sums))
 
     def fork(
         self,
@@ -173,6 +206,7 @@ class FlowGrammar:
         gives: Callable[[Shape], Shape | None],
         module: Callable[[Shape, Shape], nn.Module],
         view: bool = True,
+        sums: Sums = no_axes,
     ) -> None:
         """Adds what hands an input to branches.
 
@@ -180,9 +214,9 @@ class FlowGrammar:
             ways: how many, a power of 2.
             gives: the shape that every branch gets.
             module: gives as many tensors.
-            view: as for pres.
+            view, sums: as for pres; `sums` of what every branch gets.
         """
-        self._add(Terminal(name, "fork", gives, module, view=view, ways=ways))
+        self._add(Terminal(name, "fork", gives, module, view=view, ways=ways, sums=sums))
 
     def join(
         self,
@@ -193,6 +227,7 @@ class FlowGrammar:
         wants: Callable[[Shape, Shape | None], tuple[int | None, ...] | None],
         module: Callable[[tuple[Shape, ...], Shape], nn.Module],
         cost: Callable[[tuple[Shape, ...], Shape], tuple[int, int]] | None = None,
+        sums: Sums = no_axes,
     ) -> None:
         """Adds what makes one tensor of the outputs of the branches.
 
@@ -202,9 +237,9 @@ class FlowGrammar:
             wants: of the shape of the first of two branches, and that of the result or None, what the second must
                 be: a shape, where no result is given with None for the sizes that are free; None where none will do.
             module: takes as many tensors.
-            cost: as for computations.
+            cost, sums: as for computations; `sums` of every branch.
         """
-        self._add(Terminal(name, "join", gives, module, cost, ways=ways, wants=wants))
+        self._add(Terminal(name, "join", gives, module, cost, ways=ways, wants=wants, sums=sums))
 
     def _add(self, terminal: Terminal) -> None:
         place = f"grammar {self.name!r}, {terminal.kind} {terminal.name!r}"
@@ -223,6 +258,7 @@ class FlowGrammar:
         self._check_call(f"{place}: gives", terminal.gives, 2 if terminal.scoped else 1)
         self._check_call(f"{place}: module", terminal.module, 2)
         self._check_call(f"{place}: wants", terminal.wants, 2)
+        self._check_call(f"{place}: sums", terminal.sums, 2)
         if terminal.cost is not None:
             self._check_call(f"{place}: cost", terminal.cost, 2)
         self.terminals[terminal.kind][terminal.name] = terminal

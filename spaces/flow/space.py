@@ -18,6 +18,7 @@ from spaces.flow.grammar import FlowGrammar, Shape
 from spaces.flow.graph import graph
 from spaces.flow.mutations import MUTATIONS, Changer, crossover, with_parameters
 from spaces.flow.parsing import parsed
+from spaces.flow.paths import blocked
 from spaces.flow.reach import Reach, features
 from spaces.flow.sizes import Sizes
 from spaces.flow.tree import Node, Price
@@ -122,7 +123,7 @@ class FlowSpace(Mutable):
         self.repaired = 0
         """How often a draw or mutant had no parameters before its head, and got a leaf with some where one fitted."""
         self.discarded = 0
-        """How often a draw was given up for another, because it could not have parameters."""
+        """How often a draw was given up for another, because it could have no parameters or no gradient."""
         forks = [fork.ways for fork in grammar.terminals["fork"].values()]
         fewest = min([ways for ways in forks if ways > 2], default=0)
         sizes = Sizes(grammar.reweighted(weights or {}), forks.count(2) / len(forks), fewest, nodes)
@@ -181,8 +182,10 @@ class FlowSpace(Mutable):
         and leaves room within the limits is drawn evenly. Of two branches the first is free; then a join is drawn
         evenly among those that something in reach of the second branch can meet, then its shape evenly, then the
         second branch by the same law among the trees that give this shape. Constant operators are left out, and a
-        tree without parameters has one leaf exchanged for one with some (`repaired`); where the limits do not allow
-        that, as with copies of copies of a leaf, another of the same size is drawn, up to 32 times (`discarded`).
+        tree without parameters has one leaf exchanged for one with some (`repaired`). Where the limits do not allow
+        that, as with copies of copies of a leaf, and where nothing of the input would come through to the head, as
+        behind a softmax along an axis that it averages, another of the same size is drawn, up to 32 times
+        (`discarded`).
 
         Raises:
             InvalidSpace: there is no genome that small.
@@ -208,7 +211,7 @@ class FlowSpace(Mutable):
         for _ in range(TRIES):
             root = self._drawer.free(self.shape, None, nodes, self._changer.limit, (0, 1), rng)
             root = self._parametrized(root, rng)
-            if root.price[0]:
+            if root.price[0] and not blocked(root):
                 break
             self.discarded += 1
         return self._genome(root)
@@ -225,7 +228,7 @@ class FlowSpace(Mutable):
         """One named mutation; None where it cannot be made. The result may equal its parent."""
         parent = self.tree(genome)
         root = change(self._changer, parent, rng)
-        if root is None or (root.constant and not parent.constant):
+        if root is None or (blocked(root) and not blocked(parent)):
             return None
         return self._genome(self._parametrized(root, rng) if parent.price[0] else root)
 
