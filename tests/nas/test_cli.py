@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from textwrap import indent
 
 import pytest
@@ -169,7 +170,8 @@ def test_spaces_are_shown_and_counted(capsys):
     assert rows[0]["production"] == "stack"
     assert rows[0]["of"] == ["model", "layer"]
     assert call(capsys, "space", "count", "mlp")[1] == "62,208\n"
-    assert call(capsys, "space", "count", "hybrid")[1] == "3.609e+138\n"
+    size = Decimal(spaces.load("hybrid").size)
+    assert call(capsys, "space", "count", "hybrid")[1] == f"{size:.3e}\n"
     size = json.loads(call(capsys, "space", "count", "hybrid", "--nodes", 3, "--json")[1])["genomes"]
     assert size == spaces.load("hybrid", nodes=3).size
 
