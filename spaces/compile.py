@@ -18,6 +18,7 @@ from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
@@ -48,6 +49,7 @@ BUILDERS: Mapping[str, Build] = {
     "rg_lru": _mixer(RGLRU),
     "s4d": _mixer(S4D),
     "s5": _mixer(S5),
+    "long_conv": _mixer(LongConv),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),
     "mlp": _mixer(MLP),

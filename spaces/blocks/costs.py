@@ -20,6 +20,10 @@ CONV_KERNEL = 4
 """Taps of the short convolution inside Mamba, Mamba-2, Gated DeltaNet and the gated recurrent block."""
 GATE_RANK = 16
 """Rank of the map from a token to its decays in gated linear attention."""
+HYENA_KERNEL = 3
+"""Taps of the short convolution of the Hyena operator."""
+POSITION_BANDS = 8
+"""Pairs of cosine and sine that tell its filter a position."""
 QUERY_DIM = 64
 """Width of one query of the product-key memory: two halves of 32."""
 FLOAT_BYTES = 4
@@ -195,6 +199,14 @@ def gated_delta_net(at: HasWidth, context: int, *, heads: int, expand: int) -> C
     return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
 
 
+def long_conv(at: HasWidth, context: int, *, hidden: int, span: int) -> Cost:
+    network = hidden * (1 + 2 * POSITION_BANDS + 2 * hidden + at.width)
+    matrices = 4 * at.width * at.width + 3 * HYENA_KERNEL * at.width + network
+    kept = (3 * (HYENA_KERNEL - 1) + context) * at.width
+    parameters = matrices + 4 * hidden + at.width
+    return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * kept)
+
+
 def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
     parameters = 4 * at.width * at.width + kernel * at.width
     return Cost(parameters, parameters, 2 * parameters, FLOAT_BYTES * (kernel - 1) * at.width)
@@ -249,6 +261,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "rg_lru": rg_lru,
     "s4d": s4d,
     "s5": s5,
+    "long_conv": long_conv,
     "gated_conv": gated_conv,
     "swiglu": swiglu,
     "mlp": mlp,

@@ -1,7 +1,8 @@
 """State space models whose matrices do not depend on the input: S4D, one model a channel, and S5, one for all.
 
 Letters in tensor names: B batch, L length, D width, N modes, P parts of a number (2: real and imaginary, 1: real),
-T points in time, M chunks, Q positions in a chunk. Numbers are kept as their parts, since ONNX has none but real ones.
+T points in time, M chunks, Q positions in a chunk. Numbers are kept as their parts, since ONNX has none but real
+ones.
 """
 
 import math

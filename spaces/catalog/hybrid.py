@@ -108,6 +108,13 @@ def s4d(state=choice(8, 16, 32, 64, ordered=True), init=choice("lin", "inv", "re
 def s5(state=choice(16, 32, 64, 128, 256, ordered=True)): ...
 
 
+@hybrid.production("mixer", weight=0.5, where=lambda at, span: span <= max(at.context, 64))
+def long_conv(
+    hidden=choice(16, 32, 64, ordered=True),
+    span=choice(64, 256, 1024, 4096, ordered=True),
+): ...
+
+
 @hybrid.production("mixer")
 def gated_conv(kernel=choice(2, 3, 4, 8, 16, ordered=True)): ...
 

@@ -78,6 +78,8 @@ RANGES = {
     "rg_lru.heads": (1, 16, True),
     "s4d.state": (8, 64, True),
     "s5.state": (16, 256, True),
+    "long_conv.hidden": (16, 64, False),
+    "long_conv.span": (64, 4096, True),
     "gated_conv.kernel": (2, 16, True),
     "swiglu.mult": (1, 4, False),
     "mlp.mult": (1, 8, True),

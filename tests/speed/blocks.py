@@ -26,6 +26,7 @@ from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
@@ -65,6 +66,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "RG-LRU": lambda width: RGLRU(width, expand=1, heads=8),
     "S4D": lambda width: S4D(width, state=64, init="lin"),
     "S5": lambda width: S5(width, state=64),
+    "Hyena": lambda width: LongConv(width, hidden=64, span=1024),
     "gated convolution": lambda width: GatedConv(width, kernel=4),
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),

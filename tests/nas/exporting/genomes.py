@@ -28,6 +28,7 @@ MIXERS = {
     "s4d": "s4d(state=8, init=inv)",
     "s4d-real": "s4d(state=8, init=real)",
     "s5": "s5(state=16)",
+    "long-conv": "long_conv(hidden=16, span=64)",
     "gated-conv": "gated_conv(kernel=4)",
     "swiglu": "swiglu(mult=2)",
     "gelu": "mlp(mult=2, activation=gelu)",
@@ -43,7 +44,7 @@ def one(mixer):
     return SMALL.parse(f"stack(layers=[residual(body={MIXERS[mixer]})], repeat=1)")
 
 
-def random_genomes(count=6):
+def random_genomes(count=8):
     """Random genomes that together use every production."""
     genomes = [SMALL.sample(np.random.default_rng(seed)) for seed in range(100)]
     chosen, missing = [], set(SMALL.grammar.productions)

@@ -14,6 +14,7 @@ from spaces.blocks.costs import COSTS
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
@@ -23,6 +24,7 @@ from spaces.blocks.reference.conv import gated_conv
 from spaces.blocks.reference.delta import gated_delta_net
 from spaces.blocks.reference.differential import differential_attention
 from spaces.blocks.reference.linear_attention import gated_linear_attention, linear_attention
+from spaces.blocks.reference.long_conv import long_conv
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
 from spaces.blocks.reference.mlp import mlp, swiglu
@@ -112,6 +114,8 @@ CASES = [
     case(S4D, s4d, state=5, init="real"),
     case(S5, s5, state=8),
     case(S5, s5, state=32),
+    case(LongConv, long_conv, hidden=8, span=64),
+    case(LongConv, long_conv, hidden=4, span=1000),
     case(GatedConv, gated_conv, kernel=1),
     case(GatedConv, gated_conv, kernel=4),
     case(SwiGLU, swiglu, mult=8 / 3),

@@ -1,0 +1,95 @@
+"""The Hyena operator: a gated convolution with an implicit filter as long as the sequence.
+
+Letters in tensor names: B batch, L length, D width, E features of a position, F hidden features, S tokens so far,
+P past inputs of the short convolution.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.conv import causal_conv, conv_taps
+from spaces.blocks.costs import HYENA_KERNEL, POSITION_BANDS
+from spaces.blocks.documents import refuse_both
+from spaces.blocks.filters import long_filter
+
+SINE_FREQUENCY = 10.0
+FAST, SLOW, FADED = 0.3, 1.5, 0.01
+"""The first channel's window has faded to a hundredth at 0.3 of the span, the last one's at 1.5."""
+
+
+class LongConvState(NamedTuple):
+    """The last inputs of the short convolution, [B, P, 3 D], and all inputs of the long one, [B, S, D]."""
+
+    short_BPC: Tensor
+    long_BSD: Tensor
+
+
+class LongConv(Block):
+    """Hyena of order 2 (Poli et al., arXiv 2302.10866, sections 3.2 and 3.3, gated as in the authors' code).
+
+    hidden: features of the network that makes the filter. span: tokens over which positions run from 0 to 1.
+
+        q, k, v = conv3(linear(x));   y = linear(q * (filter * (k v) + D k v))
+        filter[t] = exp(-decay t / span) network(t / span)
+
+    The network reads t / span with 8 pairs of cosine and sine, and has three hidden layers with sines of a learned
+    frequency. Windows fade from fast to slow over the channels. Any number of tokens can be read: beyond the span,
+    positions go on.
+
+    The filter is no recurrence of a fixed size: decoding keeps all inputs, and a token costs as many
+    multiply-adds as there were tokens.
+
+    Raises ValueError if hidden or span is below 1.
+    """
+
+    def __init__(self, width: int, *, hidden: int, span: int) -> None:
+        super().__init__()
+        if hidden < 1 or span < 1:
+            raise ValueError(f"hidden {hidden} and span {span} must be at least 1")
+        self.span = span
+        self.in_proj = linear(width, 3 * width)
+        self.taps = conv_taps(HYENA_KERNEL, 3 * width)
+        sizes = (1 + 2 * POSITION_BANDS, hidden, hidden)
+        self.network = nn.ModuleList(nn.Linear(size, hidden) for size in sizes)
+        self.frequency = nn.Parameter(torch.full((hidden,), SINE_FREQUENCY))
+        self.last = nn.Linear(hidden, width, bias=False)
+        self.skip = nn.Parameter(torch.randn(width))
+        self.out = linear(width, width)
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        refuse_both(state, segments_BL)
+        length = x_BLD.shape[1]
+        short_BPC, long_BSD = self.init_state(x_BLD.shape[0]) if state is None else LongConvState(*state)
+        qkv_BLC, short_BPC = causal_conv(self.in_proj(x_BLD), self.taps, short_BPC, segments_BL)
+        q_BLD, k_BLD, v_BLD = qkv_BLC.chunk(3, dim=-1)
+        long_BSD = torch.cat([long_BSD, k_BLD * v_BLD], dim=1)
+        y_BSD = long_filter(long_BSD, self.filter(long_BSD.shape[1]), segments_BL) + self.skip * long_BSD
+        y_BLD = self.out(q_BLD * y_BSD[:, -length:])
+        return y_BLD, None if state is None else LongConvState(short_BPC, long_BSD)
+
+    def filter(self, length: int) -> Tensor:
+        """The filter for the current token and those before it, [L, D], in float32 at least."""
+        device = self.taps.device
+        with torch.autocast(device.type, enabled=False):
+            frequency_F, last_DF = at_least_float32(self.frequency), at_least_float32(self.last.weight)
+            like: dict[str, Any] = {"device": device, "dtype": last_DF.dtype}
+            t_L1 = torch.arange(length, **like)[:, None] / self.span
+            angle_LE = 2 * math.pi * t_L1 * torch.linspace(1e-4, POSITION_BANDS - 1, POSITION_BANDS, **like)
+            h_LF = torch.cat([t_L1, angle_LE.cos(), -angle_LE.sin()], dim=1)
+            for layer in self.network:
+                weight, bias = (at_least_float32(part) for part in layer.parameters())
+                h_LF = torch.sin(frequency_F * F.linear(h_LF, weight, bias))
+            fades_D = -math.log(FADED) / torch.linspace(FAST, SLOW, len(last_DF), **like)
+            return F.linear(h_LF, last_DF) * torch.exp(-t_L1 * fades_D)
+
+    def init_state(self, batch: int) -> LongConvState:
+        taps, channels = self.taps.shape
+        short_BPC = self.taps.new_zeros(batch, taps - 1, channels)
+        return LongConvState(short_BPC, self.taps.new_zeros(batch, 0, channels // 3))
