@@ -124,11 +124,14 @@ class Node:
     def canonical(self) -> tuple[str, ...]:
         """The canonical graph below this node, as a sequence of operators.
 
-        Nested sequences and repeats are spliced, identities vanish, commuting branches are sorted.
+        Nested sequences and repeats are spliced, identities vanish, commuting branches are sorted; unless the
+        production says otherwise.
         """
         if self._canonical is None:
             form = self.production.form
-            if form == "sequence":
+            if self.production.canonical is not None:
+                self._canonical = self.production.canonical(self)
+            elif form == "sequence":
                 parts = tuple([op for group in self.children for node in group for op in node.canonical])
                 self._canonical = parts * self.repeat
             elif form == "residual":
@@ -176,11 +179,13 @@ class Table:
         "own",
         "production",
         "repeat",
+        "weight",
     )
 
     def __init__(self, production: Production, at: Attributes) -> None:
         self.production = production
         self.at = at
+        self.weight = production.weight
         self.names = (*production.choices, *production.reals)
         self.assignments: list[tuple[Any, ...]] = []
         self.codes: list[tuple[int, ...]] = []
@@ -248,7 +253,7 @@ class Pool:
 
     def __init__(self, tables: list[Table]) -> None:
         self.tables = tables
-        self.cumulative = list(itertools.accumulate(table.production.weight for table in tables))
+        self.cumulative = list(itertools.accumulate(table.weight for table in tables))
         self.total = self.cumulative[-1] if tables else 0.0
         ceilings = [table.ceiling for table in tables]
         self.ceiling: Vector = tuple(map(max, zip(*ceilings, strict=True))) if tables else NEVER

@@ -98,6 +98,7 @@ class Engine:
                     continue
                 used.add(production.name)
                 tables.append(table)
+                table.weight = production.weighed(at)
                 for child_at in dict.fromkeys(table.child_at):
                     for part in production.children.values():
                         state = (part.nonterminal, child_at)
@@ -185,9 +186,9 @@ class Engine:
         fitting = [table for table in pool.tables if table.fits(budget)]
         table = fitting[0]
         if len(fitting) > 1:
-            point = rng.random() * sum([t.production.weight for t in fitting])
+            point = rng.random() * sum([t.weight for t in fitting])
             for table in fitting:
-                point -= table.production.weight
+                point -= table.weight
                 if point < 0:
                     break
         indices = table.fitting(budget)

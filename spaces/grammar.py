@@ -144,11 +144,13 @@ class Production:
     nonterminals: tuple[str, ...]
     fields: Mapping[str, Choice | Real | Children]
     weight: float
+    share: Callable[[Any], float] | None
     form: Form
     where: Callable[..., bool] | None
     attributes: Callable[..., Mapping[str, Any]] | None
     build: Callable[..., Any] | None
     cost: Callable[..., Any] | None
+    canonical: Callable[[Any], tuple[str, ...]] | None
     choices: Mapping[str, Choice]
     reals: Mapping[str, Real]
     children: Mapping[str, Children]
@@ -156,6 +158,10 @@ class Production:
     def holds(self, at: Any, values: Mapping[str, Any]) -> bool:
         """Whether the guard allows these choices under these attributes."""
         return self.where is None or bool(_call(self.where, at, values))
+
+    def weighed(self, at: Any) -> float:
+        """The weight under these attributes."""
+        return self.weight if self.share is None else self.weight * self.share(at)
 
     def inherited(self, at: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes of the children that differ from those of the node."""
@@ -234,19 +240,41 @@ class Grammar:
         self.named: dict[str, Callable[[int], Iterator[str]]] = {}
 
     def production(
+        self, *nonterminals: str, **rules: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declares a function as a production of one or several nonterminals; the rules are those of `add`.
+
+        Raises:
+            InvalidGrammar: a name is taken, or a field, a guard or a weight is not usable.
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            fields = {key: p.default for key, p in inspect.signature(function).parameters.items()}
+            self.add(function.__name__, nonterminals, fields, **rules)
+            return function
+
+        return declare
+
+    def add(
         self,
-        *nonterminals: str,
+        name: str,
+        nonterminals: tuple[str, ...],
+        fields: Mapping[str, Choice | Real | Children],
+        *,
         weight: float = 1.0,
+        share: Callable[[Any], float] | None = None,
         where: Callable[..., bool] | None = None,
         attributes: Callable[..., Mapping[str, Any]] | None = None,
         form: Form | None = None,
         build: Callable[..., Any] | None = None,
         cost: Callable[..., Any] | None = None,
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declares a function as a production of one or several nonterminals.
+        canonical: Callable[[Any], tuple[str, ...]] | None = None,
+    ) -> None:
+        """Declares a production by its name and fields, as a program that writes a grammar does.
 
         Args:
             weight: relative to the other productions of the nonterminal that fit.
+            share: `share(at)`, above 0, by which the weight is multiplied under inherited attributes.
             where: a guard over the inherited attributes and any of the choices, by name.
             attributes: which attributes the children inherit changed, from the same arguments.
             form: the part in the canonical graph, see `Form`.
@@ -255,61 +283,58 @@ class Grammar:
                 attributes of the input and output (`at.width`), not on those that the grammar adds.
             cost: `cost(at, context, **choices)` gives its `Cost` without the children; else that of the name.
                 Numbers cannot change it.
+            canonical: `canonical(node)` gives the canonical form of a subtree in place of what the form says (see
+                `Node.canonical`), where more subtrees are equal than the form knows.
 
         Raises:
             InvalidGrammar: a name is taken, or a field, a guard or a weight is not usable.
         """
-
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            name = function.__name__
-            place = f"grammar {self.name!r}, production {name!r}"
-            if not nonterminals:
-                raise InvalidGrammar(f"{place}: name the nonterminal that it derives")
-            if name in self.productions:
-                raise InvalidGrammar(f"{place} is declared twice")
-            if not _weighs(weight):
-                raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be {WEIGHTS}")
-            fields: dict[str, Choice | Real | Children] = {}
-            for key, parameter in inspect.signature(function).parameters.items():
-                if not isinstance(parameter.default, (Choice, Real, Children)):
-                    raise InvalidGrammar(
-                        f"{place}: field {key!r} is {parameter.default!r}, but must be a choice, real, child or many"
-                    )
-                if key in RESERVED:
-                    raise InvalidGrammar(f"{place}: a field cannot be called {key!r}; choose another name")
-                fields[key] = parameter.default
-            choices = {k: f for k, f in fields.items() if isinstance(f, Choice)}
-            for what, rule in (("where", where), ("attributes", attributes)):
-                for key in _asked(rule) if rule else ():
-                    if key not in choices:
-                        raise InvalidGrammar(
-                            f"{place}: {what} asks for choice {key!r}{suggest(key, choices)}"
-                        )
-            production = Production(
-                name,
-                nonterminals,
-                fields,
-                float(weight),
-                form or _default_form(name, fields),
-                where,
-                attributes,
-                build,
-                cost,
-                choices,
-                {k: f for k, f in fields.items() if isinstance(f, Real)},
-                {k: f for k, f in fields.items() if isinstance(f, Children)},
-            )
-            _check_form(production, place)
-            if build is not None:
-                check_signature(build, (None,), [key for key in fields if key != "repeat"], f"{place}: build")
-            if cost is not None:
-                check_signature(
-                    cost, (None, 1), [key for key in choices if key != "repeat"], f"{place}: cost"
+        place = f"grammar {self.name!r}, production {name!r}"
+        if not nonterminals:
+            raise InvalidGrammar(f"{place}: name the nonterminal that it derives")
+        for word in (name, *fields):
+            if not _NAME.fullmatch(word):
+                raise InvalidGrammar(
+                    f"{place}: {word!r} is no name, and could not be read back from a text; allowed: letters, digits, _"
                 )
-            self.productions[name] = production
-            return function
-
-        return declare
+        if name in self.productions:
+            raise InvalidGrammar(f"{place} is declared twice")
+        if not _weighs(weight):
+            raise InvalidGrammar(f"{place}: weight is {weight!r}, but must be {WEIGHTS}")
+        for key, part in fields.items():
+            if not isinstance(part, (Choice, Real, Children)):
+                raise InvalidGrammar(
+                    f"{place}: field {key!r} is {part!r}, but must be a choice, real, child or many"
+                )
+            if key in RESERVED:
+                raise InvalidGrammar(f"{place}: a field cannot be called {key!r}; choose another name")
+        choices = {k: f for k, f in fields.items() if isinstance(f, Choice)}
+        for what, rule in (("where", where), ("attributes", attributes)):
+            for key in _asked(rule) if rule else ():
+                if key not in choices:
+                    raise InvalidGrammar(f"{place}: {what} asks for choice {key!r}{suggest(key, choices)}")
+        production = Production(
+            name,
+            nonterminals,
+            dict(fields),
+            float(weight),
+            share,
+            form or _default_form(name, fields),
+            where,
+            attributes,
+            build,
+            cost,
+            canonical,
+            choices,
+            {k: f for k, f in fields.items() if isinstance(f, Real)},
+            {k: f for k, f in fields.items() if isinstance(f, Children)},
+        )
+        _check_form(production, place)
+        if build is not None:
+            check_signature(build, (None,), [key for key in fields if key != "repeat"], f"{place}: build")
+        if cost is not None:
+            check_signature(cost, (None, 1), [key for key in choices if key != "repeat"], f"{place}: cost")
+        self.productions[name] = production
 
     def architecture(
         self, name: str

@@ -311,5 +311,7 @@ def crossover(engine: Engine, a: Node, b: Node, rng: np.random.Generator) -> Nod
         budget = room(engine, a, site)
         for node in shuffled(donors.get((site.nonterminal, site.at), []), rng):
             if within(node.cost, budget) and node.canonical != site.node.canonical:
-                return replaced(site, node)
+                crossed = replaced(site, node)
+                if crossed.canonical != a.canonical:
+                    return crossed
     return None

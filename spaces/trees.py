@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spaces.counting import Ranks, check_number, shuffled
-from spaces.derivation import RESOURCES, Node
+from spaces.derivation import NOTHING, RESOURCES, UNLIMITED, Node
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real
+from spaces.grammar import Choice, Grammar, Real
 from spaces.graph import Graph, graph
 from spaces.io import IO
 from spaces.mutations import MUTATIONS, Mutable, Mutation, crossover
@@ -26,6 +26,12 @@ from spaces.volume import Volumes, centre, coordinates
 
 MOST_REJECTED = 10_000
 """How many genomes in a row may break a limit in `sample_uniform`."""
+
+
+def uncosted(grammar: Grammar, nodes: int) -> Engine:
+    """The engine of a grammar whose trees cost nothing; the only limit is on their nodes."""
+    limit = (nodes, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED)
+    return Engine(grammar, {}, lambda production, at, choices: (1, 0, 0, 0, 0), limit, NOTHING)
 
 
 class TreeSpace(Mutable):

@@ -172,9 +172,9 @@ class Volumes:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        weights = {p.name: Fraction(p.weight) for p in engine.grammar.productions.values()}
+        weights = {table: Fraction(table.weight) for tables in engine.tables.values() for table in tables}
         unit = math.lcm(*(weight.denominator for weight in weights.values()))
-        self._shares = {name: int(weight * unit) for name, weight in weights.items()}
+        self._shares = {table: int(weight * unit) for table, weight in weights.items()}
 
     @cached_property
     def dimensions(self) -> int:
@@ -188,7 +188,7 @@ class Volumes:
 
         def options(state: State, kind: Kind) -> list[float]:
             """Of each decision at a node: how many there are, or would be if all were as unlikely as the least."""
-            shares = [self._shares[table.production.name] for table in engine.tables[state]]
+            shares = [self._shares[table] for table in engine.tables[state]]
             lengths = [min(field.high, nodes) - min(field.low, nodes) + 1 for field in kind.fields]
             reals = [len(STEPS) for _ in kind.table.production.reals]
             every = [sum(shares) / min(shares), len(kind.table.assignments), *lengths, *reals]
@@ -232,7 +232,7 @@ class Volumes:
         """A subtree that fits, as `Engine.draw` derives it but for who decides, and in the order of the text."""
         engine = self._engine
         tables = [table for table in engine.pools[nonterminal, at].tables if table.fits(budget)]
-        shares = [self._shares[table.production.name] for table in tables]
+        shares = [self._shares[table] for table in tables]
         table = turns.pick(tables, list(accumulate(shares, initial=0)))
         index = turns.even(table.fitting(budget))
         if table.leaves:
