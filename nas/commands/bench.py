@@ -61,13 +61,20 @@ def add(commands: Commands) -> None:
     )
     compare.set_defaults(command=_compare)
 
+    add = kinds.add_parser(
+        "add", help="make a table known by name, or one of a file that a TOML file describes"
+    )
+    add.add_argument("table", metavar="TABLE", help="a name, or a TOML file, see `nas.tables.read_file`")
+    add.add_argument("--out", metavar="FILE", help="of a file: a new one that ends in .arrow")
+    add.set_defaults(command=_add)
+
     build = kinds.add_parser("build", help="a table of what campaigns measured")
     build.add_argument("runs", nargs="+", metavar="RUN", help="run folders that trained alike")
     build.add_argument("--out", required=True, metavar="FILE", help="a new file that ends in .arrow")
     build.add_argument("--name", help="of the table (default: own/ and the name of the first campaign)")
     build.add_argument("--licence", default="", help="under which others may use it")
     build.set_defaults(command=_build)
-    for command in (listed, info, query, best, compare, build):
+    for command in (listed, info, query, best, compare, add, build):
         command.add_argument("--json", action="store_true")
 
 
@@ -267,16 +274,38 @@ def _compare(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _add(options: argparse.Namespace) -> int:
+    from nas.tables import read_file
+    from nas.types import InvalidInput
+
+    if not options.table.endswith(".toml"):
+        if options.out is not None:
+            raise InvalidInput(f"--out is for tables of a file, and {options.table} is kept in the cache")
+        return _told(options, _load(options.table))
+    if options.out is None:
+        raise InvalidInput(
+            f"--out says where the table of {options.table} is written: a file that ends in .arrow"
+        )
+    return _told(options, read_file(options.table, options.out))
+
+
 def _build(options: argparse.Namespace) -> int:
     from nas.result import load
     from nas.tables import tabulate
 
-    table = tabulate([load(run) for run in options.runs], options.out, options.name, options.licence)
+    return _told(
+        options,
+        tabulate([load(run) for run in options.runs], options.out, options.name, options.licence),
+    )
+
+
+def _told(options: argparse.Namespace, table: Table) -> int:
+    """Says of a table that was made what it is and where."""
     if options.json:
         print_json({"table": table.name, "rows": len(table), "path": str(table.path)})
     else:
         print(f"{table.name}: {len(table):,} rows, {', '.join(table.metrics)}")
-        print(f"Written: {table.path}")
+        print(f"Kept in {table.path}")
     return DONE
 
 

@@ -15,6 +15,7 @@ import nas
 import predictors
 import spaces
 from benchmarks.testing import table_checks
+from nas.tables import read_file
 from spaces.testing import space_checks
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ GRAMMAR, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
     )
 )
 TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-OWN_SPACE, OWN_TASK, OWN_TEXT = TOML
+OWN_SPACE, OWN_TASK, OWN_FILE, OWN_TEXT = TOML
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (9, 3)
+    assert (len(BLOCKS), len(TOML)) == (9, 4)
     assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, OWN_TEXT, OWN_TABLE)) <= 40
 
 
@@ -124,6 +125,18 @@ def test_a_table_of_ones_own(tmp_path, monkeypatch):
     assert table.best()[0].genome.text == "svm(kernel=rbf, log_c=3)"
     for check in table_checks:
         check(table)
+
+
+def test_a_table_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / "my_table.py").write_text(OWN_TABLE)
+    (tmp_path / "svm.toml").write_text(OWN_FILE)
+    (tmp_path / "runs.csv").write_text("kernel,log C,error_1,error_2\nrbf,3,0.1,0.3\nlinear,-2,0.4,0.4\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    table = read_file(tmp_path / "svm.toml", tmp_path / "svm.arrow")
+    assert [(row.genome.text, row.value) for row in table.best(n=2)] == [
+        ("svm(kernel=rbf, log_c=3)", 0.2),
+        ("svm(kernel=linear, log_c=-2)", 0.4),
+    ]
 
 
 def test_a_strategy_by_hand():

@@ -16,6 +16,7 @@ from nas.config import Config, to_dict
 from nas.options import shown
 from nas.result import Result
 from nas.setup import prepare
+from nas.tables.places import free
 from nas.types import Direction, InvalidInput
 from spaces.cost import COST_NAMES
 from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
@@ -40,11 +41,7 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         InvalidInput: there is nothing to tell, the runs differ in how they trained, or the file exists.
         InvalidTable: the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".arrow":
-        raise InvalidInput(f"{path} must end in .arrow, by which a table is known")
-    if path.exists():
-        raise InvalidInput(f"{path} exists; give a new name, or remove it")
+    path = free(path)
     if not runs:
         raise InvalidInput("there is no run to make a table of")
     for run in runs[1:]:

@@ -1,0 +1,6 @@
+"""Tables of one's own: of what campaigns measured, and of files of measurements."""
+
+from nas.tables.campaigns import tabulate
+from nas.tables.files import read_file
+
+__all__ = ["read_file", "tabulate"]
