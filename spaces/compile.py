@@ -26,6 +26,7 @@ from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
+from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import Parallel, Residual, Stack
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
@@ -50,6 +51,7 @@ BUILDERS: Mapping[str, Build] = {
     "s4d": _mixer(S4D),
     "s5": _mixer(S5),
     "long_conv": _mixer(LongConv),
+    "token_parameter_attention": _mixer(TokenParameterAttention),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),
     "mlp": _mixer(MLP),

@@ -207,6 +207,11 @@ def long_conv(at: HasWidth, context: int, *, hidden: int, span: int) -> Cost:
     return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * kept)
 
 
+def token_parameter_attention(at: HasWidth, context: int, *, tokens: int) -> Cost:
+    parameters = 2 * tokens * at.width
+    return Cost(parameters, parameters, 2 * parameters, 0)
+
+
 def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
     parameters = 4 * at.width * at.width + kernel * at.width
     return Cost(parameters, parameters, 2 * parameters, FLOAT_BYTES * (kernel - 1) * at.width)
@@ -262,6 +267,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "s4d": s4d,
     "s5": s5,
     "long_conv": long_conv,
+    "token_parameter_attention": token_parameter_attention,
     "gated_conv": gated_conv,
     "swiglu": swiglu,
     "mlp": mlp,

@@ -3,6 +3,7 @@
 Letters in tensor names: B batch, L length, M chunks, Q (and R) positions in a chunk.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,16 @@ def positions(segments_BL: Tensor) -> Tensor:
     """The place of each token in its document, counted from 0, [B, L]."""
     places_L = torch.arange(segments_BL.shape[1], device=segments_BL.device)
     return places_L - (places_L * starts(segments_BL)).cummax(dim=1).values
+
+
+def each_alone(apply: Callable[[Tensor], Tensor], x_BLD: Tensor, segments_BL: Tensor) -> Tensor:
+    """What `apply` gives for each document, [1, L, D], by itself; for what cannot stop at the edge of one."""
+    rows = []
+    for x_LD, first_L in zip(x_BLD, starts(segments_BL), strict=True):
+        begins = first_L.nonzero().flatten()
+        sizes = torch.diff(begins, append=begins.new_tensor([len(x_LD)])).tolist()
+        rows.append(torch.cat([apply(part_LD[None]) for part_LD in x_LD.split(sizes)], dim=1))
+    return torch.cat(rows)
 
 
 class Chunks(NamedTuple):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.blocks.base import at_least_float32
-from spaces.blocks.documents import starts
+from spaces.blocks.documents import each_alone
 
 
 def long_filter(x_BLC: Tensor, filter_LC: Tensor, segments_BL: Tensor | None = None) -> Tensor:
@@ -19,12 +19,7 @@ def long_filter(x_BLC: Tensor, filter_LC: Tensor, segments_BL: Tensor | None = N
     """
     if segments_BL is None:
         return _filtered(x_BLC, filter_LC)
-    rows = []
-    for x_LC, first_L in zip(x_BLC, starts(segments_BL), strict=True):
-        begins = first_L.nonzero().flatten()
-        sizes = torch.diff(begins, append=begins.new_tensor([len(x_LC)])).tolist()
-        rows.append(torch.cat([_filtered(part_LC[None], filter_LC) for part_LC in x_LC.split(sizes)], dim=1))
-    return torch.cat(rows)
+    return each_alone(lambda x_BLC: _filtered(x_BLC, filter_LC), x_BLC, segments_BL)
 
 
 def _filtered(x_BLC: Tensor, filter_LC: Tensor) -> Tensor:

@@ -115,6 +115,10 @@ def long_conv(
 ): ...
 
 
+@hybrid.production("mixer", weight=0.5)
+def token_parameter_attention(tokens=choice(32, 64, 128, 256, 512, 1024, ordered=True)): ...
+
+
 @hybrid.production("mixer")
 def gated_conv(kernel=choice(2, 3, 4, 8, 16, ordered=True)): ...
 

@@ -80,6 +80,7 @@ RANGES = {
     "s5.state": (16, 256, True),
     "long_conv.hidden": (16, 64, False),
     "long_conv.span": (64, 4096, True),
+    "token_parameter_attention.tokens": (32, 1024, True),
     "gated_conv.kernel": (2, 16, True),
     "swiglu.mult": (1, 4, False),
     "mlp.mult": (1, 8, True),

@@ -34,6 +34,7 @@ from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
+from spaces.blocks.token_parameters import TokenParameterAttention
 
 
 class MambaPy(nn.Module):
@@ -67,6 +68,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "S4D": lambda width: S4D(width, state=64, init="lin"),
     "S5": lambda width: S5(width, state=64),
     "Hyena": lambda width: LongConv(width, hidden=64, span=1024),
+    "token parameters": lambda width: TokenParameterAttention(width, tokens=4 * width),
     "gated convolution": lambda width: GatedConv(width, kernel=4),
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),

@@ -29,6 +29,7 @@ MIXERS = {
     "s4d-real": "s4d(state=8, init=real)",
     "s5": "s5(state=16)",
     "long-conv": "long_conv(hidden=16, span=64)",
+    "token-parameters": "token_parameter_attention(tokens=32)",
     "gated-conv": "gated_conv(kernel=4)",
     "swiglu": "swiglu(mult=2)",
     "gelu": "mlp(mult=2, activation=gelu)",

@@ -62,6 +62,7 @@ def test_only_the_blocks_in_use_are_written(mixer):
         "Mamba2",
         "Mamba",
         "RGLRU",
+        "TokenParameterAttention",
         "GatedConv",
         "SwiGLU",
         "MLP",
