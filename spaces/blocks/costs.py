@@ -227,11 +227,11 @@ def mlp(at: HasWidth, context: int, *, mult: float, activation: str) -> Cost:
     return Cost(parameters, parameters, 2 * parameters, 0)
 
 
-def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float) -> Cost:
+def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> Cost:
     router = at.width * experts
     expert = 3 * at.width * hidden_width(at.width, mult)
-    active = router + top_k * expert
-    return Cost(router + experts * expert, active, 2 * active, 0)
+    active = router + (top_k + shared) * expert
+    return Cost(router + (experts + shared) * expert, active, 2 * active, 0)
 
 
 def product_key_memory(at: HasWidth, context: int, *, keys: int, heads: int, top_k: int) -> Cost:

@@ -18,7 +18,8 @@ Z_COEFFICIENT = 0.001
 class MoE(Block):
     """Dropless token-choice mixture of SwiGLU experts, as in OLMoE (arXiv 2409.02060).
 
-    experts: how many. top_k: experts a token uses. mult: hidden units of one expert per unit of width.
+    experts: how many. top_k: experts a token uses. mult: hidden units of one expert per unit of width. shared: experts
+    of the same size beside them that every token uses, unweighted (DeepSeekMoE, arXiv 2401.06066, section 3.2).
 
     The router's softmax runs over all experts, and its top_k probabilities weigh their experts as they are,
     not renormalised to sum to one. In training, `aux_loss` is 0.01 times the load-balancing loss plus 0.001
@@ -27,7 +28,7 @@ class MoE(Block):
     Raises ValueError unless 1 <= top_k <= experts.
     """
 
-    def __init__(self, width: int, *, experts: int, top_k: int, mult: float) -> None:
+    def __init__(self, width: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> None:
         super().__init__()
         if not 1 <= top_k <= experts:
             raise ValueError(f"top_k {top_k} is not between 1 and the number of experts, {experts}")
@@ -36,17 +37,28 @@ class MoE(Block):
         self.router = linear(width, experts)
         self.gate_up = nn.Parameter(torch.randn(experts, width, 2 * hidden) * width**-0.5)
         self.out = nn.Parameter(torch.randn(experts, hidden, width) * hidden**-0.5)
+        # All shared experts at once are one layer with as many hidden units.
+        self.shared_gate_up = linear(width, 2 * shared * hidden) if shared else None
+        self.shared_out = linear(shared * hidden, width) if shared else None
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
+        y_BLD = self._routed(x_BLD)
+        if self.shared_gate_up is not None and self.shared_out is not None:
+            gate_BLF, up_BLF = self.shared_gate_up(x_BLD).chunk(2, dim=-1)
+            y_BLD = y_BLD + self.shared_out(F.silu(gate_BLF) * up_BLF)
+        return y_BLD, state
+
+    def _routed(self, x_BLD: Tensor) -> Tensor:
+        """What the experts that the router picks give."""
         x_TD = x_BLD.flatten(0, 1)
         logits_TE = at_least_float32(self.router(x_TD))
         probs_TE = logits_TE.softmax(dim=-1)
         weight_TK, expert_TK = probs_TE.topk(self.top_k, dim=-1)
         if torch.compiler.is_exporting():
             weight_TE = torch.zeros_like(probs_TE).scatter(1, expert_TK, weight_TK)
-            return self._all_experts(x_TD, weight_TE.to(x_TD.dtype)).view_as(x_BLD), state
+            return self._all_experts(x_TD, weight_TE.to(x_TD.dtype)).view_as(x_BLD)
         count_E = torch.bincount(expert_TK.flatten(), minlength=probs_TE.shape[1])
         if self.training:
             balance = load_balancing_loss(probs_TE, count_E)
@@ -60,7 +72,7 @@ class MoE(Block):
         y_RD = self._experts(x_TD.index_select(0, token_R), count_E.tolist())
         weight_R = weight_TK.flatten()[order_R].to(y_RD.dtype)
         y_TD = y_RD.new_zeros(x_TD.shape).index_add(0, token_R, y_RD * weight_R[:, None])
-        return y_TD.view_as(x_BLD), state
+        return y_TD.view_as(x_BLD)
 
     def _experts(self, x_RD: Tensor, counts: list[int]) -> Tensor:
         """SwiGLU of each row by its expert; the first counts[0] rows are those of expert 0, and so on."""

@@ -136,6 +136,7 @@ def moe(
     experts=choice(4, 8, 16, 32, ordered=True),
     top_k=choice(1, 2, 4, 8, ordered=True),
     mult=choice(1, 2, 3, ordered=True),
+    shared=choice(0, 1, 2, ordered=True),
 ): ...
 
 
@@ -187,7 +188,7 @@ def _mamba2(width: int) -> Iterator[str]:
 def _jamba(width: int) -> Iterator[str]:
     """Eight mixers a period, the fifth of them attention without positions; every second feed-forward has experts."""
     for depth, experts in itertools.product(DEPTHS, (16, 8, 4)):
-        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1))"
+        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
         pair = [_mamba(width), _FEED_FORWARD, _mamba(width), sparse]
         middle = [_attention(width, 4, "none"), _FEED_FORWARD, _mamba(width), sparse]
         yield _pattern([_pattern(pair, 2), *middle, _pattern(pair, 1)], depth)
@@ -196,7 +197,9 @@ def _jamba(width: int) -> Iterator[str]:
 @hybrid.architecture("blackmamba-like")
 def _blackmamba(width: int) -> Iterator[str]:
     for depth, experts in itertools.product(DEPTHS, (8, 4)):
-        yield _pattern([_mamba(width), f"residual(body=moe(experts={experts}, top_k=1, mult=2))"], depth)
+        yield _pattern(
+            [_mamba(width), f"residual(body=moe(experts={experts}, top_k=1, mult=2, shared=0))"], depth
+        )
 
 
 @hybrid.architecture("product-key-memory transformer")

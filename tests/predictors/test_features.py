@@ -87,6 +87,7 @@ RANGES = {
     "moe.experts": (4, 32, True),
     "moe.top_k": (1, 8, True),
     "moe.mult": (1, 3, False),
+    "moe.shared": (0, 2, False),
     "product_key_memory.keys": (16, 256, True),
     "product_key_memory.heads": (1, 4, False),
     "product_key_memory.top_k": (4, 16, False),

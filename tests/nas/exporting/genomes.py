@@ -34,7 +34,8 @@ MIXERS = {
     "swiglu": "swiglu(mult=2)",
     "gelu": "mlp(mult=2, activation=gelu)",
     "relu2": "mlp(mult=2, activation=relu2)",
-    "moe": "moe(experts=8, top_k=2, mult=1)",
+    "moe": "moe(experts=8, top_k=2, mult=1, shared=0)",
+    "shared-expert": "moe(experts=4, top_k=1, mult=1, shared=2)",
     "product-key-memory": "product_key_memory(keys=32, heads=2, top_k=4)",
 }
 """Every production of the space that is not a layer, with each form that a block has."""

@@ -101,7 +101,7 @@ def test_deadline_and_report_end_training(model, task):
 
 
 def test_auxiliary_losses_are_learnt_but_not_reported(space, task):
-    genome = space.parse("stack(layers=[residual(body=moe(experts=4, top_k=1, mult=1))], repeat=1)")
+    genome = space.parse("stack(layers=[residual(body=moe(experts=4, top_k=1, mult=1, shared=0))], repeat=1)")
     torch.manual_seed(0)
     model = space.build(genome)
     batch = next(task.train_batches(0))

@@ -350,3 +350,35 @@ def test_a_mixture_is_that_of_olmoe(top_k):
     pull = torch.randn_like(found)
     [mine], [other] = (torch.autograd.grad(y, [x_BLD], pull) for y in (found, wanted))
     torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_shared_experts_are_those_of_deepseek_v2():
+    from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Moe
+
+    config = transformers.DeepseekV2Config(
+        hidden_size=WIDTH,
+        moe_intermediate_size=2 * WIDTH,
+        n_routed_experts=8,
+        num_experts_per_tok=3,
+        n_shared_experts=2,
+        routed_scaling_factor=1.0,
+        topk_method="greedy",
+    )
+    torch.manual_seed(0)
+    theirs = DeepseekV2Moe(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    ours = MoE(WIDTH, experts=8, top_k=3, mult=2, shared=2).eval()
+    shared = theirs.shared_experts
+    ours.load_state_dict(
+        {
+            "router.weight": theirs.gate.weight,
+            "gate_up": theirs.experts.gate_up_proj.transpose(1, 2),
+            "out": theirs.experts.down_proj.transpose(1, 2),
+            "shared_gate_up.weight": torch.cat([shared.gate_proj.weight, shared.up_proj.weight]),
+            "shared_out.weight": shared.down_proj.weight,
+        }
+    )
+    x_BLD = torch.randn(3, 40, WIDTH)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x_BLD)[0], theirs(x_BLD), rtol=1e-4, atol=1e-4)

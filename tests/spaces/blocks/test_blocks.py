@@ -128,6 +128,7 @@ CASES = [
     case(MoE, moe, experts=8, top_k=1, mult=1),
     case(MoE, moe, experts=8, top_k=2, mult=0.5),
     case(MoE, moe, experts=4, top_k=4, mult=1),
+    case(MoE, moe, experts=4, top_k=1, mult=0.5, shared=2),
     case(ProductKeyMemory, product_key_memory, keys=6, heads=2, top_k=3),
     case(ProductKeyMemory, product_key_memory, keys=4, heads=1, top_k=4),
     BlockCase("residual", make_residual, residual, residual_cost, WIDTH),
