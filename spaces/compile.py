@@ -28,6 +28,7 @@ from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import Parallel, Residual, Stack
+from spaces.blocks.workspace import Workspace
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
 from spaces.io import TokenIO
@@ -52,6 +53,7 @@ BUILDERS: Mapping[str, Build] = {
     "s5": _mixer(S5),
     "long_conv": _mixer(LongConv),
     "token_parameter_attention": _mixer(TokenParameterAttention),
+    "workspace": _mixer(Workspace),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),
     "mlp": _mixer(MLP),

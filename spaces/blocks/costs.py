@@ -212,6 +212,15 @@ def token_parameter_attention(at: HasWidth, context: int, *, tokens: int) -> Cos
     return Cost(parameters, parameters, 2 * parameters, 0)
 
 
+def workspace(at: HasWidth, context: int, *, slots: int, chunk: int) -> Cost:
+    matrices = 3 * at.width * at.width + slots * at.width
+    parameters = matrices + 2 * slots * at.width + slots
+    padded = -(-context // chunk) * chunk
+    flops = 2 * matrices + 6 * slots * at.width * padded / context
+    kept = slots * at.width + context % chunk * (at.width + slots)
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
+
+
 def gated_conv(at: HasWidth, context: int, *, kernel: int) -> Cost:
     parameters = 4 * at.width * at.width + kernel * at.width
     return Cost(parameters, parameters, 2 * parameters, FLOAT_BYTES * (kernel - 1) * at.width)
@@ -268,6 +277,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "s5": s5,
     "long_conv": long_conv,
     "token_parameter_attention": token_parameter_attention,
+    "workspace": workspace,
     "gated_conv": gated_conv,
     "swiglu": swiglu,
     "mlp": mlp,

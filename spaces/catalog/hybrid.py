@@ -119,6 +119,13 @@ def long_conv(
 def token_parameter_attention(tokens=choice(32, 64, 128, 256, 512, 1024, ordered=True)): ...
 
 
+@hybrid.production("mixer", weight=0.5, where=lambda at, chunk: chunk < at.context)
+def workspace(
+    slots=choice(4, 8, 16, 32, ordered=True),
+    chunk=choice(16, 32, 64, 128, 256, ordered=True),
+): ...
+
+
 @hybrid.production("mixer")
 def gated_conv(kernel=choice(2, 3, 4, 8, 16, ordered=True)): ...
 

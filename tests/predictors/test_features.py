@@ -81,6 +81,8 @@ RANGES = {
     "long_conv.hidden": (16, 64, False),
     "long_conv.span": (64, 4096, True),
     "token_parameter_attention.tokens": (32, 1024, True),
+    "workspace.slots": (4, 32, True),
+    "workspace.chunk": (16, 256, True),
     "gated_conv.kernel": (2, 16, True),
     "swiglu.mult": (1, 4, False),
     "mlp.mult": (1, 8, True),

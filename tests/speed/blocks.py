@@ -35,6 +35,7 @@ from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
+from spaces.blocks.workspace import Workspace
 
 
 class MambaPy(nn.Module):
@@ -69,6 +70,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "S5": lambda width: S5(width, state=64),
     "Hyena": lambda width: LongConv(width, hidden=64, span=1024),
     "token parameters": lambda width: TokenParameterAttention(width, tokens=4 * width),
+    "workspace": lambda width: Workspace(width, slots=16, chunk=64),
     "gated convolution": lambda width: GatedConv(width, kernel=4),
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),

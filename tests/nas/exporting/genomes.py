@@ -30,6 +30,7 @@ MIXERS = {
     "s5": "s5(state=16)",
     "long-conv": "long_conv(hidden=16, span=64)",
     "token-parameters": "token_parameter_attention(tokens=32)",
+    "workspace": "workspace(slots=4, chunk=16)",
     "gated-conv": "gated_conv(kernel=4)",
     "swiglu": "swiglu(mult=2)",
     "gelu": "mlp(mult=2, activation=gelu)",

@@ -63,6 +63,7 @@ def test_only_the_blocks_in_use_are_written(mixer):
         "Mamba",
         "RGLRU",
         "TokenParameterAttention",
+        "Workspace",
         "GatedConv",
         "SwiGLU",
         "MLP",

@@ -33,12 +33,14 @@ from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
 from spaces.blocks.reference.state_space import s4d, s5
 from spaces.blocks.reference.token_parameters import token_parameter_attention
+from spaces.blocks.reference.workspace import workspace
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import Parallel, Residual, Stack
+from spaces.blocks.workspace import Workspace
 
 WIDTH = 16
 AT = SimpleNamespace(width=WIDTH)
@@ -120,6 +122,8 @@ CASES = [
     case(LongConv, long_conv, hidden=4, span=1000),
     case(TokenParameterAttention, token_parameter_attention, tokens=5),
     case(TokenParameterAttention, token_parameter_attention, tokens=24),
+    case(Workspace, workspace, slots=3, chunk=16),
+    case(Workspace, workspace, slots=4, chunk=100),
     case(GatedConv, gated_conv, kernel=1),
     case(GatedConv, gated_conv, kernel=4),
     case(SwiGLU, swiglu, mult=8 / 3),
