@@ -51,10 +51,10 @@ class Mutable:
             NoNeighbour: no mutation can be made, or all that were drawn gave a network equal to the parent.
         """
         mutations = self.mutations
-        names = list(mutations)
+        names: list[str] = []
+        unchanged = False
         for _ in range(TRIES):
-            if not names:
-                break
+            names = names or list(mutations)  # one that failed may have tried a few of its places only
             name = names[int(rng.random() * len(names))]
             new = mutations[name](genome, rng)
             if new is None:
@@ -63,7 +63,8 @@ class Mutable:
                 return new
             else:
                 self.redrawn[name] += 1
-        reason = f"{TRIES} draws gave the same network" if names else "none can be made"
+                unchanged = True
+        reason = f"{TRIES} draws gave none or the same network" if unchanged else "none can be made"
         raise NoNeighbour(f"no mutation of space {self.name!r} changes {genome.text}: {reason}")
 
 

@@ -2,7 +2,7 @@
 
 Where a change gives another shape, what stands to its right is kept where its terminals fit the new shape, and else
 drawn anew towards the shape that it gave; a post or a join that no longer fits gives way to one that does.
-A mutation tries a few places in random order, and returns None where none of them works.
+A mutation tries a few places in random order, and returns None where none of them changes the network.
 """
 
 from __future__ import annotations
@@ -76,11 +76,14 @@ class Changer:
         return plus(times(left, 1 / site.times), site.node.price)
 
     def settled(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
-        """The tree with another node at a site, what follows refitted; None where that, or a limit, forbids it."""
+        """The tree with another node at a site, what follows refitted.
+
+        None where that, or a limit, forbids it, or the network stays the same.
+        """
         new: Node | None = node
         while new is not None and site.parent is not None:
             new, site = self._above(root, site, new, rng), site.parent
-        return new if new is not None and self.fits(new) else None
+        return new if new is not None and self.fits(new) and new.items != root.items else None
 
     def _above(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
         assert site.parent is not None
@@ -280,7 +283,7 @@ def crossover(changer: Changer, a: Node, b: Node, rng: np.random.Generator) -> N
             if node is None or node.out != old.out or node.items == old.items:
                 continue
             made = changer.settled(a, site, node, rng)
-            if made is not None and made.items != a.items:
+            if made is not None:
                 return made
     return None
 

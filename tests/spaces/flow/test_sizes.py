@@ -6,6 +6,7 @@ import pytest
 
 import spaces
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Sizes
+from tests.spaces.flow.law import shares
 
 WEIGHTS = {"computation": 0.4, "sequential": 0.3, "branching": 0.2, "routing": 0.1}
 SIZES = Sizes(WEIGHTS, 1 / 4, 4, 60)
@@ -78,50 +79,11 @@ def test_picks_and_orders_follow_the_law():
         assert drawn[n] / 20_000 == pytest.approx(share, abs=0.015)
 
 
-def forms(node, counts):
-    form = node.form
-    if form == "branching":
-        form = "two" if len(node.children) == 2 else "tied"
-    counts[form] += 1
-    for child in node.children:
-        forms(child, counts)
-    return counts
-
-
-def expected(sizes, n, memo):
-    """How many of each form a tree of n nodes has on average."""
-    if n not in memo:
-        names = {LEAF: "computation", CHAIN: "sequential", ROUTE: "routing", TIED: "tied", TWO: "two"}
-        law = np.diff(sizes.law(n), prepend=0.0)
-        total = Counter()
-        for place, weight in enumerate(law / law.sum()):
-            if weight:
-                form, a, b = sizes.option(n, place)
-                part = Counter({names[form]: 1.0})
-                for child in (a, b):
-                    if child:
-                        part.update(expected(sizes, child, memo))
-                for name, number in part.items():
-                    total[name] += weight * number
-        memo[n] = total
-    return memo[n]
-
-
-def shares(space, draws, seed):
-    """The share of each form in draws, and by the law given their sizes."""
-    rng = np.random.default_rng(seed)
-    memo, found, wanted = {}, Counter(), Counter()
-    for _ in range(draws):
-        root = space.tree(space.sample(rng, size=60))
-        forms(root, found)
-        for name, number in expected(space._drawer.sizes, root.size, memo).items():
-            wanted[name] += number
-    return {name: (found[name] / found.total(), wanted[name] / wanted.total()) for name in wanted}
-
-
 @pytest.mark.parametrize("weights", [None, {"computation": 3, "branching": 2}])
 def test_draws_follow_the_law(weights):
     unlimited = dict.fromkeys(("parameters", "activations", "operators"))
     space = spaces.load("einspace", spaces.image(3, 32, 32), weights=weights, **unlimited)
-    for name, (found, wanted) in shares(space, 1500, seed=3).items():
+    rng = np.random.default_rng(3)
+    roots = [space.tree(space.sample(rng, size=60)) for _ in range(1500)]
+    for name, (found, wanted) in shares(space._drawer.sizes, roots).items():
         assert found == pytest.approx(wanted, abs=0.02), name
