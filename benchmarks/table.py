@@ -368,11 +368,15 @@ class Table:
         Raises:
             InvalidTable, InvalidGenome: as `rank` and `column`.
         """
-        losses = self.losses(metric)
-        measured = losses[np.isfinite(losses)]
+        return self.regret_of(self.losses(metric)[self._ranks(ranks)], metric)
+
+    def regret_of(self, losses: np.ndarray, metric: str | None = None) -> np.ndarray:
+        """The regret of losses (see `regret` and `losses`), of their shape; an infinite one counts as the worst."""
+        known = self.losses(metric)
+        measured = known[np.isfinite(known)]
         best, median, worst = measured.min(), np.median(measured), measured.max()
         scale = (median - best) or (worst - best) or 1.0
-        return (np.minimum(losses[self._ranks(ranks)], worst) - best) / scale
+        return (np.minimum(losses, worst) - best) / scale
 
 
 def _texts(description: Description, texts: Sequence[str]) -> list[str]:

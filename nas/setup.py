@@ -130,7 +130,7 @@ def prepare(config: Config) -> Setup:
     costed = _make("space", config.space.name, lambda: tells_costs(space))
     objectives = _objectives(config, task, costed)
     strategy_options = search.options(config.strategy.name, config.strategy.options)
-    predictor, screening = _screening(config, space)
+    predictor, screened = screening(config, space)
     strategy = _make(
         "strategy",
         config.strategy.name,
@@ -140,7 +140,7 @@ def prepare(config: Config) -> Setup:
             objectives=objectives,
             seed=config.seed,
             fidelity=config.budget.fidelity,
-            screening=screening,
+            screening=screened,
             **strategy_options,
         ),
     )
@@ -238,7 +238,7 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
     return space, {"width": width, **{key: value for key, value in options.items() if value is not None}}
 
 
-def _screening(config: Config, space: Space) -> tuple[Section | None, search.Screening | None]:
+def screening(config: Config, space: Space) -> tuple[Section | None, search.Screening | None]:
     """The predictor of a campaign, with its options in full, and the screening by it; None and None without one."""
     if config.predictor is None:
         return None, None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nas.commands.common import DONE, FAILED, Commands, at_least, print_json
+from nas.commands import comparisons
+from nas.commands.common import DONE, Commands, at_least, load_table, print_columns, print_json
 
 if TYPE_CHECKING:
     from benchmarks import Table
@@ -39,27 +38,7 @@ def add(commands: Commands) -> None:
     )
     best.add_argument("--count", type=at_least(1), default=1, metavar="N", help="default: 1")
 
-    compare = kinds.add_parser("compare", help="strategies on tables: regret over evaluations")
-    compare.add_argument("tables", nargs="+", metavar="TABLE", help="names of tables")
-    compare.add_argument(
-        "--strategies",
-        default="random,evolution,screened",
-        metavar="A,B,...",
-        help="names, strategy+predictor, or peers such as optuna-tpe (default: random,evolution,screened)",
-    )
-    compare.add_argument("--evaluations", type=at_least(1), default=100, metavar="N", help="default: 100")
-    compare.add_argument(
-        "--seeds", type=at_least(1), default=20, metavar="N", help="runs of each (default: 20)"
-    )
-    compare.add_argument(
-        "--workers", type=at_least(1), default=1, metavar="N", help="simulated workers (default: 1)"
-    )
-    compare.add_argument(
-        "--out",
-        metavar="DIR",
-        help="for figures, numbers and the runs, which are not run again (default: comparison)",
-    )
-    compare.set_defaults(command=_compare)
+    comparisons.add(kinds)
 
     add = kinds.add_parser(
         "add", help="make a table known by name, or one of a file that a TOML file describes"
@@ -74,7 +53,7 @@ def add(commands: Commands) -> None:
     build.add_argument("--name", help="of the table (default: own/ and the name of the first campaign)")
     build.add_argument("--licence", default="", help="under which others may use it")
     build.set_defaults(command=_build)
-    for command in (listed, info, query, best, compare, add, build):
+    for command in (listed, info, query, best, add, build):
         command.add_argument("--json", action="store_true")
 
 
@@ -89,25 +68,14 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print_json(rows)
     else:
-        _print_columns([[row["name"], row["about"]] for row in rows])
+        print_columns([[row["name"], row["about"]] for row in rows])
     return DONE
-
-
-def _load(name: str) -> Table:
-    """A table; modules that it names may lie beside it or in the working folder."""
-    import benchmarks
-    from spaces.lookup import importable
-
-    importable(Path.cwd())
-    if name.endswith(".arrow"):
-        importable(Path(name).parent)
-    return benchmarks.load(name)
 
 
 def _info(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    table = _load(options.table)
+    table = load_table(options.table)
     about = table.description
     metrics = [
         {**asdict(metric), "best": table.best(name)[0].value, "median": _median(table, name)}
@@ -138,7 +106,7 @@ def _info(options: argparse.Namespace) -> int:
         ]
         for metric in metrics
     ]
-    _print_columns([heads, *cells])
+    print_columns([heads, *cells])
     return DONE
 
 
@@ -149,7 +117,7 @@ def _median(table: Table, name: str) -> float:
 
 
 def _query(options: argparse.Namespace) -> int:
-    table = _load(options.table)
+    table = load_table(options.table)
     given = options.genome
     if given in table.space.named:
         rank = table.rank(table.space.architecture(given))
@@ -183,7 +151,7 @@ def _query(options: argparse.Namespace) -> int:
 
 
 def _best(options: argparse.Namespace) -> int:
-    table = _load(options.table)
+    table = load_table(options.table)
     name = table.metric(options.metric).name
     rows = table.best(name, options.count)
     if options.json:
@@ -194,83 +162,7 @@ def _best(options: argparse.Namespace) -> int:
             ]
         )
     else:
-        _print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
-    return DONE
-
-
-def _compare(options: argparse.Namespace) -> int:
-    import sys
-    from dataclasses import asdict
-
-    from nas import compare
-    from nas.report import plots
-
-    strategies = [name.strip() for name in options.strategies.split(",")]
-    plots.require()
-    for name in options.tables:
-        _load(name)
-    compare.check(options.tables, strategies, options.evaluations)
-    folder = _writable(Path(options.out or "comparison"))
-
-    def observe(done: int, of: int) -> None:
-        if sys.stderr.isatty() or done == of:
-            print(f"\r{done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
-
-    try:
-        rows = compare.compare(
-            options.tables,
-            strategies,
-            evaluations=options.evaluations,
-            seeds=options.seeds,
-            workers=options.workers,
-            keep=folder / "runs",
-            observe=observe,
-        )
-    except RuntimeError as error:  # a strategy failed
-        print(f"nas: {error}", file=sys.stderr)
-        return FAILED
-    curves = compare.curves(rows)
-    written = [
-        compare.write(rows, folder),
-        *plots.regret_figure(curves, folder),
-        *plots.edf_figure(curves, folder),
-    ]
-    ranks = compare.ranks(curves)
-    if len(strategies) > 1:
-        written += plots.ranks_figure(ranks, folder)
-    if options.json:
-        told = {name: _finite(value) for name, value in asdict(ranks).items() if name != "mean"}
-        print_json(
-            {
-                "regret": compare.summary(curves),
-                "ranks": {**told, "mean": ranks.mean},
-                "files": list(map(str, written)),
-            }
-        )
-        return DONE
-    interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
-    print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
-    print()
-    cells: dict[tuple[str, str], list[str]] = {}
-    for row in compare.summary(curves):
-        between = f" [{row['low']:.3f}, {row['high']:.3f}]" if interval else ""
-        cells.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
-    milestones = compare.milestones(len(curves[0].median))
-    heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
-    _print_columns([heads, *([*key, *values] for key, values in cells.items())])
-    print()
-    if len(strategies) > 1:
-        print(
-            f"Mean rank over {ranks.blocks} rankings, in the end; {ranks.difference:.2f} apart is more than chance"
-        )
-        print()
-        _print_columns([[f"{mean:.2f}", name] for name, mean in ranks.mean.items()])
-        print()
-    for curve in curves:
-        if curve.shortest < options.evaluations:
-            ended = f"a run ended after {curve.shortest:,} evaluations, with no more to propose"
-            print(f"{curve.strategy} on {curve.table}: {ended}")
-    print(f"Written: {', '.join(map(str, written))}")
+        print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
     return DONE
 
 
@@ -281,7 +173,7 @@ def _add(options: argparse.Namespace) -> int:
     if not options.table.endswith(".toml"):
         if options.out is not None:
             raise InvalidInput(f"--out is for tables of a file, and {options.table} is kept in the cache")
-        return _told(options, _load(options.table))
+        return _told(options, load_table(options.table))
     if options.out is None:
         raise InvalidInput(
             f"--out says where the table of {options.table} is written: a file that ends in .arrow"
@@ -309,34 +201,9 @@ def _told(options: argparse.Namespace, table: Table) -> int:
     return DONE
 
 
-def _writable(folder: Path) -> Path:
-    """The folder, made and tried before any work.
-
-    Raises:
-        InvalidInput: it cannot be written to.
-    """
-    import tempfile
-
-    from nas.types import InvalidInput
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise InvalidInput(f"--out {folder} cannot be written to: {error}") from error
-
-
 def _number(value: float) -> str:
     return "-" if value != value else f"{value:.6g}"
 
 
 def _finite(value: float) -> float | None:
     return None if value != value else value
-
-
-def _print_columns(rows: Sequence[Sequence[Any]]) -> None:
-    """Rows of texts in aligned columns, without the weight of a library for tables."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from benchmarks import Table
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done; failed while running; the input was wrong; stopped by a signal, to be gone on with."""
@@ -49,6 +54,24 @@ def at_least(low: int) -> Any:
 
     number.__name__ = "int"
     return number
+
+
+def load_table(name: str) -> Table:
+    """A table; modules that it names may lie beside it or in the working folder."""
+    import benchmarks
+    from spaces.lookup import importable
+
+    importable(Path.cwd())
+    if name.endswith(".arrow"):
+        importable(Path(name).parent)
+    return benchmarks.load(name)
+
+
+def print_columns(rows: Sequence[Sequence[Any]]) -> None:
+    """Rows of texts in aligned columns, without the weight of a library for tables."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_json(value: Any) -> None:

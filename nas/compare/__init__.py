@@ -1,6 +1,7 @@
 """Comparing strategies, ours and those of other libraries, on tables."""
 
 from nas.compare.contestants import SHORT, Contestant
+from nas.compare.planning import Plan, plan
 from nas.compare.runs import check, compare, play, write
 from nas.compare.statistics import (
     FEWEST,
@@ -20,11 +21,13 @@ __all__ = [
     "TOP",
     "Contestant",
     "Curve",
+    "Plan",
     "Ranks",
     "check",
     "compare",
     "curves",
     "milestones",
+    "plan",
     "play",
     "ranks",
     "relative_improvement",

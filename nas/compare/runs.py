@@ -8,17 +8,18 @@ import json
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import benchmarks
-from nas.cluster.simulated import SimulatedEngine
+from nas.cluster.simulated import Conditions, SimulatedEngine
 from nas.compare.contestants import Contestant
-from nas.types import Ended, Engine, Finished, InvalidInput, Proposed, Strategy, Trial
+from nas.types import Ended, Engine, Finished, InvalidInput, Objective, Proposed, Strategy, Trial
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,6 +85,7 @@ def compare(
     evaluations: int = 100,
     seeds: int = 20,
     workers: int = 1,
+    conditions: Conditions = Conditions(),
     processes: int | None = None,
     keep: Path | None = None,
     observe: Callable[[int, int], None] = lambda done, of: None,
@@ -96,6 +98,7 @@ def compare(
         evaluations: trials of each run.
         seeds: runs of each contestant on each table.
         workers: simulated workers, which train at the same time.
+        conditions: what befalls trials on them. Regret is of what a row is worth, the mean of its training runs.
         processes: of this machine; default: one a core. With one, all runs in this process; with more, a script that
             calls this needs the usual `if __name__ == "__main__":`, as each process imports it.
         keep: a folder where each run is kept when it ends, and not run again by a later call, unless its settings, its
@@ -104,8 +107,9 @@ def compare(
 
     Returns:
         One row an evaluation, in the order of their ends: table, strategy, seed, evaluation (from 1), text, value (of
-        the table's objective); of the best so far its regret (see `Table.regret`) and `top`, the share of the table's
-        rows that are at least as good; seconds (simulated, at its end).
+        the table's objective); of the trial that was seen to be the best so far the regret of its row (see
+        `Table.regret`) and `top`, the share of the table's rows that are at least as good; simulated seconds at its
+        end, and how long it took (`duration`).
 
     Raises:
         InvalidInput, benchmarks.InvalidTable: a name is unknown, a number cannot be; nothing was run.
@@ -116,7 +120,7 @@ def compare(
             raise InvalidInput(f"{key} = {number}, but it must be at least 1")
     check(tables, contestants, evaluations)
     jobs = [
-        (table, contestant, seed, evaluations, workers)
+        (table, contestant, seed, evaluations, workers, conditions)
         for seed in range(seeds)
         for table in tables
         for contestant in contestants
@@ -140,8 +144,8 @@ def compare(
     return pyarrow.concat_tables([found[place].replace_schema_metadata(None) for place in range(len(jobs))])
 
 
-Job = tuple[str, str, int, int, int]
-"""Table, contestant, seed, evaluations and workers of a run."""
+Job = tuple[str, str, int, int, int, Conditions]
+"""Table, contestant, seed, evaluations, workers and conditions of a run."""
 
 
 def _run_all(jobs: dict[int, Job], processes: int | None) -> Iterator[tuple[int, pyarrow.Table]]:
@@ -163,34 +167,45 @@ def _run_all(jobs: dict[int, Job], processes: int | None) -> Iterator[tuple[int,
             raise
 
 
-def _run(name: str, contestant: str, seed: int, evaluations: int, workers: int) -> pyarrow.Table:
+def _run(
+    name: str, contestant: str, seed: int, evaluations: int, workers: int, conditions: Conditions
+) -> pyarrow.Table:
     """One run, see `compare`."""
-    import pyarrow
-
     table = benchmarks.load(name)
     try:
         strategy = Contestant.parse(contestant).make(table, seed)
-        trials = play(strategy, SimulatedEngine(table, workers), evaluations)
+        trials = play(strategy, SimulatedEngine(table, workers, conditions, seed), evaluations)
     except Exception as error:
         raise RuntimeError(
             f"strategy {contestant!r} failed on table {name!r} with seed {seed}: {type(error).__name__}: {error}"
         ) from error
     if not trials:
         raise RuntimeError(f"strategy {contestant!r} proposed nothing on table {name!r} with seed {seed}")
+    return rows_of(table, trials, {"table": name, "strategy": contestant, "seed": seed})
+
+
+def rows_of(table: benchmarks.Table, trials: Sequence[Trial], told: Mapping[str, Any]) -> pyarrow.Table:
+    """One row a trial, in the order of their ends, after what is told of all of them; see `compare`."""
+    import pyarrow
+
     ranks = np.array([table.rank(trial.proposal.genome) for trial in trials], dtype=np.int64)
+    objective = Objective(table.objective.name, table.objective.direction)
+    seen = np.array([objective.loss(trial.metrics) for trial in trials])
+    best = np.maximum.accumulate(
+        np.where(seen < np.minimum.accumulate([np.inf, *seen[:-1]]), np.arange(len(seen)), 0)
+    )
     losses = table.losses()
-    best = np.minimum.accumulate(losses[ranks])
+    found = np.where(np.isinf(np.minimum.accumulate(seen)), np.inf, losses[ranks[best]])
     return pyarrow.table(
         {
-            "table": [name] * len(trials),
-            "strategy": [contestant] * len(trials),
-            "seed": [seed] * len(trials),
+            **{key: [value] * len(trials) for key, value in told.items()},
             "evaluation": list(range(1, len(trials) + 1)),
             "text": [trial.proposal.genome.text for trial in trials],
             "value": table.query_many(ranks),
-            "regret": np.minimum.accumulate(table.regret(ranks)),
-            "top": np.searchsorted(np.sort(losses), best, side="right") / len(losses),
+            "regret": table.regret_of(found),
+            "top": np.searchsorted(np.sort(losses), found, side="right") / len(losses),
             "seconds": [trial.started + trial.duration for trial in trials],
+            "duration": [trial.duration for trial in trials],
         }
     )
 
@@ -209,7 +224,9 @@ def _versions() -> dict[str, str]:
 
 def _settings(job: Job) -> bytes:
     """All that a run follows from, but for the code of a strategy of a user's own."""
-    return json.dumps([*job, benchmarks.load(job[0]).description.source, _versions()]).encode()
+    return json.dumps(
+        [*job[:-1], asdict(job[-1]), benchmarks.load(job[0]).description.source, _versions()]
+    ).encode()
 
 
 def _file(keep: Path, job: Job) -> Path:

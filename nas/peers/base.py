@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +14,15 @@ from nas.types import Ended, Event, Fidelity, Measurement, Proposal
 class Peer(ABC):
     """A method of another library on the space of a table, asked and told as a strategy.
 
-    The library sees one categorical parameter for each field of the space, and is told losses as `Table.losses` has
-    them: on a logarithmic scale where the metric spans decades, which spares it a scale that it could not know. Where
-    it proposes a genome again, that is an evaluation as any other. Asking advances the library's own state, so a peer
+    The library sees one categorical parameter for each field of the space, and is told losses: lower is better, and
+    logarithms where the metric spans decades, which spares it a scale that it could not know. Where it proposes a
+    genome again, that is an evaluation as any other. Asking advances the library's own state, so a peer
     cannot be replayed from a log: peers are for comparisons, not for campaigns.
     """
 
     def __init__(self, table: Table, seed: int) -> None:
         self.table, self.seed = table, seed
         self.space = table.space
-        self._losses = table.losses()
         self._open: dict[int, Any] = {}
         self._asked = 0
 
@@ -47,9 +47,13 @@ class Peer(ABC):
     def tell(self, event: Event) -> None:
         if not isinstance(event, Ended):
             return
-        trial = event.trial
-        loss = float(self._losses[self.table.rank(trial.proposal.genome)])
-        self.report(self._open.pop(trial.id), loss if trial.status == "done" else None)
+        trial, objective = event.trial, self.table.objective
+        loss = None
+        if trial.status == "done":
+            value = trial.metrics[objective.name]
+            value = math.log10(value) if objective.log else value
+            loss = value if objective.direction == "min" else -value
+        self.report(self._open.pop(trial.id), loss)
 
     def proceed(self, trial_id: int, measurement: Measurement) -> bool:
         """Always: a row of a table has no curve to be stopped on."""

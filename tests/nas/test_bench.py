@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,25 @@ def test_compare(capsys, tmp_path):
     told = json.loads(text)
     assert len(told["regret"]) == 2 * 2 * 3
     assert set(told["ranks"]) == {"mean", "difference", "p", "blocks"}
+
+
+def test_simulate(capsys, tmp_path):
+    file = Path(__file__).parents[2] / "examples" / "quickstart.toml"
+    arguments = ("simulate", str(file), "nasbench201/cifar10", "--workers", "1,8", "--seeds", "1")
+    code, text, err = run(capsys, *arguments, "--stragglers", "0.1")
+    assert (code, err) == (0, "\r2 of 2 runs\n")
+    lines = text.splitlines()
+    assert lines[0] == "32 trials of evolution on nasbench201/cifar10, means of 1 seeds"
+    assert [line.split()[0] for line in lines[2:]] == ["workers", "1", "8"]
+    code, text, _ = run(capsys, *arguments, "--json")
+    one, eight = json.loads(text)
+    assert one["seconds"] > eight["seconds"]
+    for wrong, message in (
+        (["--workers", "1,x"], "--workers '1,x' is no list of numbers such as 1,8,64"),
+        (["--deaths", "2"], "deaths = 2, but it must be a share from 0 to 1"),
+    ):
+        code, text, err = run(capsys, *arguments, *wrong)
+        assert (code, text, err) == (2, "", f"nas: {message}\n")
 
 
 OWN = """

@@ -4,19 +4,21 @@ import pytest
 
 import benchmarks
 import spaces
-from nas.cluster.simulated import SimulatedEngine
+from nas.cluster.simulated import Conditions, SimulatedEngine
 from nas.compare import (
     TOP,
     Contestant,
     compare,
     curves,
     milestones,
+    plan,
     play,
     ranks,
     relative_improvement,
     summary,
     write,
 )
+from nas.config import parse
 from nas.types import Finished, InvalidInput
 from spaces import InvalidSpace
 
@@ -226,6 +228,53 @@ def test_written(rows, tmp_path):
     from pyarrow import parquet
 
     assert parquet.read_table(write(rows, tmp_path)).equals(rows)
+
+
+def test_the_best_is_what_was_seen_to_be(tmp_path):
+    """Where trials are noisy or fail, the regret is of the trial that looked best."""
+    conditions = Conditions(noisy=True, deaths=0.4)
+    rows = compare([TABLE], ["random"], evaluations=30, seeds=2, processes=1, conditions=conditions)
+    table = benchmarks.load(TABLE)
+    for seed in range(2):
+        engine = SimulatedEngine(table, conditions=conditions, seed=seed)
+        trials = play(Contestant.parse("random").make(table, seed), engine, 30)
+        worst = table.regret_of(np.array(np.inf))
+        best, expected = None, []
+        for trial in trials:
+            if trial.status == "done" and (
+                best is None or trial.metrics["valid_acc"] > best.metrics["valid_acc"]
+            ):
+                best = trial
+            expected.append(worst if best is None else table.regret([table.rank(best.proposal.genome)])[0])
+        mine = rows.filter(pyarrow.compute.equal(rows["seed"], seed))
+        np.testing.assert_array_equal(mine["regret"], expected)
+        assert any(trial.status == "failed" for trial in trials)
+
+
+def test_a_plan():
+    """Trials of very different lengths keep few workers busy and many idle; nothing else changes with random draws."""
+    config = parse(
+        {
+            "name": "plan",
+            "space": {"name": "hybrid"},
+            "task": {"name": "bytes"},
+            "strategy": {"name": "random"},
+            "budget": {"trials": 60, "steps": 1},
+            "objectives": [{"metric": "valid_bpb"}],
+        }
+    )
+    table = benchmarks.load(TABLE)
+    one, eight, many = plan(config, table, [1, 8, 60], seeds=1)
+    assert (one.workers, one.failed) == (1, 0)
+    assert one.utilisation == pytest.approx(1)
+    assert one.speedup == pytest.approx(1)
+    assert one.regret == pytest.approx(many.regret)
+    assert 5 < eight.speedup < 8
+    assert many.utilisation < eight.utilisation < 1
+    assert many.seconds * many.speedup == pytest.approx(one.seconds)
+    assert plan(config, table, [8], seeds=3, conditions=Conditions(deaths=0.5))[0].failed > 0
+    with pytest.raises(InvalidInput, match=r"workers = \[0\] and seeds = 5 must be at least 1"):
+        plan(config, table, [0])
 
 
 def test_figures(rows, tmp_path):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import benchmarks
-from nas.cluster.simulated import SimulatedEngine
-from nas.types import Fidelity, Proposal
+from nas.cluster.simulated import Conditions, SimulatedEngine
+from nas.types import Fidelity, InvalidInput, Proposal
 from spaces import Genome, ProductSpace, choice, vector
 
 DESCRIPTION = benchmarks.Description(
@@ -111,3 +111,63 @@ def test_closing_forgets_what_runs(table):
     engine.submit(proposal(0, 0))
     engine.close()
     assert engine.poll(0.0) == []
+
+
+def course(table, xs, conditions, workers=1, seed=0):
+    engine = SimulatedEngine(table, workers, conditions, seed)
+    for id, x in enumerate(xs):
+        engine.submit(proposal(id, x))
+    trials = []
+    while ended := engine.poll(0.0):
+        trials += ended
+    return sorted(trials, key=lambda trial: trial.id)
+
+
+def test_noisy_trials_tell_one_run_that_was_measured(table):
+    trials = course(table, [0] * 40 + [1] * 10, Conditions(noisy=True))
+    assert {trial.metrics["loss"] for trial in trials[:40]} == {3.0, 5.0}
+    assert {trial.metrics["loss"] for trial in trials[40:]} == {1.0}, "the other run was not measured"
+    assert all(trial.metrics["train_time"] == trial.duration for trial in trials)
+
+
+def test_stragglers_take_longer(table):
+    trials = course(table, [3] * 400, Conditions(stragglers=0.25, slowdown=3.0))
+    assert {trial.duration for trial in trials} == {8.0, 24.0}
+    assert 70 <= sum(trial.duration == 24.0 for trial in trials) <= 130
+
+
+def test_workers_that_die(table):
+    """A trial is trained again, and fails where that dies too: about a quarter of a half of them."""
+    trials = course(table, [3] * 400, Conditions(deaths=0.5))
+    failed = [trial for trial in trials if trial.status == "failed"]
+    assert 70 <= len(failed) <= 130
+    assert {trial.error for trial in failed} == {"its worker died twice"}
+    again = [trial for trial in trials if trial.status == "done" and trial.duration > 8.0]
+    assert 70 <= len(again) <= 130
+    assert all(8.0 < trial.duration < 16.0 for trial in again)
+    assert sum(trial.duration == 8.0 for trial in trials) == 400 - len(failed) - len(again)
+
+
+def test_what_befalls_a_trial_follows_from_its_number_and_the_seed(table):
+    conditions = Conditions(noisy=True, stragglers=0.3, deaths=0.3)
+    told = [
+        [
+            (trial.metrics, trial.duration)
+            for trial in course(table, [0, 3, 4] * 20, conditions, workers, seed)
+        ]
+        for workers, seed in ((1, 0), (7, 0), (1, 1))
+    ]
+    assert told[0] == told[1] != told[2]
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("stragglers", 1.5, "stragglers = 1.5, but it must be a share from 0 to 1"),
+        ("deaths", -0.1, "deaths = -0.1, but it must be a share from 0 to 1"),
+        ("slowdown", 0.5, "slowdown = 0.5, but it must be at least 1"),
+    ],
+)
+def test_conditions_that_cannot_be(key, value, message):
+    with pytest.raises(InvalidInput, match=message):
+        Conditions(**{key: value})

@@ -1,0 +1,202 @@
+"""`nas bench compare` and `simulate`: strategies on tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.commands.common import DONE, FAILED, Commands, at_least, load_table, print_columns, print_json
+
+if TYPE_CHECKING:
+    from nas.cluster.simulated import Conditions
+
+
+def add(kinds: Commands) -> None:
+    compare = kinds.add_parser("compare", help="strategies on tables: regret over evaluations")
+    compare.add_argument("tables", nargs="+", metavar="TABLE", help="names of tables")
+    compare.add_argument(
+        "--strategies",
+        default="random,evolution,screened",
+        metavar="A,B,...",
+        help="names, strategy+predictor, or peers such as optuna-tpe (default: random,evolution,screened)",
+    )
+    compare.add_argument("--evaluations", type=at_least(1), default=100, metavar="N", help="default: 100")
+    compare.add_argument(
+        "--seeds", type=at_least(1), default=20, metavar="N", help="runs of each (default: 20)"
+    )
+    compare.add_argument(
+        "--workers", type=at_least(1), default=1, metavar="N", help="simulated workers (default: 1)"
+    )
+    compare.add_argument(
+        "--out",
+        metavar="DIR",
+        help="for figures, numbers and the runs, which are not run again (default: comparison)",
+    )
+    compare.set_defaults(command=_compare)
+
+    simulate = kinds.add_parser("simulate", help="what a campaign would take on so many workers")
+    simulate.add_argument("file", metavar="FILE", help="a campaign file: its strategy, predictor and trials")
+    simulate.add_argument("table", metavar="TABLE", help="what stands in for its space and task")
+    simulate.add_argument(
+        "--workers", default="1,8,64", metavar="N,...", help="numbers of workers (default: 1,8,64)"
+    )
+    simulate.add_argument("--seeds", type=at_least(1), default=5, metavar="N", help="default: 5")
+    simulate.set_defaults(command=_simulate)
+
+    for command in (compare, simulate):
+        command.add_argument("--noisy", action="store_true", help="trials tell one training run, not a mean")
+        command.add_argument(
+            "--stragglers",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help="of trials that take four times as long",
+        )
+        command.add_argument(
+            "--deaths",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help="of trainings whose worker dies on the way",
+        )
+        command.add_argument("--json", action="store_true")
+
+
+def _conditions(options: argparse.Namespace) -> Conditions:
+    from nas.cluster.simulated import Conditions
+
+    return Conditions(noisy=options.noisy, stragglers=options.stragglers, deaths=options.deaths)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from nas import compare
+    from nas.report import plots
+
+    strategies = [name.strip() for name in options.strategies.split(",")]
+    conditions = _conditions(options)
+    plots.require()
+    for name in options.tables:
+        load_table(name)
+    compare.check(options.tables, strategies, options.evaluations)
+    folder = _writable(Path(options.out or "comparison"))
+    try:
+        rows = compare.compare(
+            options.tables,
+            strategies,
+            evaluations=options.evaluations,
+            seeds=options.seeds,
+            workers=options.workers,
+            conditions=conditions,
+            keep=folder / "runs",
+            observe=_progress,
+        )
+    except RuntimeError as error:  # a strategy failed
+        print(f"nas: {error}", file=sys.stderr)
+        return FAILED
+    curves = compare.curves(rows)
+    ranks = compare.ranks(curves)
+    written = [
+        compare.write(rows, folder),
+        *plots.regret_figure(curves, folder),
+        *plots.edf_figure(curves, folder),
+    ]
+    if len(strategies) > 1:
+        written += plots.ranks_figure(ranks, folder)
+    if options.json:
+        print_json(
+            {
+                "regret": compare.summary(curves),
+                "ranks": {key: None if value != value else value for key, value in asdict(ranks).items()},
+                "files": list(map(str, written)),
+            }
+        )
+        return DONE
+    interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
+    print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
+    print()
+    cells: dict[tuple[str, str], list[str]] = {}
+    for row in compare.summary(curves):
+        between = f" [{row['low']:.3f}, {row['high']:.3f}]" if interval else ""
+        cells.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
+    milestones = compare.milestones(len(curves[0].median))
+    heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
+    print_columns([heads, *([*key, *values] for key, values in cells.items())])
+    print()
+    if len(strategies) > 1:
+        more = f"{ranks.difference:.2f} apart is more than chance"
+        print(f"Mean rank over {ranks.blocks} rankings, in the end; {more}")
+        print()
+        print_columns([[f"{mean:.2f}", name] for name, mean in ranks.mean.items()])
+        print()
+    for curve in curves:
+        if curve.shortest < options.evaluations:
+            ended = f"a run ended after {curve.shortest:,} evaluations, with no more to propose"
+            print(f"{curve.strategy} on {curve.table}: {ended}")
+    print(f"Written: {', '.join(map(str, written))}")
+    return DONE
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from nas.compare import plan
+    from nas.display import duration
+    from nas.setup import configure
+    from nas.types import InvalidInput
+
+    try:
+        workers = [int(number) for number in options.workers.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--workers {options.workers!r} is no list of numbers such as 1,8,64") from None
+    config, table = configure(options.file), load_table(options.table)
+    plans = plan(
+        config,
+        table,
+        workers,
+        seeds=options.seeds,
+        conditions=_conditions(options),
+        observe=_progress,
+    )
+    if options.json:
+        print_json([asdict(each) for each in plans])
+        return DONE
+    trials = min(config.budget.trials, len(table))
+    print(f"{trials:,} trials of {config.strategy.name} on {table.name}, means of {options.seeds} seeds")
+    print()
+    cells: list[list[Any]] = [
+        [
+            f"{each.workers:,}",
+            duration(each.seconds),
+            f"{each.utilisation:.0%}",
+            f"{each.speedup:,.1f}",
+            f"{each.regret:.3f}",
+            f"{each.failed:g}",
+        ]
+        for each in plans
+    ]
+    print_columns([["workers", "simulated time", "busy", "speed-up", "regret", "failed"], *cells])
+    return DONE
+
+
+def _progress(done: int, of: int) -> None:
+    """Counts runs on a terminal; elsewhere says it once."""
+    if sys.stderr.isatty() or done == of:
+        print(f"\r{done} of {of} runs", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made and tried before any work.
+
+    Raises:
+        InvalidInput: it cannot be written to.
+    """
+    from nas.types import InvalidInput
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise InvalidInput(f"--out {folder} cannot be written to: {error}") from error

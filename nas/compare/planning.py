@@ -1,0 +1,81 @@
+"""What a campaign would take on so many workers, simulated on a table before any machine is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import benchmarks
+import nas.search as search
+from nas.cluster.simulated import Conditions, SimulatedEngine
+from nas.compare.runs import play, rows_of
+from nas.config import Config
+from nas.setup import screening
+from nas.types import InvalidInput, Objective
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign on so many workers, means over seeds.
+
+    Attributes:
+        seconds: from its start to the end of its last trial.
+        utilisation: the share of the workers' time that went into training.
+        speedup: how many times faster it is than its trainings one after the other.
+        regret: of the best in the end, see `Table.regret`.
+        failed: trials that failed.
+    """
+
+    workers: int
+    seconds: float
+    utilisation: float
+    speedup: float
+    regret: float
+    failed: float
+
+
+def plan(
+    config: Config,
+    table: benchmarks.Table,
+    workers: Sequence[int],
+    *,
+    seeds: int = 5,
+    conditions: Conditions = Conditions(),
+    observe: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Plan]:
+    """Plays a campaign's strategy, with its predictor and its number of trials, on a table for each number of workers.
+
+    The table stands in for the campaign's space, task and objective: it tells how the strategy gets on with many trials
+    at a time, and how long trainings of such different lengths keep so many workers busy. The training times are those
+    of the table. Known models that the strategy starts from are left out, as they are of another space.
+
+    Raises:
+        InvalidInput: the strategy does not fit the table, or a number cannot be.
+    """
+    if seeds < 1 or not workers or min(workers) < 1:
+        raise InvalidInput(f"workers = {list(workers)} and seeds = {seeds} must be at least 1")
+    trials = min(config.budget.trials, len(table))
+    options = {key: value for key, value in config.strategy.options.items() if key != "named"}
+    plans: list[Plan] = []
+    for number in workers:
+        runs = []
+        for seed in range(seeds):
+            _, screened = screening(config, table.space)
+            strategy = search.load(
+                config.strategy.name,
+                space=table.space,
+                objectives=[Objective(table.objective.name, table.objective.direction)],
+                seed=seed,
+                screening=screened,
+                **options,
+            )
+            ended = play(strategy, SimulatedEngine(table, number, conditions, seed), trials)
+            rows = rows_of(table, ended, {})
+            busy, wall = sum(trial.duration for trial in ended), max(rows["seconds"].to_pylist())
+            failed = sum(trial.status == "failed" for trial in ended)
+            runs.append((wall, busy / (number * wall), busy / wall, rows["regret"][-1].as_py(), failed))
+            observe(len(plans) * seeds + seed + 1, len(workers) * seeds)
+        plans.append(Plan(number, *map(float, np.mean(runs, axis=0))))
+    return plans
