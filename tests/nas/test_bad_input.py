@@ -273,7 +273,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space sample hybrid --parameters 10",
-            "nas: space 'hybrid': no genome fits parameters <= 10 (the least is 98,560)",
+            "nas: space 'hybrid': no genome fits parameters <= 10 (the least is 73,984)",
         ),
         (
             "space sample hybrid --size 1",

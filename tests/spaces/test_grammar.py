@@ -178,7 +178,7 @@ def test_choices_that_combine_in_too_many_ways_are_refused():
 @pytest.mark.parametrize(
     "limits, message",
     [
-        ({"parameters": 1000}, "no genome fits parameters <= 1,000 (the least is 98,560)"),
+        ({"parameters": 1000}, "no genome fits parameters <= 1,000 (the least is 73,984)"),
         ({"parameters": 0}, "parameters = 0, but it must be an integer of at least 1"),
         ({"context": "long"}, "context = 'long', but it must be an integer"),
         ({"paramters": 5}, "has no limit 'paramters', did you mean 'parameters'?"),
