@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import os
 import sys
@@ -112,6 +113,7 @@ def prepare(config: Config) -> Setup:
     Raises:
         InvalidInput: whatever the campaign asks for cannot be had; the message names the key.
     """
+    from nas.training import hyperparameters
     from nas.training.evaluator import TrainingEvaluator
     from nas.training.recipe import Recipe
     from nas.training.tasks import TASKS
@@ -127,6 +129,7 @@ def prepare(config: Config) -> Setup:
     )
     recipe = call_options(Recipe, config.recipe, "recipe")
     space, space_options = _space(config.space, task)
+    hyperparameters.check(space, recipe)
     costed = _make("space", config.space.name, lambda: tells_costs(space))
     objectives = _objectives(config, task, costed)
     strategy_options = search.options(config.strategy.name, config.strategy.options)
@@ -224,18 +227,23 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
         InvalidInput: it cannot be made, or its genomes also say how they are trained.
     """
     factory = spaces.maker(section.name)
-    rest = {key: value for key, value in section.options.items() if key != "width"}
-    options = call_options(factory, rest, "space", given=("io", "source"), beside=("width",))
-    chosen = {key: value for key, value in section.options.items() if key == "width"}
-    width = call_options(_residual_stream, chosen, "space")["width"]
-    space = _make("space", section.name, lambda: factory(io=task.io(width), **options))
+    shared = tuple(inspect.signature(_shared).parameters)
+    rest = {key: value for key, value in section.options.items() if key not in shared}
+    options = call_options(factory, rest, "space", given=("io", "source"), beside=shared)
+    chosen = {key: value for key, value in section.options.items() if key in shared}
+    ours = call_options(_shared, chosen, "space")
+    space = _make("space", section.name, lambda: factory(io=task.io(ours["width"]), **options))
     _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
     if training := getattr(space, "training", ()):
         raise InvalidInput(
             f"space {section.name!r} is for tables: its genomes hold training choices ({', '.join(training)}), which "
             "campaigns do not follow yet"
         )
-    return space, {"width": width, **{key: value for key, value in options.items() if value is not None}}
+    if ours["hyperparameters"]:
+        from nas.training import hyperparameters
+
+        space = spaces.joint(space, hyperparameters.fields(ours["hyperparameters"]))
+    return space, {key: value for key, value in {**ours, **options}.items() if value is not None}
 
 
 def screening(config: Config, space: Space) -> tuple[Section | None, search.Screening | None]:
@@ -252,8 +260,9 @@ def screening(config: Config, space: Space) -> tuple[Section | None, search.Scre
     return Section(name, options), search.Screening(make, **options)
 
 
-def _residual_stream(width: Annotated[int, Ge(1)] = 128) -> None:
-    """The signature is the option that every space of a campaign has, for its input and output."""
+def _shared(width: Annotated[int, Ge(1)] = 128, hyperparameters: dict[str, Any] | None = None) -> None:
+    """The signature is the options that every space of a campaign has: the residual stream of its input and output, and
+    what of the recipe its genomes say."""
 
 
 def plan(config: Config) -> JSON:

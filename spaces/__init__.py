@@ -13,6 +13,7 @@ from spaces.genome import Genome
 from spaces.grammar import Grammar, child, choice, many, real
 from spaces.io import IO, image, nodes, tokens, vector
 from spaces.lookup import resolve
+from spaces.pairs import JointSpace, joint
 from spaces.product import ProductSpace
 from spaces.protocol import Space
 from spaces.space import GrammarSpace
@@ -96,12 +97,14 @@ __all__ = [
     "InvalidGenome",
     "InvalidGrammar",
     "InvalidSpace",
+    "JointSpace",
     "NoNeighbour",
     "ProductSpace",
     "Space",
     "child",
     "choice",
     "image",
+    "joint",
     "load",
     "maker",
     "many",

@@ -111,6 +111,14 @@ class Term:
     fields: dict[str, str | Term | list[Term]]
     position: int
 
+    def __str__(self) -> str:
+        """The production as a text that reads the same."""
+
+        def text(value: str | Term | list[Term]) -> str:
+            return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+        return f"{self.name}({', '.join(f'{key}={text(value)}' for key, value in self.fields.items())})"
+
 
 DEEPEST = 150
 """How many productions may stand in one another in a text."""

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nas.training.tasks.base import Task
 from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
 from spaces.genome import Genome
 from spaces.io import TokenIO
+from spaces.pairs import hyperparameters
 from spaces.protocol import Space
 
 logger = logging.getLogger(__name__)
@@ -97,8 +98,13 @@ class TrainingEvaluator:
         model = self.space.build(proposal.genome).to(context.device)
         seed = proposal.seed
         check = context.check_deadline
-        training = train(model, self.task, self.recipe, steps, seed, report=report, check_deadline=check)
+        recipe = self.recipe_of(proposal.genome)
+        training = train(model, self.task, recipe, steps, seed, report=report, check_deadline=check)
         return model, training
+
+    def recipe_of(self, genome: Genome) -> Recipe:
+        """The recipe, with what the genome says of it in a joint space."""
+        return replace(self.recipe, **hyperparameters(self.space, genome))
 
     def steps(self, fidelity: Fidelity) -> int:
         """The optimiser steps of a fidelity, rounded up to whole ones.
@@ -206,7 +212,7 @@ def _estimate(
         return tensor
 
     model = evaluator.space.build(proposal.genome).to(device).train()
-    optimization = Optimization(model, task, evaluator.recipe, steps)
+    optimization = Optimization(model, task, evaluator.recipe_of(proposal.genome), steps)
     batches = list(islice(task.train_batches(proposal.seed), steps))
     times: list[float] = []
     for batch in batches:

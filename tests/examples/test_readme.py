@@ -21,10 +21,11 @@ from spaces.testing import space_checks
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
+GRAMMAR, PROGRAMS, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
     next(block for block in BLOCKS if word in block)
     for word in (
         "@tiny.production",
+        "symbolic.space",
         "(Task):",
         "space.sample",
         "star.cost",
@@ -74,7 +75,7 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (9, 4)
+    assert (len(BLOCKS), len(TOML)) == (10, 4)
     assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, OWN_TEXT, OWN_TABLE)) <= 40
 
 
@@ -93,6 +94,15 @@ def test_what_sharing_costs():
     exec(SHARING, names)
     saved = names["star"].cost(names["shared"]).state_bytes / names["star"].cost(names["apart"]).state_bytes
     assert f"  # {saved}\n" in SHARING
+
+
+def test_programs_and_hyperparameters():
+    names = {"spaces": spaces, "rng": np.random.default_rng(0)}
+    exec(PROGRAMS, names)
+    assert set(names["value"].ops) < {"conv", "pool", "skip"}
+    assert 0 <= names["value"].rate <= 0.5
+    names["hybrid"].check(names["near"])
+    assert names["pair"].text.startswith("joint(architecture=stack(")
 
 
 def test_a_flow_grammar_of_ones_own():

@@ -28,7 +28,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
     [
         (
             {"space.widht": 3},
-            f"unknown key 'space.widht', did you mean 'space.width'? allowed: width, context, nodes, operators, {COSTS.replace('active_parameters, ', '')}, weights",
+            f"unknown key 'space.widht', did you mean 'space.width'? allowed: width, hyperparameters, context, nodes, operators, {COSTS.replace('active_parameters, ', '')}, weights",
         ),
         (
             {"budget.trails": 3},
