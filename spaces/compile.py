@@ -25,6 +25,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import Parallel, Residual, Stack
@@ -62,6 +63,8 @@ BUILDERS: Mapping[str, Build] = {
     "residual": lambda at, body: Residual(at.width, body),
     "parallel": lambda at, branches: Parallel(at.width, branches),
     "stack": lambda at, layers: Stack(layers),
+    "shared": lambda at, layer, passes: Shared(layer, passes=passes),
+    "parallel_streams": lambda at, layer, streams: ParallelStreams(at.width, layer, streams=streams),
 }
 """How each production that is known by name is built: from the attributes and its fields, by name."""
 

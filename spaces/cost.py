@@ -53,13 +53,14 @@ def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any],
 
 
 def tree_cost(node: Node, context: int) -> Cost:
-    """The cost of a subtree: its own, and that of its children as often as they are repeated."""
+    """The cost of a subtree: its own, and that of its children as often as they are repeated and run."""
     choices = dict(zip(node.production.choices, node.values, strict=False))
     below = Cost(0, 0, 0, 0)
     for group in node.children:
         for child in group:
             below = below + tree_cost(child, context)
-    return own_cost(node.production, node.table.at, choices, context) + below.times(node.repeat)
+    below = below.times(node.repeat).run(node.production.passes(choices))
+    return own_cost(node.production, node.table.at, choices, context) + below
 
 
 def model_cost(root: Node, io: TokenIO, context: int) -> Cost:

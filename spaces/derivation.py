@@ -18,6 +18,7 @@ per token, decode-state bytes. All are whole numbers below 2^53, so that sums an
 RESOURCES = ("nodes", "operators", "parameters", "flops_per_token", "state_bytes")
 UNLIMITED = 2.0**52
 NOTHING: Vector = (0, 0, 0, 0, 0)
+ONCE: Vector = (1, 1, 1, 1, 1)
 NEVER: Vector = (float("inf"),) * 5
 
 
@@ -71,7 +72,7 @@ class Node:
         if not children:
             self.cost: Vector = own
             return
-        nodes, operators, parameters, flops, state = 1.0, 0.0, 0.0, 0.0, 0.0
+        nodes, operators, parameters, flops, state = 0.0, 0.0, 0.0, 0.0, 0.0
         for group in children:
             for node in group:
                 n, o, p, f, s = node.cost
@@ -80,15 +81,7 @@ class Node:
                 parameters += p
                 flops += f
                 state += s
-        _, o, p, f, s = own
-        repeat = table.repeat[index]
-        self.cost = (
-            nodes,
-            o + repeat * operators,
-            p + repeat * parameters,
-            f + repeat * flops,
-            s + repeat * state,
-        )
+        self.cost = around(own, table.times[index], (nodes, operators, parameters, flops, state))
 
     @property
     def production(self) -> Production:
@@ -179,6 +172,7 @@ class Table:
         "own",
         "production",
         "repeat",
+        "times",
         "weight",
     )
 
@@ -193,6 +187,8 @@ class Table:
         self.index: dict[tuple[int, ...], int] = {}
         self.own: list[Vector] = []
         self.repeat: list[int] = []
+        self.times: list[Vector] = []
+        """How often each resource of the children counts, for each assignment."""
         self.child_at: list[Attributes] = []
         self.needs: list[list[Vector]] = []
         self.floors: list[Vector] = []
@@ -277,6 +273,32 @@ def lowest(vectors: Iterable[Vector]) -> list[Vector]:
         if not any(within(other, vector) for other in least):
             least.append(vector)
     return least
+
+
+def around(own: Vector, times: Vector, below: Vector) -> Vector:
+    """What a node costs with its children, as often as each of their resources counts."""
+    return (
+        own[0] + times[0] * below[0],
+        own[1] + times[1] * below[1],
+        own[2] + times[2] * below[2],
+        own[3] + times[3] * below[3],
+        own[4] + times[4] * below[4],
+    )
+
+
+def divided(left: Vector, times: Vector) -> Vector:
+    """The most that children may cost so that `times` of it is left."""
+    return (
+        left[0] // times[0],
+        left[1] // times[1],
+        left[2] // times[2],
+        left[3] // times[3],
+        left[4] // times[4],
+    )
+
+
+def multiplied(a: Vector, b: Vector) -> Vector:
+    return (a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3], a[4] * b[4])
 
 
 def plus(a: Vector, b: Vector, times: float = 1) -> Vector:

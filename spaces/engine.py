@@ -23,6 +23,8 @@ from spaces.derivation import (
     Pool,
     Table,
     Vector,
+    around,
+    divided,
     lowest,
     plus,
     within,
@@ -154,7 +156,9 @@ class Engine:
             table.codes.append(code)
             table.assignments.append(values)
             table.own.append(self._cost(production, at, chosen))
-            table.repeat.append(chosen.get("repeat", 1))
+            repeat, passes = chosen.get("repeat", 1), production.passes(chosen)
+            table.repeat.append(repeat)
+            table.times.append((1, repeat, repeat, repeat * passes, repeat * passes))
             changes = production.inherited(at, chosen)
             table.child_at.append(self.intern({**at.as_dict(), **changes}) if changes else at)
         return table
@@ -171,11 +175,7 @@ class Engine:
                         f"grammar {self.grammar.name!r}, production {table.production.name!r}: its children trade "
                         f"the limits against each other in more than {MOST_FLOORS} ways; offer fewer values"
                     )
-        _, o, p, f, s = table.own[index]
-        times = table.repeat[index]
-        return [
-            (1 + x[0], o + times * x[1], p + times * x[2], f + times * x[3], s + times * x[4]) for x in sums
-        ]
+        return [around(table.own[index], table.times[index], total) for total in sums]
 
     def draw(self, nonterminal: str, at: Attributes, budget: Vector, rng: np.random.Generator) -> Node:
         """A subtree within a budget that some subtree fits, which the caller has made sure of."""
@@ -240,15 +240,7 @@ class Engine:
         return Node(table, index, reals, tuple([tuple(group) for group in children]))
 
     def left_for_children(self, table: Table, index: int, budget: Vector) -> Vector:
-        _, o, p, f, s = table.own[index]
-        times = table.repeat[index]
-        return (
-            budget[0] - 1,
-            (budget[1] - o) // times,
-            (budget[2] - p) // times,
-            (budget[3] - f) // times,
-            (budget[4] - s) // times,
-        )
+        return divided(plus(budget, table.own[index], -1), table.times[index])
 
     def most(self, parts: list[Children], counts: list[int], k: int, at: Attributes, left: Vector) -> int:
         """The most children that field k can have beside the others, if the list is of like ones beyond its least."""

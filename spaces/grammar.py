@@ -13,7 +13,8 @@
 
 A production is a function: its name, its choices, its children. Its module, its cost and its form in the
 canonical graph are those known by its name, or what the declaration brings along. In a sequence, a choice called
-`repeat` builds the children that many times, one after the other, each time with weights of their own.
+`repeat` builds the children that many times, one after the other, each time with weights of their own; in an
+operator, one called `passes` or `streams` says how often it runs its children with the same weights.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ FORMS: Mapping[str, Form] = {"stack": "sequence", "residual": "residual", "paral
 
 RESERVED = ("at", "context", "operator")
 """What fields cannot be called: they would clash with what `build`, `cost` and the graph's nodes are given."""
+
+PASSES = ("passes", "streams")
+"""Choices of an operator that say how often it runs its children with the same weights, one after the other or side
+by side: their parameters count once, their FLOPs and decode state each time."""
 
 WEIGHTS = "a number above 0 and at most 1e9"
 """What a weight may be: so that any number of them add up without loss."""
@@ -163,6 +168,10 @@ class Production:
         """The weight under these attributes."""
         return self.weight if self.share is None else self.weight * self.share(at)
 
+    def passes(self, values: Mapping[str, Any]) -> int:
+        """How often the children run with the same weights, under these choices."""
+        return math.prod(values[key] for key in PASSES if self.children and key in values)
+
     def inherited(self, at: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes of the children that differ from those of the node."""
         return {} if self.attributes is None else _call(self.attributes, at, values)
@@ -201,6 +210,12 @@ def _check_form(production: Production, place: str) -> None:
         raise InvalidGrammar(
             f"{place}: an identity has no children, but it has {', '.join(production.children)}"
         )
+    for key in PASSES:
+        counts = production.choices[key].values if key in production.choices and production.children else (1,)
+        if not all(type(count) is int and count >= 1 for count in counts):
+            raise InvalidGrammar(
+                f"{place}: {key!r} says how often the children run, and must be a choice among integers of at least 1"
+            )
     if "repeat" in production.fields:
         counts = production.choices["repeat"].values if "repeat" in production.choices else ()
         if not counts or not all(type(count) is int and count >= 1 for count in counts):

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from spaces.derivation import Attributes, Node, Table, Vector, within
+from spaces.derivation import ONCE, Attributes, Node, Table, Vector, divided, multiplied, plus, within
 from spaces.engine import Engine
 from spaces.errors import NoNeighbour
 from spaces.genome import Genome
@@ -70,14 +70,14 @@ class Mutable:
 
 @dataclass(slots=True)
 class Site:
-    """A node and where it stands: its parent's site, the field and the place in it, how often it is built."""
+    """A node and where it stands: its parent's site, the field and the place in it, how often its resources count."""
 
     node: Node
     nonterminal: str
     parent: Site | None
     field: int
     place: int
-    times: int
+    times: Vector
 
     @property
     def at(self) -> Attributes:
@@ -86,17 +86,22 @@ class Site:
 
 def sites(start: str, root: Node) -> list[Site]:
     """Every node of a tree with its place, parents first; `start` is the nonterminal of the root."""
-    found = [Site(root, start, None, 0, 0, 1)]
+    found = [Site(root, start, None, 0, 0, ONCE)]
     for site in found:
         node = site.node
         if node.children:
-            times = site.times * node.repeat
+            times = _times_below(site)
             for k, (part, group) in enumerate(
                 zip(node.production.children.values(), node.children, strict=True)
             ):
                 for i, below in enumerate(group):
                     found.append(Site(below, part.nonterminal, site, k, i, times))
     return found
+
+
+def _times_below(site: Site) -> Vector:
+    """How often the resources of the node's children count."""
+    return multiplied(site.times, site.node.table.times[site.node.index])
 
 
 def replaced(site: Site, node: Node) -> Node:
@@ -117,14 +122,7 @@ def with_group(node: Node, field: int, group: Group) -> Node:
 
 def room(engine: Engine, root: Node, site: Site) -> Vector:
     """What a node at the site may take in place of the one there."""
-    here, limit, used, times = site.node.cost, engine.limit, root.cost, site.times
-    return (
-        limit[0] - used[0] + here[0],
-        (limit[1] - used[1]) // times + here[1],
-        (limit[2] - used[2]) // times + here[2],
-        (limit[3] - used[3]) // times + here[3],
-        (limit[4] - used[4]) // times + here[4],
-    )
+    return plus(divided(plus(engine.limit, root.cost, -1), site.times), site.node.cost)
 
 
 def shuffled(items: Iterable[Item], rng: np.random.Generator) -> Iterator[Item]:
@@ -280,14 +278,7 @@ def swap(engine: Engine, root: Node, rng: np.random.Generator) -> Node | None:
 
 def _room_below(engine: Engine, root: Node, site: Site) -> Vector:
     """What one more child of the node may take."""
-    limit, used, times = engine.limit, root.cost, site.times * site.node.repeat
-    return (
-        limit[0] - used[0],
-        (limit[1] - used[1]) // times,
-        (limit[2] - used[2]) // times,
-        (limit[3] - used[3]) // times,
-        (limit[4] - used[4]) // times,
-    )
+    return divided(plus(engine.limit, root.cost, -1), _times_below(site))
 
 
 MUTATIONS: Mapping[str, Callable[[Engine, Node, np.random.Generator], Node | None]] = {

@@ -56,6 +56,10 @@ class Cost:
             n * self.parameters, n * self.active_parameters, n * self.flops_per_token, n * self.state_bytes
         )
 
+    def run(self, n: int) -> "Cost":
+        """The cost where n runs for each token use the same parameters, each with a state of its own."""
+        return Cost(self.parameters, self.active_parameters, n * self.flops_per_token, n * self.state_bytes)
+
 
 class HasWidth(Protocol):
     """Where a block stands in the network; only the width matters here."""
@@ -258,6 +262,16 @@ def stack(at: HasWidth, context: int) -> Cost:
     return Cost(0, 0, 0, 0)
 
 
+def shared(at: HasWidth, context: int, *, passes: int) -> Cost:
+    return Cost(0, 0, 0, 0)
+
+
+def parallel_streams(at: HasWidth, context: int, *, streams: int) -> Cost:
+    matrices = streams * at.width * (at.width + 1)
+    parameters = matrices + (2 * streams + 1) * at.width
+    return Cost(parameters, parameters, 2 * matrices, 0)
+
+
 def frame(width: int, vocab: int) -> Cost:
     """The token model around the blocks: embedding, final RMSNorm, and an untied head to the vocabulary."""
     head = width * vocab
@@ -286,4 +300,6 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "residual": norm,
     "parallel": norm,
     "stack": stack,
+    "shared": shared,
+    "parallel_streams": parallel_streams,
 }

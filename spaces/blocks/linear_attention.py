@@ -49,7 +49,7 @@ class LinearAttention(Block):
         # With a value of one beside the others, the sum of the weights comes with the weighted sum.
         v_BLHV = F.pad(v_BLHK, (0, 1), value=1.0)
         before = self.init_state(x_BLD.shape[0]) if state is None else LinearState(*state)
-        y_BLHV, memory_BHKV = linear_scan(q_BLHK, k_BLHK, v_BLHV, before.memory_BHKV, segments_BL)
+        y_BLHV, memory_BHKV = ungated_scan(q_BLHK, k_BLHK, v_BLHV, before.memory_BHKV, segments_BL)
         y_BLHK = y_BLHV[..., :-1] / (y_BLHV[..., -1:] + NORMALISER_FLOOR)
         return self.out(y_BLHK.flatten(2)), None if state is None else LinearState(memory_BHKV)
 
@@ -108,7 +108,7 @@ def check_heads(width: int, heads: int) -> None:
         raise ValueError(f"width {width} is not a multiple of heads {heads}")
 
 
-def linear_scan(
+def ungated_scan(
     q_BLHK: Tensor, k_BLHK: Tensor, v_BLHV: Tensor, state_BHKV: Tensor, segments_BL: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The recurrence S[t] = S[t-1] + k[t] v[t]^T, y[t] = q[t]^T S[t]; returns y and the last S.

@@ -1,11 +1,13 @@
 """Pre-norm residual decoders that mix attention, linear attention, state space, convolution, experts and memory.
 
-A model is a pattern of layers, repeated; a layer is a residual branch, parallel branches on one norm, or a
-nested pattern. What comes before and after (embedding, final norm, head) follows from the input and output.
-Known models are genomes: Transformer++ (Touvron et al. 2023: RoPE attention and SwiGLU), Mamba-2 (Dao and Gu
-2024), Jamba-like (Lieber et al. 2024: one attention in eight mixers, experts in every other layer, here with
-Mamba-2), BlackMamba-like (Anthony et al. 2024: Mamba and experts in turn, here with Mamba-2), and a Transformer
-with a product-key memory in place of one feed-forward layer (Lample et al. 2019).
+A model is a pattern of layers, repeated; a layer is a residual branch, parallel branches on one norm, a nested
+pattern, or a layer that runs several times with the same weights, one after the other or in parallel streams. What
+comes before and after (embedding, final norm, head) follows from the input and output. Known models are genomes:
+Transformer++ (Touvron et al. 2023: RoPE attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al.
+2024: one attention in eight mixers, experts in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al.
+2024: Mamba and experts in turn, here with Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts,
+passed over and over, here with its norms shared too), and a Transformer with a product-key memory in place of one
+feed-forward layer (Lample et al. 2019).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 
 from spaces.grammar import Grammar, child, choice, many
 
-hybrid = Grammar("hybrid", start="model", attributes={"nested": 0})
+hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False})
 
 
 @hybrid.production(
@@ -34,6 +36,15 @@ def residual(body=child("mixer")): ...
 
 @hybrid.production("layer", weight=1)
 def parallel(branches=many("mixer", 2, 3)): ...
+
+
+# Passes of passes would be other words for more of them, so nothing that is run again stands in another.
+@hybrid.production("layer", weight=0.25, where=lambda at: not at.run, attributes=lambda at: {"run": True})
+def shared(layer=child("layer"), passes=choice(2, 3, 4, 6, 8, 12, ordered=True)): ...
+
+
+@hybrid.production("layer", weight=0.25, where=lambda at: not at.run, attributes=lambda at: {"run": True})
+def parallel_streams(layer=child("layer"), streams=choice(2, 4, 8, ordered=True)): ...
 
 
 def _attends(at, heads, kv_heads, position, window):
@@ -207,6 +218,15 @@ def _blackmamba(width: int) -> Iterator[str]:
         yield _pattern(
             [_mamba(width), f"residual(body=moe(experts={experts}, top_k=1, mult=2, shared=0))"], depth
         )
+
+
+@hybrid.architecture("widenet-like")
+def _widenet(width: int) -> Iterator[str]:
+    """Attention and experts, all the depth with the same weights."""
+    for passes, experts in itertools.product(DEPTHS[:-1], (16, 8, 4)):
+        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
+        layer = _pattern([_attention(width, 1, "rope"), sparse], 1)
+        yield _pattern([f"shared(layer={layer}, passes={passes})"], 1)
 
 
 @hybrid.architecture("product-key-memory transformer")

@@ -96,6 +96,8 @@ RANGES = {
     "cut.rate": (0.1, 10.0, True),
     "cut.bias": (0.0, 4.0, False),
     "merge.mix": (1, 2, False),
+    "shared.passes": (2, 12, False),
+    "parallel_streams.streams": (2, 8, False),
     "hidden_1.n_units_1": (16, 512, True),
     "hidden_1.dropout_1": (0, 0.6, False),
     "hidden_2.n_units_2": (16, 512, True),

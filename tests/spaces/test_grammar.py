@@ -57,6 +57,14 @@ def no_start(grammar):
     def stack(): ...
 
 
+def bad_passes(grammar):
+    @grammar.production("model")
+    def looped(body=child("layer"), passes=choice(0, 2)): ...
+
+    @grammar.production("layer")
+    def mlp(mult=choice(1)): ...
+
+
 def bad_repeat(grammar):
     @grammar.production("model")
     def stack(repeat=choice(0, 1)): ...
@@ -133,6 +141,10 @@ def double_choice(grammar):
         (endless, "derivations of nonterminal 'model' never end"),
         (no_start, "no production derives the start symbol 'model', did you mean 'mode'?"),
         (bad_repeat, "'repeat' must be a choice among integers of at least 1"),
+        (
+            bad_passes,
+            "'passes' says how often the children run, and must be a choice among integers of at least 1",
+        ),
         (bad_weight, "weight is 0, but must be a number above 0 and at most 1e9"),
         (infinite_weight, "weight is inf, but must be a number above 0 and at most 1e9"),
         (bad_choice, "a choice offers (2,), but only None, bool, int, finite float and str are allowed"),
@@ -209,5 +221,13 @@ def test_errors_of_names(name, message):
 
 
 def test_a_production_that_no_width_allows_is_told():
-    assert spaces.load("hybrid", spaces.tokens(256, 7)).unavailable == ("attention", "mamba2")
+    unavailable = spaces.load("hybrid", spaces.tokens(256, 7)).unavailable
+    assert unavailable == (
+        "attention",
+        "differential_attention",
+        "linear_attention",
+        "gated_linear_attention",
+        "gated_delta_net",
+        "mamba2",
+    )
     assert spaces.load("hybrid", spaces.tokens(256, 64)).unavailable == ()

@@ -13,7 +13,11 @@ SPACE = spaces.load(
     "hybrid", spaces.tokens(vocab=32, width=32), context=CONTEXT, operators=12, parameters=300_000
 )
 GENOMES = [SPACE.sample(np.random.default_rng(seed)) for seed in range(25)]
-GENOMES += [SPACE.architecture(name) for name in ("transformer++", "mamba-2", "blackmamba-like")]
+GENOMES += [
+    SPACE.architecture(name) for name in ("transformer++", "mamba-2", "blackmamba-like", "widenet-like")
+]
+PAIR = "stack(layers=[residual(body=gated_conv(kernel=3)), residual(body=mlp(mult=1, activation=gelu))], repeat=2)"
+GENOMES.append(SPACE.parse(f"stack(layers=[parallel_streams(layer={PAIR}, streams=2)], repeat=1)"))
 
 
 def built(genome):
@@ -32,6 +36,29 @@ def test_cost_is_that_of_the_built_model(genome):
         _, state = model.step(tokens, model.init_state(1))
     assert cost.state_bytes == state_bytes(state)
     assert 0 < cost.active_parameters <= cost.parameters
+
+
+def test_weights_that_are_shared_count_once_and_runs_each_time():
+    def cost(text):
+        return SPACE.cost(SPACE.parse(text))
+
+    once = cost(f"stack(layers=[{PAIR}], repeat=1)")
+    passes = cost(f"stack(layers=[shared(layer={PAIR}, passes=3)], repeat=1)")
+    assert passes.parameters == once.parameters
+    assert passes.state_bytes == 3 * once.state_bytes
+    assert passes.flops_per_token == cost(f"stack(layers=[{PAIR}], repeat=3)").flops_per_token
+
+
+def test_passes_are_another_network_than_repeats_and_the_same_whatever_stands_around_them():
+    def digest(text):
+        return SPACE.parse(f"stack(layers=[{text}], repeat=1)").digest
+
+    passes = digest(f"shared(layer={PAIR}, passes=3)")
+    assert passes != digest(PAIR.replace("repeat=2", "repeat=6"))
+    assert passes != digest(f"shared(layer={PAIR}, passes=2)")
+    one = "residual(body=gated_conv(kernel=3))"
+    group = f"stack(layers=[{one}], repeat=1)"
+    assert digest(f"shared(layer={one}, passes=3)") == digest(f"shared(layer={group}, passes=3)")
 
 
 @pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])

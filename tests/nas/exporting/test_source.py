@@ -77,6 +77,18 @@ def test_only_the_blocks_in_use_are_written(mixer):
     assert "Letters in tensor names" in text
 
 
+def test_all_blocks_together_fit_in_one_file():
+    models = [built(SMALL, one(mixer)) for mixer in MIXERS]
+    classes = {
+        type(module)
+        for model in models
+        for module in model.modules()
+        if "torch" not in type(module).__module__
+    }
+    _, definitions = inline(sorted(classes, key=lambda cls: cls.__name__), {}, ())
+    assert all(f"class {cls.__name__}(" in definitions for cls in classes)
+
+
 def test_repeats_are_loops():
     genome = SPACE.parse(
         "stack(layers=[stack(layers=[residual(body=swiglu(mult=1))], repeat=3),"
