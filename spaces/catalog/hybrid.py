@@ -6,8 +6,10 @@ comes before and after (embedding, final norm, head) follows from the input and 
 Transformer++ (Touvron et al. 2023: RoPE attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al.
 2024: one attention in eight mixers, experts in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al.
 2024: Mamba and experts in turn, here with Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts,
-passed over and over, here with its norms shared too), and a Transformer with a product-key memory in place of one
-feed-forward layer (Lample et al. 2019).
+passed over and over, here with its norms shared too), Hydra-like (Chaudhary et al. 2025: a state space backbone with
+attention now and then, experts, a workspace and a product-key memory; here with Mamba-2, attention to all tokens, and
+experts picked by token), and a Transformer with a product-key memory in place of one feed-forward layer (Lample et
+al. 2019).
 """
 
 from __future__ import annotations
@@ -227,6 +229,18 @@ def _widenet(width: int) -> Iterator[str]:
         sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
         layer = _pattern([_attention(width, 1, "rope"), sparse], 1)
         yield _pattern([f"shared(layer={layer}, passes={passes})"], 1)
+
+
+@hybrid.architecture("hydra-like")
+def _hydra(width: int) -> Iterator[str]:
+    """Four mixers a period, the last of them attention, each before experts; then both memories side by side."""
+    choices = itertools.product(DEPTHS, (16, 8, 4), (128, 64, 32), (64, 16))
+    for depth, experts, keys, chunk in choices:
+        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
+        facts = f"product_key_memory(keys={keys}, heads=4, top_k=16)"
+        memories = f"parallel(branches=[workspace(slots=16, chunk={chunk}), {facts}])"
+        pairs = _pattern([_mamba(width), sparse], 3)
+        yield _pattern([pairs, _attention(width, 4, "rope"), sparse, memories], depth)
 
 
 @hybrid.architecture("product-key-memory transformer")

@@ -14,7 +14,8 @@ SPACE = spaces.load(
 )
 GENOMES = [SPACE.sample(np.random.default_rng(seed)) for seed in range(25)]
 GENOMES += [
-    SPACE.architecture(name) for name in ("transformer++", "mamba-2", "blackmamba-like", "widenet-like")
+    SPACE.architecture(name)
+    for name in ("transformer++", "mamba-2", "blackmamba-like", "widenet-like", "hydra-like")
 ]
 PAIR = "stack(layers=[residual(body=gated_conv(kernel=3)), residual(body=mlp(mult=1, activation=gelu))], repeat=2)"
 GENOMES.append(SPACE.parse(f"stack(layers=[parallel_streams(layer={PAIR}, streams=2)], repeat=1)"))
