@@ -237,8 +237,8 @@ def test_every_number_is_honoured():
     """Any change of one number of any class gives another network."""
     for liv in POOL.values():
         for changed in variants(liv.definition, 128, featurizers=True):
-            assert operator(changed) != operator(liv.definition)
-            assert problem(operator(changed), 128) is None
+            assert operator(changed, 128) != operator(liv.definition, 128)
+            assert problem(operator(changed, 128), 128) is None
 
 
 def test_what_can_be_is_what_the_guards_allow():
@@ -248,7 +248,7 @@ def test_what_can_be_is_what_the_guards_allow():
         for genome in itertools.product(*rest)
         for own in itertools.product(*FEATURIZER.values())
         for differential in (False, True)
-        if problem(operator(Definition((1, *genome), own, differential)), 24) is None
+        if problem(operator(Definition((1, *genome), own, differential), 24), 24) is None
     }
     found = list(definitions(24, featurizers=True))
     assert len(found) == len(set(found)) == len(kinds) * len(every)
@@ -394,3 +394,12 @@ def test_what_is_never_undercut_is_found():
         one for one in sums if not any(other != one and np.all(np.less_equal(other, one)) for other in sums)
     }
     assert set(budget.floor(3)) == least
+
+
+def test_mutations_have_an_effect():
+    space = spaces.load("star")
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        genome = space.sample(rng)
+        for mutation in space.mutations.values():
+            assert mutation(genome, rng).digest != genome.digest

@@ -9,6 +9,7 @@ import spaces
 from predictors.features import Features
 from spaces import InvalidSpace
 from spaces.blocks.base import state_bytes
+from spaces.blocks.liv import ChannelMap
 from spaces.blocks.operators import backbone_cost
 from spaces.blocks.reference.liv import backbone as twin
 from spaces.blocks.testing import count_flops
@@ -150,3 +151,16 @@ def test_predictors_see_what_is_shared():
     columns = [place for place, name in enumerate(features.names) if name not in COST_NAMES]
     assert np.isfinite(rows).all()
     assert (rows[0, columns] != rows[1, columns]).any()
+
+
+def test_at_one_head_grouped_channel_mixing_is_dense():
+    """Of 7 channels: it has the same weights and computes the same, so both are one network."""
+    dense, grouped = ChannelMap(2, 1, 7, 5).double(), ChannelMap(3, 1, 7, 5).double()
+    with torch.no_grad():
+        grouped.weight.copy_(dense.weight.T[None])
+    x_BLC = torch.randn(2, 4, 7, dtype=torch.float64)
+    torch.testing.assert_close(dense(x_BLC), grouped(x_BLC))
+    for width, equal in ((7, True), (16, False)):
+        space = spaces.load("star", spaces.tokens(11, width), layers=1, levels="featurizers")
+        texts = [f"51111 | 5={text}" for text in ("54112:1211", "54113:1211", "54112:1311", "54113:1311")]
+        assert len({space.parse(text).digest for text in texts}) == (1 if equal else 4)

@@ -149,21 +149,21 @@ def _agreed(rows: Sequence[Row], numbers: Sequence[int], strategy: int) -> list[
     return changed
 
 
-def operators(rows: Sequence[Row], defined: Definitions) -> dict[int, Operator]:
+def operators(rows: Sequence[Row], defined: Definitions, width: int) -> dict[int, Operator]:
     """What each class in use is."""
     return {
-        number: operator(defined[number] if number in defined else POOL[number].definition)
+        number: operator(defined[number] if number in defined else POOL[number].definition, width)
         for number in {row[0] for row in rows}
     }
 
 
-def plan(rows: Sequence[Row], defined: Definitions) -> tuple[Layer, ...]:
+def plan(rows: Sequence[Row], defined: Definitions, width: int) -> tuple[Layer, ...]:
     """What is shared in effect: equal networks have equal plans, however their groups are numbered.
 
     The first LIV of a feature-sharing group leads it, and the others take its features; weights of a featurizer that a
     LIV so has no use for are not there. The first LIV of a featurizer-sharing group that applies a weight owns it.
     """
-    kinds = operators(rows, defined)
+    kinds = operators(rows, defined, width)
     leaders: dict[int, int] = {}
     owners: dict[tuple[int, str], int] = {}
     layers = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from spaces.blocks.operators import Operator, problem
+from spaces.blocks.operators import DENSE, GROUPED, Operator, head_count, problem
 from spaces.errors import InvalidGenome
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -95,10 +95,14 @@ def digits(numbers: tuple[int, ...]) -> str:
 
 
 @lru_cache(maxsize=1 << 17)
-def operator(definition: Definition) -> Operator:
-    """The operator of a class, with its featurizer."""
+def operator(definition: Definition, width: int) -> Operator:
+    """The operator of a class, with its featurizer, at a width. Where that is one head, grouped mixing is dense."""
     kind, mixing, sparsity, nonlinearity, channels = definition.operator
     own_mixing, own_channels, expansion, repeat = definition.featurizer or FEATURIZERS[kind]
+    if head_count(width) == 1:
+        channels, own_channels = (
+            DENSE if mixing == GROUPED else mixing for mixing in (channels, own_channels)
+        )
     return Operator(
         token_mixing=mixing,
         sparsity=sparsity,
@@ -118,11 +122,11 @@ def definitions(width: int, featurizers: bool) -> Iterator[Definition]:
     for genome, differential in itertools.product(itertools.product(*rest), (False, True)):
         if not featurizers:
             made = [Definition((kind, *genome), None, differential) for kind in kinds]
-            yield from (one for one in made if problem(operator(one), width) is None)
+            yield from (one for one in made if problem(operator(one, width), width) is None)
             continue
         for own in itertools.product(*FEATURIZER.values()):
             # The featurizer class says nothing where the featurizer genome is given, but is written.
-            if problem(operator(Definition((1, *genome), own, differential)), width) is None:
+            if problem(operator(Definition((1, *genome), own, differential), width), width) is None:
                 yield from (Definition((kind, *genome), own, differential) for kind in kinds)
 
 
@@ -141,8 +145,9 @@ def variants(definition: Definition, width: int, featurizers: bool) -> list[Defi
             found += [
                 Definition(genome, (*own[:place], value, *own[place + 1 :]), differential) for value in values
             ]
-    here = operator(definition)
-    return [made for made in found if operator(made) != here and problem(operator(made), width) is None]
+    here = operator(definition, width)
+    changed = [(made, operator(made, width)) for made in found]
+    return [made for made, what in changed if what != here and problem(what, width) is None]
 
 
 def read_definition(text: str, place: str) -> Definition:

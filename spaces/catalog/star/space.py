@@ -100,11 +100,11 @@ class STAR(Mutable):
         self.unavailable = {
             number: reason
             for number, liv in POOL.items()
-            if (reason := problem(operator(liv.definition), io.width)) is not None
+            if (reason := problem(operator(liv.definition, io.width), io.width)) is not None
         }
         """Classes of the pool that cannot be at this width, and why."""
         self._budget = Budget(
-            {n: operator(liv.definition) for n, liv in POOL.items() if n not in self.unavailable},
+            {n: operator(liv.definition, io.width) for n, liv in POOL.items() if n not in self.unavailable},
             io,
             context,
             {key: self.limits[key] for key in ("parameters", "flops_per_token", "state_bytes")},
@@ -237,7 +237,7 @@ class STAR(Mutable):
                     f"class {DIGITS[number]} ({POOL[number].name}) cannot be at width {self.io.width}: "
                     f"{self.unavailable[number]}"
                 )
-        layers = backbone.plan(rows, defined)
+        layers = backbone.plan(rows, defined, self.io.width)
         self._budget.check(layers)
         return Genome(Backbone(self, rows, defined, layers))
 
@@ -252,7 +252,7 @@ class STAR(Mutable):
             raise InvalidGenome(f"{place}: a space of levels='backbone' takes classes from the pool")
         if definition.featurizer is not None and self.levels == "operators":
             raise InvalidGenome(f"{place}: a space of levels='operators' takes featurizers by their class")
-        reason = problem(operator(definition), self.io.width)
+        reason = problem(operator(definition, self.io.width), self.io.width)
         if reason is not None:
             raise InvalidGenome(f"{place} cannot be: {reason}")
 
@@ -310,7 +310,7 @@ class STAR(Mutable):
         if self.levels != "backbone":
             defined = self._defined(kinds, rng)
         rows = share(kinds, rng)
-        return Genome(Backbone(self, rows, defined, backbone.plan(rows, defined)))
+        return Genome(Backbone(self, rows, defined, backbone.plan(rows, defined, self.io.width)))
 
     def _defined(self, kinds: Sequence[int], rng: np.random.Generator) -> dict[int, Definition]:
         """Definitions for some of the classes, where the backbone fits with them."""
@@ -320,7 +320,7 @@ class STAR(Mutable):
                 own = self._definitions[int(rng.random() * len(self._definitions))]
                 tried = {**defined, number: own}
                 alone = tuple([(kind, 1, 1, 1, 1) for kind in kinds])
-                if self._budget.fits(backbone.plan(alone, tried)):
+                if self._budget.fits(backbone.plan(alone, tried, self.io.width)):
                     defined = tried
         return defined
 
@@ -348,14 +348,18 @@ class STAR(Mutable):
         return livs.rows, livs.defined
 
     def _apply(self, name: str, change: Change, genome: Genome, rng: np.random.Generator) -> Genome | None:
-        """One named mutation, repaired; None where it cannot be made, or breaks a limit `TRIES` times."""
+        """One named mutation with an effect, repaired; None where it cannot be made.
+
+        What breaks a limit or changes numbers that mean nothing, such as the group of a LIV that shares nothing, is
+        drawn again, at most `TRIES` times.
+        """
         genes = self._genes(genome)
         for _ in range(TRIES):
             changed = change(genes, rng)
             if changed is None:
                 return None
             made = self._repaired(name, *changed)
-            if made is not None:
+            if made is not None and made.digest != genome.digest:
                 return made
         return None
 
@@ -366,7 +370,7 @@ class STAR(Mutable):
         if any(number in self.unavailable and number not in defined for number in used):
             return None  # a class that only the other parent's definition made possible
         kept = {number: own for number, own in defined.items() if number in used}
-        layers = backbone.plan(rows, kept)
+        layers = backbone.plan(rows, kept, self.io.width)
         if not self._budget.fits(layers):
             self.rejected[name] += 1
             return None
