@@ -134,7 +134,7 @@ def mamba2(at: HasWidth, context: int, *, state: int, expand: int, head_dim: int
     return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
 
 
-def mamba(at: HasWidth, context: int, *, state: int, expand: int) -> Cost:
+def mamba(at: HasWidth, context: int, *, state: int, expand: int, init: str) -> Cost:
     inner, rank = expand * at.width, step_rank(at.width)
     matrices = 3 * at.width * inner + inner * (2 * rank + 2 * state)
     parameters = matrices + (CONV_KERNEL + state + 3) * inner

@@ -41,8 +41,7 @@ class LongConv(Block):
     frequency. Windows fade from fast to slow over the channels. Any number of tokens can be read: beyond the span,
     positions go on.
 
-    The filter is no recurrence of a fixed size: decoding keeps all inputs, and a token costs as many
-    multiply-adds as there were tokens.
+    The filter is no recurrence of a fixed size: decoding keeps all inputs, and convolves them anew at each call.
 
     Raises ValueError if hidden or span is below 1.
     """

@@ -6,7 +6,7 @@ of the convolution; inside the scan time stands first, and Q is the positions of
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,19 +33,25 @@ class SelectiveState(NamedTuple):
 class Mamba(Block):
     """Mamba (Gu and Dao, arXiv 2312.00752, section 3 and figure 3).
 
-    state: dimensions N of the recurrence for each channel. expand: inner width per unit of width. Step sizes come
-    by a bottleneck of width / 16, rounded up.
+    state: dimensions N of the recurrence for each channel. expand: inner width per unit of width. init: "decaying" or
+    "mimetic". Step sizes come by a bottleneck of width / 16, rounded up.
 
         x, z = linear(u);   x = silu(conv(x) + bias);   r, B, C = linear(x);   dt = softplus(linear(r) + bias)
         h[t] = exp(dt[t] A) h[t-1] + dt[t] B[t] x[t];   y[t] = C[t] h[t] + D x[t]
         out = linear(y * silu(z))
 
     Initial values follow the paper (section 3.6) and its code: A = -(1, ..., N), dt log-uniform in [0.001, 0.1],
-    its weights uniform within 1/sqrt(R), D one.
+    its weights uniform within 1/sqrt(R), D one. Mimetic ones (Trockman et al., arXiv 2410.11135) make a layer begin
+    as linear attention whose queries are its keys, which helps to recall: nothing decays (dt = 1 for all tokens,
+    A = -exp(-8)), C = B, and the convolution passes its input on.
+
+    Raises ValueError if init is unknown.
     """
 
-    def __init__(self, width: int, *, state: int, expand: int) -> None:
+    def __init__(self, width: int, *, state: int, expand: int, init: Literal["decaying", "mimetic"]) -> None:
         super().__init__()
+        if init not in ("decaying", "mimetic"):
+            raise ValueError(f"unknown init {init!r}: use 'decaying' or 'mimetic'")
         inner, rank = expand * width, step_rank(width)
         self.sizes = (rank, state, state)
         self.in_proj = linear(width, 2 * inner)
@@ -59,6 +65,17 @@ class Mamba(Block):
         self.log_a = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
         self.skip = nn.Parameter(torch.ones(inner))
         self.out = linear(inner, width)
+        if init == "mimetic":
+            self._mimic_attention()
+
+    @torch.no_grad()
+    def _mimic_attention(self) -> None:
+        self.taps.zero_()[-1] = 1
+        self.step.weight.zero_()
+        self.step.bias.fill_(math.log(math.e - 1))  # softplus of it is 1
+        self.log_a.fill_(-8)
+        _, b_NI, c_NI = self.select.weight.split(self.sizes)
+        c_NI.copy_(b_NI)
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None

@@ -67,7 +67,11 @@ def attention(
 
 
 @hybrid.production("mixer")
-def mamba(state=choice(4, 8, 16, 32, ordered=True), expand=choice(1, 2, ordered=True)): ...
+def mamba(
+    state=choice(4, 8, 16, 32, ordered=True),
+    expand=choice(1, 2, ordered=True),
+    init=choice("decaying", "mimetic"),
+): ...
 
 
 def _attends_in_pairs(at, heads, kv_heads, position, window):

@@ -109,6 +109,7 @@ RANGES = {
 WORDS = {
     "attention.position": ("rope", "alibi", "none"),
     "attention.window": (None,),
+    "mamba.init": ("decaying", "mimetic"),
     "s4d.init": ("lin", "inv", "real"),
     "attention.qk_norm": (False, True),
     "differential_attention.position": ("rope", "alibi", "none"),

@@ -56,7 +56,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "attention, 1 kv head": lambda width: Attention(width, heads=8, kv_heads=1, position="rope", window=None),
     "attention, ALiBi": lambda width: Attention(width, heads=8, kv_heads=8, position="alibi", window=None),
     "attention, window 128": lambda width: Attention(width, heads=8, kv_heads=8, position="rope", window=128),
-    "Mamba, state 16": lambda width: Mamba(width, state=16, expand=2),
+    "Mamba, state 16": lambda width: Mamba(width, state=16, expand=2, init="decaying"),
     "differential attention": lambda width: DifferentialAttention(
         width, heads=4, kv_heads=4, position="rope", window=None
     ),

@@ -22,7 +22,7 @@ MIXERS = {
     "linear": "linear_attention(heads=4)",
     "gated-linear": "gated_linear_attention(heads=2)",
     "gated-delta-net": "gated_delta_net(heads=2, expand=1)",
-    "mamba": "mamba(state=8, expand=2)",
+    "mamba": "mamba(state=8, expand=2, init=decaying)",
     "mamba2": "mamba2(state=16, expand=2, head_dim=16)",
     "rg-lru": "rg_lru(expand=1, heads=4)",
     "s4d": "s4d(state=8, init=inv)",

@@ -207,7 +207,7 @@ def test_mamba():
         }
 
     inner = theirs.backbone
-    genome = "stack(layers=[residual(body=mamba(state=8, expand=2))], repeat=2)"
+    genome = "stack(layers=[residual(body=mamba(state=8, expand=2, init=decaying))], repeat=2)"
     same_as(theirs, genome, layer, inner.embeddings.weight, inner.norm_f.weight, theirs.lm_head.weight)
 
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -6,7 +7,7 @@ from spaces.blocks.selective_ssm import PIECE, Mamba, selective_scan
 
 def test_initial_steps_and_decays_are_those_of_the_paper() -> None:
     torch.manual_seed(0)
-    block = Mamba(64, state=4, expand=8)
+    block = Mamba(64, state=4, expand=8, init="decaying")
     step = F.softplus(block.step.bias)
     assert step.min() >= 0.99e-3
     assert step.max() <= 1.01e-1
@@ -45,3 +46,20 @@ def test_a_long_sequence_keeps_few_of_its_states() -> None:
     assert y.requires_grad
     numbers = 2 * length * (inner + state) + (length // PIECE + 1) * state * inner
     assert sum(kept.values()) <= 4 * numbers < 4 * length * state * inner / 2
+
+
+def test_a_mimetic_layer_begins_as_linear_attention_with_queries_that_are_keys() -> None:
+    torch.manual_seed(0)
+    block = Mamba(16, state=8, expand=2, init="mimetic")
+    u_BLD = torch.randn(2, 20, 16)
+    x_BLI, z_BLI = block.in_proj(u_BLD).chunk(2, dim=-1)
+    x_BLI = F.silu(x_BLI)
+    _, b_BLN, _ = block.select(x_BLI).split(block.sizes, dim=-1)
+    scores_BLL = (b_BLN @ b_BLN.transpose(1, 2)).tril()
+    wanted_BLD = block.out((scores_BLL @ x_BLI + x_BLI) * F.silu(z_BLI))
+    torch.testing.assert_close(block(u_BLD)[0], wanted_BLD, rtol=0.02, atol=0.02)
+
+
+def test_an_unknown_init_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown init 'mimetc': use 'decaying' or 'mimetic'"):
+        Mamba(16, state=4, expand=2, init="mimetc")  # type: ignore[arg-type]
