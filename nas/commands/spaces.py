@@ -11,9 +11,6 @@ from typing import Any
 
 from nas.commands.common import DONE, Commands, at_least, print_json
 
-LIMITS = ("context", "nodes", "operators", "parameters", "flops_per_token", "state_bytes")
-"""What may be limited."""
-
 
 def add(commands: Commands) -> None:
     space = commands.add_parser("space", help="look at search spaces").add_subparsers(
@@ -65,11 +62,6 @@ def _add_space(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--vocab", type=at_least(1), metavar="N", help="size of the vocabulary (default: 256)"
     )
-    for limit in LIMITS:
-        option = f"--{limit.replace('_', '-')}"
-        command.add_argument(
-            option, type=at_least(1), metavar="N", help="of the space, see its documentation"
-        )
     command.add_argument(
         "--io",
         metavar="IO",
@@ -80,7 +72,7 @@ def _add_space(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="any other option of the space, as in [space] of a campaign file: layers=20, weights.attention=2",
+        help="a limit or other option of the space, as in [space] of a campaign file: nodes=20, weights.attention=2",
     )
     command.add_argument("--json", action="store_true")
 
@@ -121,8 +113,7 @@ def _load(options: argparse.Namespace) -> Any:
     from spaces.lookup import importable
 
     importable(Path.cwd())
-    limits = {name: getattr(options, name) for name in LIMITS if getattr(options, name) is not None}
-    return spaces.load(options.space, _io(options), **{**limits, **_set(options.set)})
+    return spaces.load(options.space, _io(options), **_set(options.set))
 
 
 def _io(options: argparse.Namespace) -> Any:

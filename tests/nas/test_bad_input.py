@@ -272,7 +272,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
             "nas space sample: argument --width: must be at least 1, got 0 (see nas space sample --help)",
         ),
         (
-            "space sample hybrid --parameters 10",
+            "space sample hybrid --set parameters=10",
             "nas: space 'hybrid': no genome fits parameters <= 10 (the least is 73,984)",
         ),
         (
