@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -26,14 +25,14 @@ _CUT = "\0 a decision stands here"
 
 
 class Writer:
-    """The grammar of a program, in the making.
+    """Writes the grammar of a program.
 
     Args:
         name: of the grammar and of the production that is the whole program.
 
     Attributes:
-        grammar: what is written so far; whole from the start, as a program is given.
-        root: the whole program.
+        grammar: the grammar.
+        root: the production that is the whole program.
 
     Raises:
         InvalidSpace: the program holds what is neither `oneof`, `manyof`, `permutate` nor `floatv`.
@@ -43,7 +42,7 @@ class Writer:
         self, name: str, template: pg.hyper.ObjectTemplate, canonical: Callable[[Node], tuple[str, ...]]
     ) -> None:
         self.grammar = Grammar(name, start=name, attributes={"left": 0, "low": 0})
-        self._taken: Counter[str] = Counter()
+        self._taken: set[str] = set()
         self._chains: list[str] = []
         self._end = self._unique("end")
         self.root = self._option(name, template)
@@ -95,7 +94,7 @@ class Writer:
     def _unique(self, name: str) -> str:
         """The name, with a number behind it where it is taken."""
         name = _distinct(name, self._taken)
-        self._taken[name] += 1
+        self._taken.add(name)
         return name
 
 
@@ -130,7 +129,7 @@ def _candidate(value: Any, key: str, place: int) -> str:
     """What the production of a candidate is called: a string by itself, an object by its class, others by the field."""
     if isinstance(value, str):
         return _word(value, f"{key}_{place}")
-    if isinstance(value, pg.Object):
+    if isinstance(value, pg.Object) and not isinstance(value, pg.hyper.HyperValue):
         return _word(type(value).__name__, f"{key}_{place}")
     return _word(f"{key}_{spell(value) if _plain(value) else place}", key)
 

@@ -27,6 +27,23 @@ MOST_REJECTED = 200
 """How many draws in a row may be no genomes of the space around."""
 
 
+class Opened:
+    """What stands behind a genome: decisions of an opened program, and the genome around that they give."""
+
+    __slots__ = ("around", "decided", "space")
+
+    def __init__(self, space: OpenedSpace, decided: Genome, around: Genome) -> None:
+        self.space, self.decided, self.around = space, decided, around
+
+    @property
+    def text(self) -> str:
+        return self.around.text
+
+    @property
+    def digest(self) -> str:
+        return self.around.digest
+
+
 class OpenedSpace(Mutable):
     """The genomes of a space that a program can become: a value of it, some of whose fields hold decisions.
 
@@ -74,24 +91,28 @@ class OpenedSpace(Mutable):
         return OpenedSpace(self.program, self.within.at(io))
 
     def _out(self, decided: Genome) -> Genome:
-        """The genome of the space around that decisions give.
+        """The genome that decisions give.
 
         Raises:
-            InvalidGenome: they give none.
+            InvalidGenome: the space around has none such.
         """
         try:
-            return genome_of(self.within, self._program.value(decided))
+            return Genome(Opened(self, decided, genome_of(self.within, self._program.value(decided))))
         except InvalidGenome:
             self.rejected += 1
             raise
 
-    def _in(self, genome: Genome) -> Genome:
-        """The decisions that give a genome of the space around.
+    def _opened(self, genome: Genome) -> Opened:
+        """What stands behind a genome; found where another process or space made it."""
+        opened = genome.tree
+        if not isinstance(opened, Opened) or opened.space is not self:
+            opened = self._read(genome.text)
+            genome.remember(opened)
+        return opened
 
-        Raises:
-            InvalidGenome: none do, or the genome is not of the space around.
-        """
-        return self._program.genome_of(program(self.within, genome))
+    def _read(self, text: str) -> Opened:
+        around = self.within.parse(text)
+        return Opened(self, self._program.genome_of(program(self.within, around)), around)
 
     def sample(self, rng: np.random.Generator, size: int | None = None) -> Genome:
         """A random genome; `size` has no meaning here, as the program says what is there.
@@ -110,7 +131,7 @@ class OpenedSpace(Mutable):
 
     def _apply(self, change: Mutation, genome: Genome, rng: np.random.Generator) -> Genome | None:
         """One named mutation of the decisions; None where it cannot be made."""
-        parent = self._in(genome)
+        parent = self._opened(genome).decided
         for _ in range(TRIES):
             changed = change(parent, rng)
             if changed is None:
@@ -123,7 +144,7 @@ class OpenedSpace(Mutable):
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with decisions of the second; None where that fits nowhere or changes nothing."""
-        crossed = self._program.crossover(self._in(a), self._in(b), rng)
+        crossed = self._program.crossover(self._opened(a).decided, self._opened(b).decided, rng)
         if crossed is None:
             return None
         try:
@@ -138,9 +159,7 @@ class OpenedSpace(Mutable):
         Raises:
             InvalidGenome: the text is no genome of that space, or the program cannot become it.
         """
-        genome = self.within.parse(text)
-        self._in(genome)
-        return genome
+        return Genome(self._read(text))
 
     def check(self, genome: Genome) -> None:
         """Raises InvalidGenome if the genome is not of this space."""
@@ -156,12 +175,12 @@ class OpenedSpace(Mutable):
 
     def cost(self, genome: Genome, context: int | None = None) -> Cost:
         """What the genome costs in the space around."""
-        return self.within.cost(genome, context)
+        return self.within.cost(self._opened(genome).around, context)
 
     def graph(self, genome: Genome) -> Graph:
         """The canonical graph in the space around."""
-        return self.within.graph(genome)
+        return self.within.graph(self._opened(genome).around)
 
     def build(self, genome: Genome) -> nn.Module:
         """The torch model, initialised from torch's global random state."""
-        return self.within.build(genome)
+        return self.within.build(self._opened(genome).around)

@@ -35,7 +35,8 @@ class ProgramSpace(TreeSpace):
         cost: gives the `Cost` of a value.
 
     Raises:
-        InvalidSpace: the program is none to PyGlove, nests too deep to be written, or holds custom decisions.
+        InvalidSpace: the program cannot be serialised, is none to PyGlove, nests too deep for a text, or holds custom
+            decisions.
         InvalidGrammar: it has more states than an engine can hold.
     """
 
@@ -53,6 +54,10 @@ class ProgramSpace(TreeSpace):
         self.program = program
         self._given: dict[str, Any] = {"name": name, "build": build, "cost": cost}
         self._build, self._cost = build, cost
+        try:
+            pg.to_json(program)
+        except (TypeError, ValueError) as error:
+            raise InvalidSpace(f"program {name!r} cannot be written for other processes: {error}") from None
         self.template = pg.template(program)
         writer = Writer(name, self.template, self._canonical)
         if writer.root.depth > DEEPEST:
