@@ -62,10 +62,24 @@ def graph(root: Node) -> Graph:
         if form == "residual":
             branches = sorted((child for child, _ in below), key=lambda child: " ".join(child.canonical))
             return add("add", {}, [(before, 0), *[(follow(child, before), 0) for child in branches]])
-        for _ in range(node.repeat):
-            for child, _ in below:
-                before = follow(child, before)
-        return before
+        start, edge, end = len(operators), len(edges), before
+        for child, _ in below:
+            end = follow(child, end)
+        return repeat(start, edge, end, node.repeat - 1)
+
+    def repeat(start: int, edge: int, end: int, times: int) -> int:
+        """Copies what was added since, each copy behind the one before it; all of it starts at one operator."""
+        names, chosen, joined = operators[start:], choices[start:], edges[edge:]
+        operators.extend(names * times)
+        choices.extend(chosen * times)
+        size = len(names)
+        for copy in range(1, times + 1):
+            shift = copy * size
+            edges.extend(
+                (source + shift if source >= start else end + shift - size, target + shift, port)
+                for source, target, port in joined
+            )
+        return end + size * times
 
     add("output", {}, [(follow(root, 0), 0)])
     sources, targets, ports = np.array(edges, dtype=np.int32).reshape(-1, 3).T
