@@ -3,6 +3,7 @@
 Letters in tensor names: B batch, L length, D width.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -79,3 +80,8 @@ def rms_norm(width: int) -> nn.RMSNorm:
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32, or in float64 if it is: for softmaxes, decays and states that bfloat16 would spoil."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Where autocast, if it is on, leaves products in the precision of their inputs; the meta device has none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.base import Block, State, at_least_float32, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import HYENA_KERNEL, POSITION_BANDS
 from spaces.blocks.documents import refuse_both
@@ -76,7 +76,7 @@ class LongConv(Block):
     def filter(self, length: int) -> Tensor:
         """The filter for the current token and those before it, [L, D], in float32 at least."""
         device = self.taps.device
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(device):
             frequency_F, last_DF = at_least_float32(self.frequency), at_least_float32(self.last.weight)
             like: dict[str, Any] = {"device": device, "dtype": last_DF.dtype}
             t_L1 = torch.arange(length, **like)[:, None] / self.span

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.base import Block, State, at_least_float32, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL, step_rank
 from spaces.blocks.documents import refuse_both, starts
@@ -118,7 +118,7 @@ def selective_scan(
         at_least_float32(part).transpose(0, 1).contiguous() for part in (x_BLI, dt_BLI, b_BLN, c_BLN)
     )
     first_LB = None if segments_BL is None else starts(segments_BL).T
-    with torch.autocast(x_BLI.device.type, enabled=False):
+    with without_autocast(x_BLI.device):
         if torch.compiler.is_exporting():  # in pieces, the graph would have a node for each token
             y_LBI, state_BNI = _scan_whole(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, state_BNI)
         else:
