@@ -165,6 +165,7 @@ def test_what_no_decision_makes_a_genome_is_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # PyGlove materialises every draw, in some 20 ms
 @pytest.mark.parametrize("check", space_checks, ids=lambda check: check.__name__)
 def test_conformance_of_what_was_opened(check):
     check(symbolic.space(opened(), within=HYBRID))
