@@ -137,7 +137,7 @@ def _concatenate(grammar: FlowGrammar, ways: int, dim: int) -> None:
         if place >= len(first):
             return None
         before, after = first[:place], first[dim:]
-        for shape in shapes:
+        for shape in set(shapes):
             if len(shape) != len(first) or shape[:place] != before or shape[dim:] != after:
                 return None
         return (*before, sum([shape[place] for shape in shapes]), *after)

@@ -76,14 +76,16 @@ class Changer:
         return plus(times(left, 1 / site.times), site.node.price)
 
     def settled(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
-        """The tree with another node at a site, what follows refitted.
+        """The tree of `placed`; None where that is, or the network stays the same."""
+        new = self.placed(root, site, node, rng)
+        return new if new is not None and new.items != root.items else None
 
-        None where that, or a limit, forbids it, or the network stays the same.
-        """
+    def placed(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
+        """The tree with another node at a site, what follows refitted; None where that, or a limit, forbids it."""
         new: Node | None = node
         while new is not None and site.parent is not None:
             new, site = self._above(root, site, new, rng), site.parent
-        return new if new is not None and self.fits(new) and new.items != root.items else None
+        return new if new is not None and self.fits(new) else None
 
     def _above(self, root: Node, site: Site, node: Node, rng: np.random.Generator) -> Node | None:
         assert site.parent is not None
@@ -294,7 +296,7 @@ def with_parameters(changer: Changer, root: Node, rng: np.random.Generator) -> N
         old = site.node
         fits = [each for each in changer.reach.leaves(old.shape, old.out) if each.price[0]]
         for found in shuffled(fits, rng):
-            made = changer.settled(root, site, leaf(found, old.shape, old.scope), rng)
+            made = changer.placed(root, site, leaf(found, old.shape, old.scope), rng)
             if made is not None:
                 return made
     return None
