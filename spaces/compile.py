@@ -17,6 +17,7 @@ from spaces.blocks.base import Block, rms_norm
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
+from spaces.blocks.documents import starts
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
@@ -88,7 +89,7 @@ class LanguageModel(nn.Module):
         """Logits for the token after each, [B, L, V], from token ids [B, L].
 
         segments_BL: the number of the document that each token belongs to, where several are packed one after
-        the other; none sees another. None: each sequence is one.
+        the other; none sees another. A document begins where the number changes. None: each sequence is one.
 
         Raises ValueError if the segments are not of the shape of the tokens.
         """
@@ -97,6 +98,8 @@ class LanguageModel(nn.Module):
                 f"segments_BL of shape {tuple(segments_BL.shape)} must have a document for each token, "
                 f"{tuple(tokens_BL.shape)}"
             )
+        if segments_BL is not None:  # a number that comes back is another document
+            segments_BL = starts(segments_BL).cumsum(dim=1)
         x_BLD, _ = self.body(self.embedding(tokens_BL), None, segments_BL)
         return self.head(self.norm(x_BLD))
 

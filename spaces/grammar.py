@@ -162,7 +162,7 @@ class Production:
 
     def holds(self, at: Any, values: Mapping[str, Any]) -> bool:
         """Whether the guard allows these choices under these attributes."""
-        return self.where is None or bool(_call(self.where, at, values))
+        return self.where is None or bool(self._told("where", self.where, at, values))
 
     def weighed(self, at: Any) -> float:
         """The weight under these attributes."""
@@ -174,17 +174,26 @@ class Production:
 
     def inherited(self, at: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes of the children that differ from those of the node."""
-        return {} if self.attributes is None else _call(self.attributes, at, values)
+        return {} if self.attributes is None else self._told("attributes", self.attributes, at, values)
+
+    def _told(self, what: str, rule: Callable[..., Any], at: Any, values: Mapping[str, Any]) -> Any:
+        """What a rule says.
+
+        Raises:
+            InvalidGrammar: it fails.
+        """
+        try:
+            return rule(at, **{name: values[name] for name in _asked(rule)})
+        except Exception as error:
+            raise InvalidGrammar(
+                f"production {self.name!r}: {what}= fails: {type(error).__name__}: {error}"
+            ) from error
 
 
 @functools.cache
 def _asked(rule: Callable[..., Any]) -> tuple[str, ...]:
     """The choices that a guard or an attribute rule asks for: its parameters after `at`."""
     return tuple(inspect.signature(rule).parameters)[1:]
-
-
-def _call(rule: Callable[..., Any], at: Any, values: Mapping[str, Any]) -> Any:
-    return rule(at, **{name: values[name] for name in _asked(rule)})
 
 
 def _weighs(weight: object) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property, partial
 from hashlib import blake2b
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,8 @@ class JointSpace(Mutable):
     """
 
     def __init__(self, architectures: Space, fields: Mapping[str, Choice | Real]) -> None:
-        self.architectures, self.fields = architectures, dict(fields)
+        self.architectures: Any = architectures  # which may have ranks
+        self.fields = dict(fields)
         self.name, self.io, self.context = architectures.name, architectures.io, architectures.context
         self.named = architectures.named
         if isinstance(architectures, JointSpace):
@@ -105,7 +107,7 @@ class JointSpace(Mutable):
     def size(self) -> int | None:
         """How many genomes there are; None: infinitely many, or the architectures are not counted."""
         halves = (self.architectures.size, self._settings.size)
-        return None if None in halves else halves[0] * halves[1]  # type: ignore[operator]
+        return None if None in halves else halves[0] * halves[1]
 
     @cached_property
     def mutations(self) -> Mapping[str, Mutation]:
@@ -188,6 +190,37 @@ class JointSpace(Mutable):
         """
         values = {k: real_at(f, 0.5) if isinstance(f, Real) else f.values[0] for k, f in self.fields.items()}
         return self._genome(self.architectures.architecture(name), self._set(values))
+
+    # Ranks
+
+    def _ranked(self) -> int:
+        """How many settings there are, where genomes have ranks.
+
+        Raises:
+            InvalidSpace: the architectures have none, or there are infinitely many genomes.
+        """
+        if not hasattr(self.architectures, "rank") or self._settings.size is None:
+            raise InvalidSpace(f"space {self.name!r} with {', '.join(self.fields)} has no ranks")
+        return self._settings.size
+
+    def rank(self, genome: Genome) -> int:
+        """The number of a genome, from 0 to `size` - 1: by architecture, then by hyperparameters.
+
+        Raises:
+            InvalidSpace: the architectures have no ranks, or there are infinitely many genomes.
+        """
+        number, pair = self._ranked(), self.pair(genome)
+        return self.architectures.rank(pair.architecture) * number + self._settings.rank(pair.settings)
+
+    def unrank(self, rank: int) -> Genome:
+        """The genome of a number.
+
+        Raises:
+            InvalidGenome: the number is not from 0 to `size` - 1, or its genome breaks a limit.
+            InvalidSpace: as `rank`.
+        """
+        first, second = divmod(index(rank), self._ranked())
+        return self._genome(self.architectures.unrank(first), self._settings.unrank(second))
 
     # Draws
 

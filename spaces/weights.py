@@ -26,7 +26,9 @@ def learned_weights(space: GrammarSpace, genomes: Sequence[Genome], prior: float
         InvalidGenome: one of the genomes is not of the space.
     """
     if not isinstance(space, GrammarSpace):
-        raise InvalidSpace(f"only grammars have weights, but {space.name!r} is a {type(space).__name__}")
+        raise InvalidSpace(
+            f"weights are learned for a GrammarSpace, but {space.name!r} is a {type(space).__name__}"
+        )
     if not prior > 0:
         raise InvalidSpace(f"prior = {prior}, but it must be above 0")
     used: Counter[tuple[str, str]] = Counter()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import re
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -180,13 +179,14 @@ def _set(pairs: list[str]) -> dict[str, Any]:
 def _genome(space: Any, given: str) -> Any:
     """A genome from its text, or a known model from its name."""
     import spaces
+    from spaces.errors import nearest
 
     if given in space.named:
         return space.architecture(given)
     try:
         return space.parse(given)
     except spaces.InvalidGenome:
-        if space.named and re.fullmatch(r"(?!\d)[\w .+-]*", given):
+        if nearest(given, space.named):
             return space.architecture(given)  # a name, mistyped
         raise
 
@@ -215,9 +215,19 @@ def _show(options: argparse.Namespace) -> int:
                 "production": production.name,
                 "of": list(production.nonterminals),
                 "weight": production.weight,
+                "available": production.name not in space.unavailable,
                 "fields": {key: _field(field) for key, field in production.fields.items()},
             }
             for production in space.grammar.productions.values()
+        ]
+    elif isinstance(space, spaces.FlowSpace):
+        rows = [
+            {"field": form, "values": f"a form of weight {weight:g}"}
+            for form, weight in space.grammar.weights.items()
+        ]
+        rows += [
+            {"field": kind, "values": " | ".join(terminals)}
+            for kind, terminals in space.grammar.terminals.items()
         ]
     elif isinstance(space, spaces.ProductSpace):
         rows = [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
@@ -235,7 +245,8 @@ def _show(options: argparse.Namespace) -> int:
         if "field" in row:
             print(f"  {row['field']}: {row['values']}")
             continue
-        print(f"  {row['production']}, a {' or '.join(row['of'])} of weight {row['weight']:g}")
+        never = "" if row["available"] else ", whose guard never holds at this input and output"
+        print(f"  {row['production']}, a {' or '.join(row['of'])} of weight {row['weight']:g}" + never)
         for key, field in row["fields"].items():
             print(f"    {key}: {field}")
     return DONE
@@ -264,7 +275,7 @@ def _count(options: argparse.Namespace) -> int:
         print_json({"genomes": size})
     else:
         print(
-            "more than can be counted"
+            "not counted, or infinitely many"
             if size is None
             else f"{size:,}"
             if size < 10**15

@@ -10,8 +10,9 @@ from nas.types import InvalidInput
 
 @dataclass(frozen=True)
 class Recipe:
-    """AdamW (Loshchilov and Hutter, arXiv 1711.05101) under warm-up and a cosine; the same for every genome.
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101) under warm-up and a cosine.
 
+    The same for every genome that says nothing of its training.
     The defaults suit networks of 0.1 to 1 million parameters and a few hundred steps.
 
     lr: the peak of the learning rate.

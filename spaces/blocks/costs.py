@@ -6,8 +6,8 @@ the production, and returns the block's own cost, children excluded. The conform
 
 FLOPs are those of one forward pass of one sequence of `context` tokens without a state, divided by
 `context`: 2 for each multiply-add of matrix products, attention and convolutions, as torch's FlopCounterMode
-counts them; elementwise work, norms, lookups and top-k are free. Causal attention is counted as the full
-square, masked half included, and padding to whole chunks or windows as the work that it is.
+counts them; elementwise work, norms, lookups, top-k and Fourier transforms are free. Causal attention is
+counted as the full square, masked half included, and padding to whole chunks or windows as the work that it is.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,9 @@ FLOAT_BYTES = 4
 class Cost:
     """What a network costs.
 
-    parameters: all of them. active_parameters: those that one token uses. flops_per_token: forward FLOPs (see
-    the module). state_bytes: float32 bytes of the decoding state of one sequence after `context` tokens.
+    parameters: all of them. active_parameters: those that one token uses in one run of each block.
+    flops_per_token: forward FLOPs (see the module), of one sample where inputs are no tokens.
+    state_bytes: float32 bytes of the decoding state of one sequence after `context` tokens.
     """
 
     parameters: int

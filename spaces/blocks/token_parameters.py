@@ -3,8 +3,6 @@
 Letters in tensor names: B batch, L length, D width, N learned tokens.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,18 +23,21 @@ class TokenParameterAttention(Block):
     Raises ValueError if tokens is below 1.
     """
 
+    first_tokens: Tensor
+
     def __init__(self, width: int, *, tokens: int) -> None:
         super().__init__()
         if tokens < 1:
             raise ValueError(f"tokens {tokens} is below 1: there is something to attend to")
-        self.scale = math.sqrt(tokens)
+        self.register_buffer("first_tokens", torch.tensor(tokens))  # saved, as `grow` does not change it
         self.keys = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
         self.values = nn.Parameter(torch.randn(tokens, width) * tokens**-0.5)
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
-        scores_BLN = F.normalize(at_least_float32(x_BLD @ self.keys.T), dim=-1) * self.scale
+        scores_BLN = F.normalize(at_least_float32(x_BLD @ self.keys.T), dim=-1)
+        scores_BLN = scores_BLN * self.first_tokens.to(scores_BLN.dtype).sqrt()
         return F.gelu(scores_BLN).to(x_BLD.dtype) @ self.values, state
 
     def grow(self, tokens: int) -> None:
@@ -47,6 +48,6 @@ class TokenParameterAttention(Block):
         if tokens < 1:
             raise ValueError(f"tokens {tokens} is below 1: growing adds at least one")
         keys_ND = self.keys.new_zeros(tokens, self.keys.shape[1])
-        values_ND = torch.randn_like(keys_ND) / self.scale
+        values_ND = torch.randn_like(keys_ND) * self.first_tokens.to(keys_ND.dtype).rsqrt()
         self.keys = nn.Parameter(torch.cat([self.keys.detach(), keys_ND]))
         self.values = nn.Parameter(torch.cat([self.values.detach(), values_ND]))

@@ -175,11 +175,11 @@ def product_key_memory(
 DEPTHS = (12, 8, 6, 4, 3, 2, 1)
 
 
-def _attention(width: int, kv_share: int, position: str) -> str:
+def _attention(width: int, kv_share: int, position: str, window: str = "none") -> str:
     """Heads of 32 features where the width allows; one key-value head for `kv_share` heads."""
     heads = max(h for h in (32, 16, 8, 4, 2, 1) if width % h == 0 and (h == 1 or width // h >= 32))
     kv_heads = max(1, heads // kv_share)
-    choices = f"heads={heads}, kv_heads={kv_heads}, position={position}, window=none, qk_norm=false"
+    choices = f"heads={heads}, kv_heads={kv_heads}, position={position}, window={window}, qk_norm=false"
     return f"residual(body=attention({choices}))"
 
 
@@ -237,14 +237,14 @@ def _widenet(width: int) -> Iterator[str]:
 
 @hybrid.architecture("hydra-like")
 def _hydra(width: int) -> Iterator[str]:
-    """Four mixers a period, the last of them attention, each before experts; then both memories side by side."""
-    choices = itertools.product(DEPTHS, (16, 8, 4), (128, 64, 32), (64, 16))
-    for depth, experts, keys, chunk in choices:
+    """Four mixers a period, the last of them windowed attention, each before experts; then both memories."""
+    choices = itertools.product(DEPTHS, (16, 8, 4), (128, 64, 32), ((64, 256), (64, 64), (16, 32)))
+    for depth, experts, keys, (chunk, window) in choices:
         sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
         facts = f"product_key_memory(keys={keys}, heads=4, top_k=16)"
         memories = f"parallel(branches=[workspace(slots=16, chunk={chunk}), {facts}])"
         pairs = _pattern([_mamba(width), sparse], 3)
-        yield _pattern([pairs, _attention(width, 4, "rope"), sparse, memories], depth)
+        yield _pattern([pairs, _attention(width, 4, "rope", str(window)), sparse, memories], depth)
 
 
 @hybrid.architecture("product-key-memory transformer")

@@ -185,7 +185,7 @@ class FlowSpace(Mutable):
         tree without parameters has one leaf exchanged for one with some (`repaired`). Where the limits do not allow
         that, as with copies of copies of a leaf, and where nothing of the input would come through to the head, as
         behind a softmax along an axis that it averages, another of the same size is drawn, up to 32 times
-        (`discarded`).
+        (`discarded`); then it stays as it is.
 
         Raises:
             InvalidSpace: there is no genome that small.
@@ -228,17 +228,24 @@ class FlowSpace(Mutable):
         """One named mutation; None where it cannot be made. The result may equal its parent."""
         parent = self.tree(genome)
         root = change(self._changer, parent, rng)
-        if root is None or (blocked(root) and not blocked(parent)):
+        if root is not None and parent.price[0]:
+            root = self._parametrized(root, rng)
+        return self._accepted(parent, root)
+
+    def _accepted(self, parent: Node, root: Node | None) -> Genome | None:
+        """What was made of a parent; None where it lacks parameters or a path from the input that the parent has."""
+        if root is None or (parent.price[0] and not root.price[0]):
             return None
-        return self._genome(self._parametrized(root, rng) if parent.price[0] else root)
+        return None if blocked(root) and not blocked(parent) else self._genome(root)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with a subtree of the second in place of one of the same form, with the same shapes.
 
-        None where no exchange fits and changes the first.
+        None where no exchange fits and changes the first, or it would lack parameters or a path from the input that
+        the first has.
         """
-        root = crossover(self._changer, self.tree(a), self.tree(b), rng)
-        return None if root is None else self._genome(root)
+        parent = self.tree(a)
+        return self._accepted(parent, crossover(self._changer, parent, self.tree(b), rng))
 
     # Genomes
 

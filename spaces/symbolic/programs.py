@@ -59,6 +59,10 @@ class ProgramSpace(TreeSpace):
         except (TypeError, ValueError) as error:
             raise InvalidSpace(f"program {name!r} cannot be written for other processes: {error}") from None
         self.template = pg.template(program)
+        if self.template.is_constant:
+            raise InvalidSpace(
+                f"program {name!r} holds no decisions: write oneof, manyof or floatv where it may vary"
+            )
         writer = Writer(name, self.template, self._canonical)
         if writer.root.depth > DEEPEST:
             raise InvalidSpace(

@@ -166,6 +166,11 @@ def test_spaces_are_shown_and_counted(capsys):
     assert "  residual, a layer of weight 4\n    body: a mixer\n" in out
     out = call(capsys, "space", "show", "nasbench201")[1]
     assert "  edge_2to3: none | skip_connect | nor_conv_1x1 | nor_conv_3x3 | avg_pool_3x3\n" in out
+    out = call(capsys, "space", "show", "hybrid", "--width", 6)[1]
+    assert "  gated_delta_net, a mixer of weight 1, whose guard never holds at this input and output\n" in out
+    out = call(capsys, "space", "show", "einspace")[1]
+    assert "  computation: a form of weight 0.32\n" in out
+    assert " | im2col_3_1_1 | " in out
     rows = json.loads(call(capsys, "space", "show", "hybrid", "--json")[1])
     assert rows[0]["production"] == "stack"
     assert rows[0]["of"] == ["model", "layer"]

@@ -131,6 +131,24 @@ def double_choice(grammar):
 
 
 @pytest.mark.parametrize(
+    "where, reason",
+    [
+        (
+            lambda at: at.widht > 3,
+            "AttributeError: no inherited attribute 'widht'; there are: width, context",
+        ),
+        (lambda at, mult: mult / 0, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_guard_that_fails_is_named(where, reason):
+    grammar = Grammar("own", start="model")
+    grammar.add("swiglu", ("model",), {"mult": choice(1, 2)}, where=where)
+    with pytest.raises(InvalidGrammar) as error:
+        spaces.GrammarSpace(grammar)
+    assert str(error.value) == f"production 'swiglu': where= fails: {reason}"
+
+
+@pytest.mark.parametrize(
     "change, message",
     [
         (twice, "grammar 'g', production 'stack' is declared twice"),

@@ -88,7 +88,9 @@ def test_packed_documents_are_as_if_alone(genome):
     with torch.inference_mode():
         packed = model(torch.cat(documents, dim=1), segments)
         alone = torch.cat([model(document) for document in documents], dim=1)
+        again = model(torch.cat(documents, dim=1), segments % 2)
     torch.testing.assert_close(packed, alone, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(again, packed, rtol=0, atol=0)  # a number that comes back is another document
 
 
 def test_every_token_needs_a_document():

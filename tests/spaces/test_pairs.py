@@ -95,6 +95,20 @@ def test_sizes_multiply():
     assert spaces.joint(spaces.load("star"), {"lr": choice(1, 2, 3)}).size == 3 * spaces.load("star").size
 
 
+def test_ranks_number_both_halves():
+    assert CELLS.size == 31_250
+    genomes = [CELLS.unrank(rank) for rank in range(0, CELLS.size, 997)]
+    assert [CELLS.rank(genome) for genome in genomes] == [*range(0, CELLS.size, 997)]
+    assert [CELLS.values(CELLS.unrank(rank))["lr"] for rank in (0, 1, 2)] == [0.1, 0.01, 0.1]
+    for rank in (-1, CELLS.size):
+        with pytest.raises(InvalidGenome, match="is not from 0 to"):
+            CELLS.unrank(rank)
+    star = spaces.joint(spaces.load("star"), {"lr": choice(0.1, 0.01)})
+    for space in (JOINT, star):
+        with pytest.raises(InvalidSpace, match="has no ranks"):
+            space.unrank(0)
+
+
 def test_predictors_see_the_hyperparameters():
     rng = np.random.default_rng(0)
     genomes = [JOINT.sample(rng) for _ in range(120)]

@@ -195,6 +195,11 @@ def test_many_picks():
     ("program", "message"),
     [
         (
+            pg.Dict(a=1),
+            "program 'program' holds no decisions: write oneof, manyof or floatv where it may vary",
+        ),
+        (3, "program 'program' holds no decisions: "),
+        (
             pg.Dict(a=pg.evolve(pg.Dict(x=1), lambda k, v, p: v)),
             "program 'program': a Evolvable at 'a' has DNAs of its own; allowed: oneof, manyof, permutate, floatv",
         ),

@@ -4,6 +4,15 @@ import torch
 from spaces.blocks.token_parameters import TokenParameterAttention
 
 
+def test_a_grown_block_can_be_loaded() -> None:
+    block = TokenParameterAttention(16, tokens=8)
+    block.grow(8)
+    loaded = TokenParameterAttention(16, tokens=16)
+    loaded.load_state_dict(block.state_dict())
+    x_BLD = torch.randn(2, 5, 16)
+    assert torch.equal(loaded(x_BLD)[0], block(x_BLD)[0])
+
+
 def test_growing_leaves_the_output_and_lets_the_new_keys_learn() -> None:
     torch.manual_seed(0)
     block = TokenParameterAttention(6, tokens=5).double()

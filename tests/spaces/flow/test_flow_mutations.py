@@ -5,6 +5,7 @@ import pytest
 
 import spaces
 from spaces.flow.mutations import sites
+from spaces.flow.paths import blocked
 
 SPACE = spaces.load("einspace", spaces.image(3, 16, 16), nodes=300)
 KEEP = "computation(op=identity)"
@@ -108,6 +109,16 @@ def test_known_networks_mutate_into_valid_ones():
             mutant = space.mutate(genome, rng)
             space.check(mutant)
             assert mutant.digest != genome.digest
+
+
+def test_crossings_have_parameters_and_a_path_where_their_parents_do():
+    space = spaces.load("einspace", nodes=60)
+    rng = np.random.default_rng(5)
+    genomes = [space.sample(rng) for _ in range(300)]
+    crossed = [space.crossover(a, b, rng) for a, b in itertools.pairwise(genomes)]
+    made = [space.tree(genome) for genome in crossed if genome is not None]
+    assert len(made) > 60
+    assert all(root.price[0] and not blocked(root) for root in made)
 
 
 def test_crossover_gives_what_the_second_has():
