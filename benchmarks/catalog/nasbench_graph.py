@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.catalog.package import Package, Source
-from benchmarks.table import Description, Metric
+from benchmarks.description import Description, Metric
 from spaces.catalog.nasbench_graph import LINKS, OPERATORS, NASBenchGraph
 
 PACKAGE = Package("nas-bench-graph", "1.4.0", "nas_bench_graph")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.table import Description, InvalidTable
+from benchmarks.description import Description, InvalidTable
 
 
 @dataclass(frozen=True)

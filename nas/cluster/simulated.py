@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import Table
-from benchmarks.table import TRAIN_TIME
+from benchmarks.description import TRAIN_TIME
 from nas.types import InvalidInput, Proposal, Split, Trial
 
 

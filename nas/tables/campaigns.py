@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import Description, Metric, Table
-from benchmarks.table import TRAIN_TIME
+from benchmarks.description import TRAIN_TIME
 from nas.config import Config, to_dict
 from nas.options import shown
 from nas.result import Result

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spaces.errors import InvalidGenome
+
 Image = tuple[int, ...]
 
 IDENTITY = "computation(op=identity)"
@@ -91,7 +93,12 @@ def _vit(shape: Image) -> str:
 
 def _mixer(shape: Image) -> str:
     counts = {patch: (shape[1] // patch) * (shape[2] // patch) for patch in (4, 8, 16)}
-    patch = next((patch for patch, count in counts.items() if count in TOKENS), 4)
+    patch = next((patch for patch, count in counts.items() if count in TOKENS), None)
+    if patch is None:
+        raise InvalidGenome(
+            f"patches of 4, 8 or 16 pixels cut {shape[1]} x {shape[2]} into "
+            f"{', '.join(map(str, counts.values()))} tokens, but linear layers mix {', '.join(map(str, TOKENS))} of them"
+        )
     mix_tokens = routing("permute_21", _perceptron(256, counts[patch]), "permute_21")
     layer = [add(chain(NORM, mix_tokens)), add(chain(NORM, _perceptron(2048, 512)))]
     return chain(routing(f"im2col_{patch}_{patch}_0", linear(512), "identity"), *layer * 8, NORM)

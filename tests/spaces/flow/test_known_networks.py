@@ -187,3 +187,11 @@ def test_known_networks_are_ordinary_ones(name, shape):
     x = torch.randn(2, *shape, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(model(x), twin(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_mixer_needs_patches_that_linear_layers_can_mix():
+    space = spaces.load("einspace", spaces.image(3, 30, 30))
+    with pytest.raises(
+        spaces.InvalidSpace, match="cut 30 x 30 into 49, 9, 1 tokens, but linear layers mix 16, 32"
+    ):
+        space.architecture("mlp_mixer")
