@@ -96,8 +96,8 @@ def _mixer(shape: Image) -> str:
     patch = next((patch for patch, count in counts.items() if count in TOKENS), None)
     if patch is None:
         raise InvalidGenome(
-            f"patches of 4, 8 or 16 pixels cut {shape[1]} x {shape[2]} into "
-            f"{', '.join(map(str, counts.values()))} tokens, but linear layers mix {', '.join(map(str, TOKENS))} of them"
+            f"patches of 4, 8 or 16 pixels cut {shape[1]} x {shape[2]} into {', '.join(map(str, counts.values()))} "
+            f"tokens, but linear layers mix {', '.join(map(str, TOKENS))} of them"
         )
     mix_tokens = routing("permute_21", _perceptron(256, counts[patch]), "permute_21")
     layer = [add(chain(NORM, mix_tokens)), add(chain(NORM, _perceptron(2048, 512)))]
