@@ -38,4 +38,5 @@ def test_ten_thousand_draws_mutations_and_crossovers(name):
     possible = sum(genome is not None for genome in made["crossings"])
     print(f"{name}: invalid {refused}, crossovers possible {possible:,}; drawn again {dict(space.redrawn)}")
     assert set(refused.values()) == {0}
-    assert possible > 0.3 * NUMBER  # many draws of einspace are too small to have anything to exchange
+    # Many draws of einspace are too small to have anything to exchange, or would lose all parameters by it.
+    assert possible > 0.2 * NUMBER
