@@ -342,7 +342,7 @@ def test_arguments(refused, campaign_file, tmp_path, arguments, message):
 @pytest.mark.parametrize(
     "genome, message",
     [
-        ("", f"space 'hybrid' has no architecture ''; allowed: {MODELS}"),
+        ("", "expected the name of a production at position 0, found the end of the text, in ''"),
         (
             "transformer+",
             f"space 'hybrid' has no architecture 'transformer+', did you mean 'transformer++'? allowed: {MODELS}",

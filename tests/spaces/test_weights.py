@@ -101,5 +101,5 @@ def test_refused():
     assert str(caught.value) == "grammar 'hybrid': weights are [1, 2], but must be numbers by production"
     with pytest.raises(InvalidSpace, match="prior = 0, but it must be above 0"):
         learned_weights(spaces.load("hybrid"), [], prior=0)
-    with pytest.raises(InvalidSpace, match="only grammars have weights, but 'mlp' is a MLP"):
+    with pytest.raises(InvalidSpace, match="weights are learned for a GrammarSpace, but 'mlp' is a MLP"):
         learned_weights(spaces.load("mlp"), [])
