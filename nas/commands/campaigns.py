@@ -120,7 +120,7 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
 
 def _count(number: int | None) -> str:
     if number is None:
-        return "genomes without end or count"
+        return "uncounted or infinitely many genomes"
     return f"{number:,} genomes" if number < 10**6 else f"10^{len(str(number)) - 1} genomes"
 
 

@@ -275,7 +275,7 @@ def _count(options: argparse.Namespace) -> int:
         print_json({"genomes": size})
     else:
         print(
-            "not counted, or infinitely many"
+            "uncounted or infinitely many"
             if size is None
             else f"{size:,}"
             if size < 10**15

@@ -1,6 +1,6 @@
 """Comparing strategies, ours and those of other libraries, on tables."""
 
-from nas.compare.contestants import SHORT, Contestant
+from nas.compare.contestants import Contestant
 from nas.compare.planning import Plan, plan
 from nas.compare.runs import check, compare, play, write
 from nas.compare.statistics import (
@@ -17,7 +17,6 @@ from nas.compare.statistics import (
 
 __all__ = [
     "FEWEST",
-    "SHORT",
     "TOP",
     "Contestant",
     "Curve",

@@ -1,0 +1,62 @@
+"""Tables that list some genomes of a space."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from made_up import DESCRIPTION
+
+import spaces
+from benchmarks import InvalidTable, Metric, Table
+from benchmarks.testing import table_checks
+
+LISTED = dataclasses.replace(
+    DESCRIPTION,
+    space="hybrid",
+    io={"tokens": {"vocab": 64, "width": 32}},
+    options={"operators": 8},
+    listed=True,
+    metrics=(Metric("loss", "min", "nats", split="valid"),),
+    objective="loss",
+)
+
+
+ONE = "stack(layers=[residual(body=swiglu(mult=1))], repeat=1)"
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """Thirty genomes of the hybrid space, with losses that nobody measured."""
+    space = spaces.load("hybrid", spaces.tokens(64, 32), operators=8)
+    texts = sorted({space.sample(np.random.default_rng(seed)).text for seed in range(30)})
+    path = tmp_path_factory.mktemp("listed") / "table.arrow"
+    Table.write(path, LISTED, {"loss": np.arange(1.0, len(texts) + 1)}, texts)
+    return Table(path)
+
+
+@pytest.mark.parametrize("check", table_checks, ids=lambda check: check.__name__)
+def test_conformance_of_a_list(check, listed):
+    check(listed)
+
+
+def test_a_genome_of_a_list_may_be_written_otherwise(listed):
+    text = listed.genome(3).text
+    assert listed.rank(text.replace("(", "( ").replace(",", " , ")) == 3
+    genome = listed.space.sample(np.random.default_rng(99))
+    for item in (genome, genome.text):
+        with pytest.raises(InvalidTable, match=re.escape(f"has no row of the genome {genome.text!r}")):
+            listed.query(item)
+
+
+@pytest.mark.parametrize(
+    "texts, message",
+    [
+        ([], "lists its genomes, but was given none"),
+        ([f"{ONE} "], f"must be listed as it is written: {ONE!r}"),
+        ([ONE] * 2, "stands in more than one row"),
+    ],
+)
+def test_a_list_that_cannot_be(tmp_path, texts, message):
+    with pytest.raises(InvalidTable, match=re.escape(message)):
+        Table.write(tmp_path / "table.arrow", LISTED, {"loss": np.ones(len(texts))}, texts)
