@@ -18,7 +18,7 @@ import numpy as np
 from predictors.types import InvalidPredictor
 from spaces import Genome, Space
 from spaces.cost import COST_NAMES, tells_costs
-from spaces.grammar import Choice, Real, spell
+from spaces.fields import Choice, Real, spell
 from spaces.graph import Graph
 
 REMEMBERED = 16_384

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
+from spaces.fields import child, choice, many, real
 from spaces.flow import FlowGrammar, FlowSpace
 from spaces.genome import Genome
-from spaces.grammar import Grammar, child, choice, many, real
+from spaces.grammar import Grammar
 from spaces.io import IO, image, nodes, tokens, vector
 from spaces.lookup import resolve
 from spaces.pairs import JointSpace, joint

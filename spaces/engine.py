@@ -30,7 +30,8 @@ from spaces.derivation import (
     within,
 )
 from spaces.errors import InvalidGrammar, InvalidSpace
-from spaces.grammar import Children, Grammar, Production, Real
+from spaces.fields import Children, Real
+from spaces.grammar import Grammar, Production
 
 MOST_ASSIGNMENTS = 65_536
 """Combinations of the choices of one production."""

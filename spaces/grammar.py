@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from spaces.errors import InvalidGrammar, suggest
+from spaces.fields import NAME, Children, Choice, Real
 
 Form = Literal["operator", "sequence", "residual", "identity"]
 """The part that a production plays in the canonical graph: an operator of its own, whatever its children; its
@@ -47,98 +46,6 @@ by side: their parameters count once, their FLOPs and decode state each time."""
 
 WEIGHTS = "a number above 0 and at most 1e9"
 """What a weight may be: so that any number of them add up without loss."""
-
-_NAME = re.compile(r"[A-Za-z_]\w*")
-
-
-def spell(value: Any) -> str:
-    """A choice as it stands in the text of a genome."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return value if _NAME.fullmatch(value) else json.dumps(value)
-    return repr(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of some values; `ordered` ones have neighbours, which mutation prefers."""
-
-    values: tuple[Any, ...]
-    ordered: bool
-    index: Mapping[str, int] = field(init=False)
-    """The place of each value by its spelling."""
-
-    def __post_init__(self) -> None:
-        if not self.values:
-            raise InvalidGrammar("a choice needs at least one value")
-        for value in self.values:
-            # By exact type: numpy's numbers, say, would not be read back from the text of a genome.
-            if type(value) not in (type(None), bool, int, float, str) or value in (math.inf, -math.inf):
-                raise InvalidGrammar(
-                    f"a choice offers {value!r}, but only None, bool, int, finite float and str are allowed"
-                )
-        index = {spell(value): place for place, value in enumerate(self.values)}
-        if len(index) < len(self.values):
-            raise InvalidGrammar(
-                f"a choice offers the same value twice: {', '.join(map(spell, self.values))}"
-            )
-        object.__setattr__(self, "index", index)
-
-
-@dataclass(frozen=True, slots=True)
-class Real:
-    """A number between two bounds, drawn evenly on a linear or a logarithmic scale."""
-
-    low: float
-    high: float
-    log: bool
-
-    def __post_init__(self) -> None:
-        finite = math.isfinite(self.low) and math.isfinite(self.high)
-        if not finite or not self.low < self.high or (self.log and self.low <= 0):
-            raise InvalidGrammar(
-                f"real({self.low}, {self.high}{', log=True' if self.log else ''}) needs finite low < high"
-                + (" and low > 0" if self.log else "")
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Children:
-    """A child, or a list of them, derived from a nonterminal."""
-
-    nonterminal: str
-    low: int
-    high: int
-    listed: bool
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high or self.high < 1:
-            raise InvalidGrammar(
-                f"many({self.nonterminal!r}, {self.low}, {self.high}) needs 0 <= low <= high, high >= 1"
-            )
-
-
-# The four are declared as Any so that they can stand as defaults of parameters of any type.
-def choice(*values: Any, ordered: bool = False) -> Any:
-    """One of `values`: None, bools, numbers or strings."""
-    return Choice(values, ordered)
-
-
-def real(low: float, high: float, log: bool = False) -> Any:
-    """A number from low to high."""
-    return Real(float(low), float(high), log)
-
-
-def child(nonterminal: str) -> Any:
-    """Exactly one child."""
-    return Children(nonterminal, 1, 1, listed=False)
-
-
-def many(nonterminal: Any, low: int, high: int) -> Any:
-    """A list of `low` to `high` children; `nonterminal` is a name, or `child(name)`."""
-    name = nonterminal.nonterminal if isinstance(nonterminal, Children) else nonterminal
-    return Children(name, low, high, listed=True)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -317,7 +224,7 @@ class Grammar:
         if not nonterminals:
             raise InvalidGrammar(f"{place}: name the nonterminal that it derives")
         for word in (name, *fields):
-            if not _NAME.fullmatch(word):
+            if not NAME.fullmatch(word):
                 raise InvalidGrammar(
                     f"{place}: {word!r} is no name, and could not be read back from a text; allowed: letters, digits, _"
                 )

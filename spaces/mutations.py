@@ -17,8 +17,8 @@ import numpy as np
 from spaces.derivation import ONCE, Attributes, Node, Table, Vector, divided, multiplied, plus, within
 from spaces.engine import Engine
 from spaces.errors import NoNeighbour
+from spaces.fields import Real
 from spaces.genome import Genome
-from spaces.grammar import Real
 
 Group = tuple[Node, ...]
 Item = TypeVar("Item")

@@ -15,8 +15,9 @@ import numpy as np
 from spaces.blocks.costs import Cost
 from spaces.engine import real_at
 from spaces.errors import InvalidGenome, InvalidSpace
+from spaces.fields import Choice, Real, spell
 from spaces.genome import Genome, read
-from spaces.grammar import Choice, Grammar, Real, spell
+from spaces.grammar import Grammar
 from spaces.graph import Graph
 from spaces.io import IO
 from spaces.mutations import Mutable, Mutation

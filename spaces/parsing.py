@@ -7,8 +7,8 @@ from typing import Any
 from spaces.derivation import Node, Table
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, suggest
+from spaces.fields import spell
 from spaces.genome import Term, read
-from spaces.grammar import spell
 
 
 def parsed(engine: Engine, text: str) -> Node:

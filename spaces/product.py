@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike
 from spaces.blocks.costs import Cost
 from spaces.counting import check_number, shuffled
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.fields import Choice, Real, spell
 from spaces.genome import Genome, read
-from spaces.grammar import Choice, Real, spell
 from spaces.graph import Graph
 from spaces.io import IO
 from spaces.mutations import Mutable, Mutation

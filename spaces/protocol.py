@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from spaces.blocks.costs import Cost
+from spaces.fields import Choice, Real
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO
 from spaces.mutations import Mutation

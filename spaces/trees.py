@@ -16,8 +16,9 @@ from spaces.counting import Ranks, check_number, shuffled
 from spaces.derivation import NOTHING, RESOURCES, UNLIMITED, Node
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace
+from spaces.fields import Choice, Real
 from spaces.genome import Genome
-from spaces.grammar import Choice, Grammar, Real
+from spaces.grammar import Grammar
 from spaces.graph import Graph, graph
 from spaces.io import IO
 from spaces.mutations import MUTATIONS, Mutable, Mutation, crossover

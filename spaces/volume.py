@@ -32,7 +32,7 @@ from spaces.counting import Kind, State, Sums
 from spaces.derivation import Attributes, Node, Vector, plus
 from spaces.engine import Engine, real_at
 from spaces.errors import InvalidGenome
-from spaces.grammar import Real
+from spaces.fields import Real
 
 PRECISION = 53
 """Bits of a coordinate: how finely float64 divides the range from 0 to 1 where it is coarsest."""

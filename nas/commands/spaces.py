@@ -254,7 +254,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _field(field: Any) -> str:
     """What a field may hold, in words."""
-    from spaces.grammar import Children, Real, spell
+    from spaces.fields import Children, Real, spell
 
     if isinstance(field, Children):
         return (

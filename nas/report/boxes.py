@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spaces.grammar import spell
+from spaces.fields import spell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

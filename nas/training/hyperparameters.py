@@ -11,7 +11,7 @@ from nas.options import call_options, refuse
 from nas.training.recipe import Recipe
 from nas.types import InvalidInput
 from spaces.errors import suggest
-from spaces.grammar import Choice, Real
+from spaces.fields import Choice, Real
 
 
 def fields(tables: Mapping[str, Any]) -> dict[str, Choice | Real]:

@@ -23,8 +23,8 @@ from annotated_types import Ge
 from spaces.blocks.costs import Cost
 from spaces.cells import Cell, Drawing
 from spaces.errors import InvalidGenome, InvalidSpace
+from spaces.fields import Choice, Real, choice, spell
 from spaces.genome import Genome, shorten
-from spaces.grammar import Choice, Real, choice, spell
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, image
 from spaces.product import Code, ProductSpace

@@ -15,8 +15,8 @@ from annotated_types import Ge, Lt
 
 from spaces.blocks.costs import Cost
 from spaces.errors import InvalidSpace
+from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real, choice
 from spaces.graph import Graph
 from spaces.io import IO, NodeIO, nodes
 from spaces.product import ProductSpace, chain

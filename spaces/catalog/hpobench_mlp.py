@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from spaces.blocks.costs import Cost
 from spaces.errors import InvalidSpace
+from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real, choice
 from spaces.graph import Graph
 from spaces.io import IO, VectorIO, vector
 from spaces.product import ProductSpace, chain

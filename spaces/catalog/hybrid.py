@@ -17,7 +17,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from spaces.grammar import Grammar, child, choice, many
+from spaces.fields import child, choice, many
+from spaces.grammar import Grammar
 
 hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False})
 

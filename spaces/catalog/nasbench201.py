@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from spaces.blocks.costs import Cost
 from spaces.cells import Cell
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome, shorten
-from spaces.grammar import Choice, Real, choice
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, image
 from spaces.product import Code, ProductSpace

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from spaces.cells import Cell
 from spaces.errors import InvalidSpace
+from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real, choice
 from spaces.graph import Graph
 from spaces.io import IO, NodeIO, nodes
 from spaces.product import Code, ProductSpace

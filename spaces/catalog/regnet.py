@@ -20,8 +20,8 @@ from annotated_types import Ge, Le
 
 from spaces.blocks.costs import Cost
 from spaces.errors import InvalidSpace
+from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real, choice
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, image
 from spaces.product import Code, ProductSpace, chain

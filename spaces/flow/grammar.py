@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import InvalidGrammar, suggest
-from spaces.grammar import spell
+from spaces.fields import spell
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,6 +12,7 @@ import numpy as np
 
 from spaces.blocks.costs import Cost
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.fields import Choice, Real
 from spaces.flow.build import build
 from spaces.flow.draw import Drawer
 from spaces.flow.grammar import FlowGrammar, Shape
@@ -23,7 +24,6 @@ from spaces.flow.reach import Reach, features
 from spaces.flow.sizes import Sizes
 from spaces.flow.tree import Node, Price
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, VectorIO, image
 from spaces.mutations import TRIES, Mutable, Mutation

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import pyglove as pg
 
 from spaces.derivation import Node
-from spaces.grammar import Children, Choice, Grammar, Real, child, choice, many, spell
+from spaces.fields import Children, Choice, Real, child, choice, many, spell
+from spaces.grammar import Grammar
 
 Field = Choice | Real | Children
 

@@ -18,7 +18,8 @@ import pyglove as pg
 
 from spaces.derivation import Node
 from spaces.errors import InvalidSpace
-from spaces.grammar import RESERVED, Grammar, choice, real, spell
+from spaces.fields import choice, real, spell
+from spaces.grammar import RESERVED, Grammar
 from spaces.symbolic.decisions import Chain, Constants, Free, Number, Option, Options, Slot
 
 _CUT = "\0 a decision stands here"

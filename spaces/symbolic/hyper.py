@@ -9,8 +9,8 @@ import numpy as np
 import pyglove as pg
 
 from spaces.errors import InvalidGenome
+from spaces.fields import spell
 from spaces.genome import Genome
-from spaces.grammar import spell
 from spaces.product import ProductSpace
 from spaces.protocol import Space
 from spaces.symbolic.programs import ProgramSpace

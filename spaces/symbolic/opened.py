@@ -11,8 +11,8 @@ import numpy as np
 
 from spaces.blocks.costs import Cost
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.fields import Choice, Real
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO
 from spaces.mutations import TRIES, Mutable, Mutation

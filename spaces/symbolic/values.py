@@ -15,8 +15,8 @@ import pyglove as pg
 
 from spaces.derivation import Node
 from spaces.errors import InvalidGenome
+from spaces.fields import spell
 from spaces.genome import Genome, Term, read
-from spaces.grammar import spell
 from spaces.product import ProductSpace
 from spaces.protocol import Space
 from spaces.symbolic.programs import ProgramSpace

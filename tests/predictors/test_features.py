@@ -191,7 +191,7 @@ def slow(space, genome, names) -> dict[str, float]:
                 for word in words:
                     chosen = [view.nodes[node][key.partition(".")[2]] for node in mine]
                     share = [value == word and type(value) is type(word) for value in chosen]
-                    row[f"{key}={spaces.grammar.spell(word)}"] = np.mean(share) if mine else 0
+                    row[f"{key}={spaces.fields.spell(word)}"] = np.mean(share) if mine else 0
     return row
 
 

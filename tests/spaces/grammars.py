@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spaces import Grammar, child, choice, many
 from spaces.blocks.costs import Cost
-from spaces.grammar import spell
+from spaces.fields import spell
 
 FREE = {"cost": lambda at, context, **choices: Cost(0, 0, 0, 0)}
 

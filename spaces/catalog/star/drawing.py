@@ -9,7 +9,7 @@ import numpy as np
 
 from spaces.blocks.operators import Layer, Operator
 from spaces.catalog.star.pool import FEATURIZER
-from spaces.grammar import Choice, Real, choice
+from spaces.fields import Choice, Real, choice
 from spaces.graph import Graph
 
 TOKEN_MIXINGS = ("diagonal", "low_rank", "scaled_toeplitz", "semi_separable")

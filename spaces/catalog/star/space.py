@@ -21,8 +21,8 @@ from spaces.catalog.star.counting import count
 from spaces.catalog.star.drawing import OPERATORS, draw
 from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
+from spaces.fields import Choice, Real
 from spaces.genome import Genome
-from spaces.grammar import Choice, Real
 from spaces.graph import Graph
 from spaces.io import IO, TokenIO, tokens
 from spaces.mutations import TRIES, Mutable, Mutation
