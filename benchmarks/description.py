@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import spaces
@@ -12,6 +12,8 @@ from spaces.errors import InvalidInput
 
 TRAIN_TIME = "train_time"
 """The metric that says how long training took, in seconds, by which campaigns are simulated."""
+
+Split = Literal["train", "valid", "test"]
 
 
 class InvalidTable(InvalidInput):
@@ -24,17 +26,39 @@ class Metric:
 
     Attributes:
         direction: whether small or large is good.
-        split: the data that it was measured on; None: it is no matter of data, as a time or a size.
+        split: the part of the data that it was measured on; None: it is no matter of data, as a time or a size.
+            A name that begins with one, as "valid_acc", must be of it.
+        data: which data that is, where others measure the same on other data: only losses of one data, told in one
+            unit, compare.
         seeds: how many training runs were measured; 1: one value a row.
         log: the values span decades, so that differences are compared on a logarithmic scale.
+        curve: it was measured along training, at the fidelities of the table, and not at its end alone.
     """
 
     name: str
     direction: Literal["min", "max"]
     unit: str
-    split: Literal["train", "valid", "test"] | None = None
+    split: Split | None = None
     seeds: int = 1
     log: bool = False
+    curve: bool = False
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelities:
+    """How far trainings had come when they were measured.
+
+    Attributes:
+        unit: what training is counted in.
+        amounts: of training, ascending. A row need not have been measured at all of them.
+        resumable: a row's values are of one training as it went on, so that it may be stopped and resumed. Else each
+            amount is a training of its own, with its own schedule.
+    """
+
+    unit: Literal["epochs", "steps", "tokens"]
+    amounts: tuple[int, ...]
+    resumable: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,8 @@ class Description:
         io: what the space is bound to, as {"image": {"channels": 3, ...}}.
         options: limits and other options of the space.
         listed: the rows are some genomes of the space, listed by their texts, not all in the order of their ranks.
-        objective: the metric that a search is after, of the validation split.
+        fidelities: where metrics have curves, their axis.
+        objective: the metric that a search is after, never of the test split.
         source: the package or file that it was made from, with its version.
     """
 
@@ -62,6 +87,24 @@ class Description:
     paper: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     listed: bool = False
+    fidelities: Fidelities | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; the inverse of `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Description:
+        """From what `to_dict` gave, by way of JSON or not.
+
+        Raises:
+            KeyError, TypeError: it is no description.
+        """
+        metrics = tuple(Metric(**metric) for metric in plain["metrics"])
+        axis = plain["fidelities"]
+        if axis is not None:
+            axis = Fidelities(**{**axis, "amounts": tuple(axis["amounts"])})
+        return cls(**{**plain, "metrics": metrics, "fidelities": axis})
 
     def load_space(self) -> Space:
         """The space of the rows.

@@ -1,39 +1,30 @@
 """Tables: one row for each genome of a finite space, in the order of its ranks, or for each genome of a list.
 
-Metrics are columns. A table is one Arrow file that describes itself and is mapped into memory, so that opening it reads
-next to nothing.
+Metrics are columns, and where they were measured along training, curves. A table is one Arrow file that describes
+itself and is mapped into memory, so that opening it reads next to nothing.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import operator
-import os
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.description import TRAIN_TIME, Description, InvalidTable, Metric
+from benchmarks import writing
+from benchmarks.description import TRAIN_TIME, Description, InvalidTable
+from benchmarks.filters import matching
+from benchmarks.measured import Curve, Measured
 from spaces import Genome, ProductSpace
-from spaces.errors import suggest
 
 Item = Genome | str | int | Mapping[str, Any]
 """What may be looked up: a genome, its text, its rank, or the values of its fields."""
 
-TEXT = "text"
-"""The column of the genomes."""
-
 MANY = 1000
 """From how many texts on a look-up pays that knows the texts of all rows."""
-
-KEY = b"grammar-nas.table"
-"""The key of the description in the metadata of the Arrow file."""
 
 
 class Best(NamedTuple):
@@ -43,30 +34,8 @@ class Best(NamedTuple):
     value: float
 
 
-class Table:
-    """A table that was written by `write`.
-
-    Raises:
-        InvalidTable: the file is no table, or a damaged one.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        import pyarrow
-
-        self.path = Path(path)
-        try:
-            with pyarrow.memory_map(str(path)) as source:
-                reader = pyarrow.ipc.open_file(source)
-                self._rows = reader.get_batch(0)
-            self._texts = self._rows.column(TEXT)
-            described = json.loads(reader.schema.metadata[KEY])
-            metrics = tuple(Metric(**metric) for metric in described.pop("metrics"))
-            self.description = Description(**described, metrics=metrics)
-        except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
-            raise InvalidTable(f"{path} is no table: {type(error).__name__}: {error}") from error
-        self.name = self.description.name
-        self.metrics: Mapping[str, Metric] = {metric.name: metric for metric in metrics}
-        self._columns: dict[tuple[str | None, int | None], np.ndarray] = {}
+class Table(Measured):
+    """A table that was written by `write`: measurements with genomes as their rows."""
 
     @staticmethod
     def write(
@@ -74,52 +43,21 @@ class Table:
         description: Description,
         columns: Mapping[str, np.ndarray],
         texts: Sequence[str] = (),
+        curves: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Writes a table, whole or not at all.
 
         Args:
-            columns: for each metric its values, [rows] or [rows, seeds], in the order of the ranks of the space;
-                NaN: was not measured.
+            columns: for each metric its values at the end of training, [rows] or [rows, seeds], in the order of the
+                ranks of the space; NaN: was not measured.
             texts: where the description says that genomes are listed, that of each row.
+            curves: for each metric with curves its values along training, [rows, seeds, amounts]; NaN as above.
 
         Raises:
             InvalidTable: the description contradicts itself, columns and metrics do not match, not every genome has a
-                row, values cannot be, or the file cannot be written.
+                row, values cannot be, a search would be after a test metric, or the file cannot be written.
         """
-        import pyarrow
-
-        texts = _texts(description, texts)
-        arrays = {TEXT: texts, **_checked(description, columns, len(texts))}
-        table = pyarrow.table(arrays).combine_chunks()
-        table = table.replace_schema_metadata({KEY: json.dumps(asdict(description))})
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            number, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise InvalidTable(
-                f"table {description.name!r} cannot be kept in {path.parent}: {error}"
-            ) from error
-        try:
-            with os.fdopen(number, "wb") as file:
-                with pyarrow.ipc.new_file(file, table.schema) as writer:
-                    writer.write_table(table)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(made, 0o644)
-            os.replace(made, path)
-        except BaseException:
-            os.unlink(made)
-            raise
-
-    def __repr__(self) -> str:
-        return f"Table({self.name!r}, {len(self):,} rows, {', '.join(self.metrics)})"
-
-    def __len__(self) -> int:
-        return self._rows.num_rows
-
-    def __reduce__(self) -> tuple[type[Table], tuple[Path]]:
-        return Table, (self.path,)
+        writing.write(path, description, columns, texts, curves)
 
     @functools.cached_property
     def space(self) -> Any:
@@ -142,48 +80,13 @@ class Table:
             self.space.parse(self._texts[row].as_py()) if self.description.listed else self.space.unrank(row)
         )
 
-    @property
-    def objective(self) -> Metric:
-        """The metric that a search is after."""
-        return self.metrics[self.description.objective]
-
-    def metric(self, name: str | None = None) -> Metric:
-        """A metric by name; None: the objective.
+    def curve(self, item: Item, metric: str | None = None, seed: int | None = None) -> Curve:
+        """A metric of one row along training, where it was measured; a mean over seeds, unless one is named.
 
         Raises:
-            InvalidTable: there is none of that name.
+            InvalidTable: no such row, metric or seed, or the metric was measured at the end only.
         """
-        if name is None:
-            return self.objective
-        if name not in self.metrics:
-            raise InvalidTable(f"table {self.name!r} has no metric {name!r}{suggest(name, self.metrics)}")
-        return self.metrics[name]
-
-    def column(self, metric: str | None = None, seed: int | None = None) -> np.ndarray:
-        """The values of all rows by rank, [rows] float64, read-only and not copied.
-
-        Args:
-            metric: None: the objective.
-            seed: of one training run, NaN where it was not measured; None: the mean over those that were.
-
-        Raises:
-            InvalidTable: no such metric or seed.
-        """
-        column = self._columns.get((metric, seed))
-        if column is None:
-            known = self.metric(metric)
-            name = known.name
-            if seed is not None and known.seeds > 1:
-                name = f"{name}_seed{seed}"
-            if seed is not None and not 0 <= seed < known.seeds:
-                has = f"seeds 0 to {known.seeds - 1}" if known.seeds > 1 else "one value a row, seed 0"
-                raise InvalidTable(f"table {self.name!r}: {known.name!r} has {has}, not {seed}")
-            column = self._columns[metric, seed] = self._values(name)
-        return column
-
-    def _values(self, name: str) -> np.ndarray:
-        """A column of the file where it lies; by way of its buffer, as pyarrow's own way imports pandas."""
-        return np.frombuffer(self._rows.column(name).buffers()[1], dtype=np.float64, count=len(self))
+        return self.curve_of(self.rank(item), metric, seed)
 
     def rank(self, item: Item) -> int:
         """The row of a genome, of its text, of the values of its fields; a rank is checked and returned.
@@ -218,19 +121,25 @@ class Table:
             raise InvalidTable(f"table {self.name!r} has no row of the genome {text!r}")
         return row
 
-    def query(self, item: Item, metric: str | None = None, seed: int | None = None) -> float:
+    def query(
+        self, item: Item, metric: str | None = None, seed: int | None = None, fidelity: int | None = None
+    ) -> float:
         """One value; see `rank` and `column` for what is taken and raised."""
-        return float(self.column(metric, seed)[self.rank(item)])
+        return float(self.column(metric, seed, fidelity)[self.rank(item)])
 
     def query_many(
-        self, items: np.ndarray | Sequence[Item], metric: str | None = None, seed: int | None = None
+        self,
+        items: np.ndarray | Sequence[Item],
+        metric: str | None = None,
+        seed: int | None = None,
+        fidelity: int | None = None,
     ) -> np.ndarray:
         """The values of several rows, [n] float64: arrays of ranks and many texts at once, other items one by one.
 
         Raises:
             InvalidTable, InvalidGenome: as `rank` and `column`.
         """
-        return self.column(metric, seed)[self._ranks(items)]
+        return self.column(metric, seed, fidelity)[self._ranks(items)]
 
     def _ranks(self, items: np.ndarray | Sequence[Item]) -> np.ndarray:
         """The rows of several items, of the shape of an array of ranks; an Arrow array may hold texts or ranks."""
@@ -243,41 +152,135 @@ class Table:
                     f"table {self.name!r} has the rows 0 to {len(self) - 1}, not all that are asked"
                 )
             return items
-        known = self._row_of if len(items) >= MANY else {}
-        rows = [known.get(item) if isinstance(item, str) else None for item in items]
-        return np.array(
-            [self.rank(item) if row is None else row for item, row in zip(items, rows, strict=True)],
-            dtype=np.int64,
-        )
+        if len(items) >= MANY:
+            rows = [*map(self._row_of.get, items)] if all(type(item) is str for item in items) else [None]
+            if None not in rows:
+                return np.array(rows, dtype=np.int64)
+        return np.array([*map(self.rank, items)], dtype=np.int64)
 
-    def row(self, item: Item) -> dict[str, float]:
-        """All metrics of a row, means over seeds."""
+    def row(self, item: Item, seed: int | None = None, fidelity: int | None = None) -> dict[str, float]:
+        """All metrics of a row at the end of training, or those known after an amount of it.
+
+        Args:
+            seed: of one training run, for metrics that have it; else means over seeds.
+            fidelity: leaves out metrics of a split of the data that were measured at the end only.
+
+        Raises:
+            InvalidTable: no such row or fidelity.
+        """
         rank = self.rank(item)
-        return {name: float(self.column(name)[rank]) for name in self.metrics}
+        found = {}
+        for name, metric in self.metrics.items():
+            known = seed if seed is None or seed < metric.seeds else None
+            if fidelity is None or (metric.split is None and not metric.curve):
+                found[name] = float(self.column(name, known)[rank])
+            elif metric.curve:
+                found[name] = float(self.column(name, known, fidelity)[rank])
+        if fidelity is not None and TRAIN_TIME in self.metrics:
+            found[TRAIN_TIME] = self.seconds(rank, fidelity, seed)
+        return found
 
-    def losses(self, metric: str | None = None) -> np.ndarray:
+    def seconds(self, item: Item, fidelity: int | None = None, seed: int | None = None) -> float:
+        """How long training took, to its end or to an amount; NaN where that was not measured.
+
+        Where no curve tells, time is in proportion to the amount. Where the table has no "train_time", all training
+        takes a second.
+
+        Raises:
+            InvalidTable: no such row or fidelity.
+        """
+        metric = self.metrics.get(TRAIN_TIME)
+        if metric is None:
+            whole = 1.0
+        else:
+            known = seed if seed is None or seed < metric.seeds else None
+            if metric.curve and fidelity is not None:
+                return self.query(item, TRAIN_TIME, known, fidelity)
+            whole = self.query(item, TRAIN_TIME, known)
+        return whole if fidelity is None else whole * fidelity / float(self.lengths[self.rank(item)])
+
+    def filter(self, *conditions: str) -> np.ndarray:
+        """The rows that meet all conditions, ascending, [n] int64.
+
+        Args:
+            conditions: as "valid_acc > 90" or "lr_schedule == cosine": a metric, or a field of a product space, one of
+                <, <=, >, >=, ==, !=, and a value. What was not measured meets no condition.
+
+        Raises:
+            InvalidTable: a condition is not understood, or names what is not there.
+        """
+        chosen = np.ones(len(self), dtype=bool)
+        for condition in conditions:
+            chosen &= matching(self, condition)
+        return np.flatnonzero(chosen)
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """The place of the value of each field among its choices, of every row, [rows, fields].
+
+        Raises:
+            InvalidTable: the space is no product of fields.
+        """
+        if not isinstance(self.space, ProductSpace):
+            raise InvalidTable(f"table {self.name!r}: genomes of {self.space.name!r} have no fields")
+        sizes = [len(field.values) for field in self.space.fields.values()]
+        if not self.description.listed:
+            return np.stack(np.unravel_index(np.arange(len(self)), sizes), axis=1)
+        return np.array([self.space.code(text) for text in self._texts.to_pylist()])
+
+    def neighbours(self, item: Item) -> np.ndarray:
+        """The rows that differ from one in the value of one field, ascending, [n] int64.
+
+        Raises:
+            InvalidTable: no such row, or the space is no product of fields.
+        """
+        places = self.places
+        return np.flatnonzero((places != places[self.rank(item)]).sum(axis=1) == 1)
+
+    def losses(self, metric: str | None = None, fidelity: int | None = None) -> np.ndarray:
         """A metric turned so that lower is better, [rows]; where it spans decades, its log10. NaN is infinite."""
+        return self.loss_of(self.column(metric, None, fidelity), metric)
+
+    def loss_of(self, values: Any, metric: str | None = None) -> Any:
+        """Values of a metric turned as by `losses`, of their shape."""
         known = self.metric(metric)
-        values = self.column(metric)
+        values = np.asarray(values, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.log10(values) if known.log else values
         return np.where(np.isnan(values), np.inf, values if known.direction == "min" else -values)
 
-    def best(self, metric: str | None = None, n: int = 1) -> list[Best]:
-        """The n best rows, best first; ties by rank.
+    def quantile(self, value: float, metric: str | None = None) -> float:
+        """The share of the measured rows that are at least as good as a value: 0 is better than all, 1 the worst."""
+        losses = self.losses(metric)
+        measured = losses[np.isfinite(losses)]
+        return float((measured <= self.loss_of(value, metric)).mean())
+
+    def best(
+        self,
+        metric: str | None = None,
+        n: int = 1,
+        fidelity: int | None = None,
+        among: np.ndarray | None = None,
+    ) -> list[Best]:
+        """The n best rows that were measured, best first; ties by rank.
+
+        Args:
+            among: only of these rows, as `filter` gives them.
 
         Raises:
-            InvalidTable: no such metric, or n is below 1.
+            InvalidTable: no such metric or fidelity, or n is below 1.
         """
         if n < 1:
             raise InvalidTable(f"n = {n}, but it must be at least 1")
-        column = self.column(metric)
-        order = np.argsort(self.losses(metric), kind="stable")[:n].tolist()
+        column, losses = self.column(metric, None, fidelity), self.losses(metric, fidelity)
+        among = np.arange(len(self)) if among is None else among
+        among = among[np.isfinite(losses[among])]
+        order = among[np.argsort(losses[among], kind="stable")[:n]].tolist()
         return [Best(self.genome(rank), float(column[rank])) for rank in order]
 
-    def place(self, item: Item, metric: str | None = None) -> int:
+    def place(self, item: Item, metric: str | None = None, fidelity: int | None = None) -> int:
         """How a row is placed among all, from 1; equal values share the better place."""
-        losses = self.losses(metric)
+        losses = self.losses(metric, fidelity)
         return 1 + int((losses < losses[self.rank(item)]).sum())
 
     def regret(self, ranks: np.ndarray | Sequence[Item], metric: str | None = None) -> np.ndarray:
@@ -298,84 +301,3 @@ class Table:
         best, median, worst = measured.min(), np.median(measured), measured.max()
         scale = (median - best) or (worst - best) or 1.0
         return (np.minimum(losses, worst) - best) / scale
-
-
-def _texts(description: Description, texts: Sequence[str]) -> list[str]:
-    """The genomes of all rows.
-
-    Raises:
-        InvalidTable: see `Table.write`.
-    """
-    space = description.load_space()
-    if not description.listed:
-        assert isinstance(space, ProductSpace), "the description has seen to that"
-        return [space.unrank(rank).text for rank in range(space.size)]
-    here = f"table {description.name!r}"
-    if not texts:
-        raise InvalidTable(f"{here} lists its genomes, but was given none")
-    for text in texts:
-        written = space.parse(text).text
-        if written != text:
-            raise InvalidTable(f"{here}: the genome {text!r} must be listed as it is written: {written!r}")
-    if len(set(texts)) < len(texts):
-        twice = next(text for text, number in Counter(texts).items() if number > 1)
-        raise InvalidTable(f"{here}: the genome {twice!r} stands in more than one row")
-    return list(texts)
-
-
-def _checked(description: Description, columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-    """The columns of the file: the mean of each metric, and each seed where there are several.
-
-    Raises:
-        InvalidTable: see `Table.write`.
-    """
-    here = f"table {description.name!r}"
-    names = [metric.name for metric in description.metrics]
-    if TEXT in names:
-        raise InvalidTable(f"{here}: a metric cannot be called {TEXT!r}")
-    if len(set(names)) < len(names) or set(names) != set(columns):
-        raise InvalidTable(
-            f"{here}: the metrics are {names}, but the columns {list(columns)}; they must be the same"
-        )
-    if description.objective not in names:
-        raise InvalidTable(
-            f"{here}: no metric for the objective {description.objective!r}{suggest(description.objective, names)}"
-        )
-    arrays: dict[str, np.ndarray] = {}
-    for metric in description.metrics:
-        if metric.direction not in ("min", "max"):
-            raise InvalidTable(
-                f"{here}: {metric.name!r} has the direction {metric.direction!r}; allowed: min, max"
-            )
-        try:
-            values = np.asarray(columns[metric.name], dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InvalidTable(f"{here}: {metric.name!r} holds what is no number: {error}") from None
-        values = values[:, None] if values.ndim == 1 else values
-        if metric.seeds < 1 or values.shape != (size, metric.seeds):
-            raise InvalidTable(
-                f"{here}: {metric.name!r} is {list(values.shape)}, but must be [{size}, {metric.seeds}]: a row for "
-                "each genome, a column for each seed"
-            )
-        measured = np.isfinite(values)
-        if not measured.any() or np.isinf(values).any():
-            raise InvalidTable(
-                f"{here}: {metric.name!r} must be finite in some rows and NaN in all that were not measured"
-            )
-        if metric.log and values[measured].min() <= 0:
-            raise InvalidTable(
-                f"{here}: {metric.name!r} has no logarithm in a row of {values[measured].min():g}"
-            )
-        with np.errstate(invalid="ignore"):
-            arrays[metric.name] = np.where(measured, values, 0.0).sum(axis=1) / measured.sum(axis=1)
-        if metric.seeds > 1:
-            arrays |= {f"{metric.name}_seed{k}": values[:, k] for k in range(metric.seeds)}
-    if TRAIN_TIME in arrays:
-        timed = np.isfinite(arrays[TRAIN_TIME]) | np.isnan(arrays[description.objective])
-        if not timed.all() or np.nanmin(arrays[TRAIN_TIME]) < 0:
-            raise InvalidTable(
-                f"{here}: {TRAIN_TIME!r} must be known, and not negative, wherever the objective is"
-            )
-    if len(arrays) != sum(1 if metric.seeds == 1 else 1 + metric.seeds for metric in description.metrics):
-        raise InvalidTable(f"{here}: a metric is called as the seed of another: {names}")
-    return arrays

@@ -62,9 +62,28 @@ def check_means_are_of_the_seeds(table: Table) -> None:
         assert np.isnan(table.column(name)[~measured]).all()
 
 
+def check_curves_are_of_the_amounts(table: Table) -> None:
+    """A curve holds what queries at its amounts give, and nothing else was measured of its row."""
+    axis = table.fidelities
+    if axis is None:
+        return
+    rows = ranks(table)[:20].tolist()
+    for name, metric in table.metrics.items():
+        for seed in (None, *range(metric.seeds)) if metric.curve else ():
+            for row in rows:
+                curve = table.curve(row, name, seed)
+                assert set(curve.amounts.tolist()) <= set(axis.amounts)
+                assert np.isfinite(curve.values).all()
+                for amount, value in zip(curve.amounts.tolist(), curve.values.tolist(), strict=True):
+                    assert table.query(row, name, seed, amount) == value
+                    assert table.row(row, seed, amount)[name] == value
+                missing = [amount for amount in axis.amounts if amount not in curve.amounts]
+                assert all(np.isnan(table.query(row, name, seed, amount)) for amount in missing[:3])
+
+
 def check_metrics_are_in_range(table: Table) -> None:
     """Percentages lie between 0 and 100, times and sizes are not negative, logarithms exist; the objective is known."""
-    assert table.objective.split == "valid", "a search would be after what only the test split tells"
+    assert table.objective.split != "test", "a search would be after what only the test split tells"
     for name, metric in table.metrics.items():
         values = table.column(name)
         values = values[np.isfinite(values)]
@@ -138,15 +157,30 @@ def check_written_again(table: Table) -> None:
         name: np.stack([table.column(name, seed) for seed in range(metric.seeds)], axis=1)
         for name, metric in table.metrics.items()
     }
+    curves = {
+        name: np.stack(
+            [
+                np.stack([table.column(name, seed, amount) for amount in table.fidelities.amounts], axis=1)
+                for seed in range(metric.seeds)
+            ],
+            axis=1,
+        )
+        for name, metric in table.metrics.items()
+        if metric.curve and table.fidelities is not None
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "copy.arrow"
         listed = table.description.listed
         texts = [table.genome(row).text for row in range(len(table))] if listed else []
-        Table.write(path, table.description, columns, texts)
+        Table.write(path, table.description, columns, texts, curves)
         copy = Table(path)
         assert copy.description == table.description
         for name in table.metrics:
             np.testing.assert_array_equal(copy.column(name), table.column(name))
+        for name, values in curves.items():
+            first, last = (table.fidelities.amounts[k] for k in (0, -1)) if table.fidelities else (0, 0)
+            np.testing.assert_array_equal(copy.column(name, 0, first), values[:, 0, 0])
+            np.testing.assert_array_equal(copy.column(name, 0, last), values[:, 0, -1])
     assert pickle.loads(pickle.dumps(table)).query(0) == table.query(0) or np.isnan(table.query(0))
 
 
@@ -154,6 +188,7 @@ table_checks = (
     check_rows_are_found,
     check_many_equals_single,
     check_means_are_of_the_seeds,
+    check_curves_are_of_the_amounts,
     check_metrics_are_in_range,
     check_best_is_best,
     check_refuses_what_is_not_there,

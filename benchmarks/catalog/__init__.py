@@ -26,12 +26,15 @@ logger = logging.getLogger(__name__)
 def load(name: str | Path) -> Table:
     """A table by name, or by the path of its Arrow file.
 
+    "name:metric" is the table with another objective. Only so can a search be after a metric of the test split.
+
     Raises:
-        InvalidTable: the name is unknown, what the table is made from is not installed, or the file is no table.
+        InvalidTable: the name or the metric is unknown, what the table is made from is not installed, or the file is no
+            table.
     """
-    if str(name).endswith(".arrow"):
-        return Table(name)
-    name = str(name)
+    name, _, objective = str(name).partition(":")
+    if name.endswith(".arrow"):
+        return Table(name, objective or None)
     if name not in TABLES:
         raise InvalidTable(f"unknown table {name!r}{suggest(name, TABLES)}, or the path of an .arrow file")
     path, source = cache_path(name), TABLES[name]
@@ -39,7 +42,7 @@ def load(name: str | Path) -> Table:
         try:
             table = Table(path)
             if table.description == source.description:
-                return table
+                return Table(path, objective) if objective else table
             logger.warning("%s describes another table; it is made again", path)
         except InvalidTable as error:
             logger.warning("%s; it is made again", error)
@@ -48,7 +51,7 @@ def load(name: str | Path) -> Table:
         Table.write(path, source.description, columns)
     except (InvalidTable, OSError) as error:
         raise InvalidTable(f"{error}; set NAS_CACHE to a folder that can be written") from error
-    return Table(path)
+    return Table(path, objective or None)
 
 
 def cache_path(name: str) -> Path:

@@ -82,7 +82,7 @@ def _info(options: argparse.Namespace) -> int:
         for name, metric in table.metrics.items()
     ]
     if options.json:
-        print_json({**asdict(about), "rows": len(table), "metrics": metrics, "path": str(table.path)})
+        print_json({**about.to_dict(), "rows": len(table), "metrics": metrics, "path": str(table.path)})
         return DONE
     print(f"{table.name}: {about.about}")
     each = "listed genomes" if about.listed else "one for each genome"

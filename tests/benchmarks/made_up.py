@@ -1,8 +1,10 @@
 """A table of random numbers over the cells of NAS-Bench-201."""
 
+import dataclasses
+
 import numpy as np
 
-from benchmarks import Description, Metric
+from benchmarks import Description, Fidelities, Metric
 
 ROWS = 15_625
 
@@ -35,3 +37,28 @@ def columns(size=ROWS):
         "loss": 10 ** rng.uniform(-3, 3, size),
         "train_time": rng.uniform(1, 100, size),
     }
+
+
+AMOUNTS = (1, 12, 200)
+
+CURVED = dataclasses.replace(
+    DESCRIPTION,
+    name="made-up/curves",
+    metrics=tuple(
+        dataclasses.replace(metric, curve=metric.name in ("valid_acc", "train_loss"))
+        for metric in (*DESCRIPTION.metrics, Metric("train_loss", "min", "nats", split="train"))
+    ),
+    fidelities=Fidelities("epochs", AMOUNTS),
+)
+
+
+def curves(size=ROWS):
+    """Accuracies that end where `columns` says, and losses that some rows have for a part of their training."""
+    ends = columns(size)["valid_acc"]
+    losses = np.random.default_rng(1).uniform(1, 2, (size, 1, len(AMOUNTS)))
+    losses[::13, :, 1:] = np.nan
+    return {"valid_acc": np.stack([ends / 4, ends / 2, ends], axis=2), "train_loss": losses}
+
+
+def curved_columns(size=ROWS):
+    return {**columns(size), "train_loss": np.random.default_rng(2).uniform(1, 2, size)}

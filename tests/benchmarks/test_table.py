@@ -145,6 +145,85 @@ def test_an_unknown_architecture_is_refused(made_up):
         made_up.query("|conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|")
 
 
+def test_another_objective_by_name(made_up):
+    assert benchmarks.load(f"{made_up.path}:test_acc").objective.name == "test_acc"
+    assert benchmarks.load("nasbench_graph/cora:test_acc").objective.split == "test"
+    assert benchmarks.load("nasbench_graph/cora").objective.split == "valid"
+    with pytest.raises(InvalidTable, match="has no metric 'test', did you mean 'test_acc'"):
+        benchmarks.load(f"{made_up.path}:test")
+
+
+def test_filter(made_up):
+    accuracy, loss = made_up.column("valid_acc"), made_up.column("loss")
+    with np.errstate(invalid="ignore"):
+        expected = np.flatnonzero((accuracy > 50) & (loss <= 1.5))
+    np.testing.assert_array_equal(made_up.filter("valid_acc > 50", "loss<=1.5"), expected)
+    assert len(made_up.filter("valid_acc != -1")) == np.isfinite(accuracy).sum(), "NaN meets nothing"
+    assert made_up.filter().tolist() == list(range(len(made_up)))
+    edge = next(iter(made_up.space.fields))
+    rows = made_up.filter(f"{edge} == nor_conv_3x3")
+    assert len(rows) == 3125
+    assert {made_up.space.values(made_up.genome(row))[edge] for row in rows[::100].tolist()} == {
+        "nor_conv_3x3"
+    }
+    assert len(made_up.filter(f"{edge} != nor_conv_3x3")) == 4 * 3125
+    best = made_up.best(n=2, among=made_up.filter("test_acc < 10"))
+    assert [made_up.query(row.genome, "test_acc") < 10 for row in best] == [True, True]
+    assert best[0].value == np.nanmax(accuracy[made_up.filter("test_acc < 10")])
+
+
+def test_filter_by_numbers_of_fields():
+    table = benchmarks.load("fcnet/naval")
+    small = table.filter("n_units_1 < 64", "init_lr == 1e-3", "lr_schedule == cosine")
+    values = [table.space.values(table.genome(row)) for row in small[::97].tolist()]
+    assert len(small) == 62_208 * 2 // 6 // 6 // 2
+    assert all(v["n_units_1"] < 64 and v["init_lr"] == 0.001 and v["lr_schedule"] == "cosine" for v in values)
+
+
+@pytest.mark.parametrize(
+    "condition, message",
+    [
+        ("valid_acc", "the condition 'valid_acc' is not understood; it must be a name, one of "),
+        (
+            "valid_ac > 3",
+            "table 'made-up/cells' has neither a metric nor a field 'valid_ac', did you mean 'valid_acc'?",
+        ),
+        ("valid_acc > high", "the condition 'valid_acc > high' compares with 'high', which is no number"),
+        (
+            "EDGE == conv_3x3",
+            "the condition 'EDGE == conv_3x3' names no value of the field, did you mean 'nor_conv_3x3'?",
+        ),
+        (
+            "EDGE < nor_conv_3x3",
+            "the condition 'EDGE < nor_conv_3x3' orders what has no order; allowed: ==, !=",
+        ),
+        ("__import__('os') > 1", "the condition \"__import__('os') > 1\" is not understood"),
+    ],
+)
+def test_conditions_that_are_refused(made_up, condition, message):
+    edge = next(iter(made_up.space.fields))
+    with pytest.raises(InvalidTable) as caught:
+        made_up.filter(condition.replace("EDGE", edge))
+    assert str(caught.value).startswith(message.replace("EDGE", edge))
+
+
+def test_quantile(made_up):
+    losses = np.sort(made_up.column("loss"))
+    assert made_up.quantile(losses[0] / 2, "loss") == 0
+    assert made_up.quantile(losses[99], "loss") == pytest.approx(100 / len(losses))
+    assert made_up.quantile(200) == 0, "of accuracy more is better"
+    assert made_up.quantile(0) == 1
+
+
+def test_neighbours_differ_in_one_choice(made_up):
+    near = made_up.neighbours(4711)
+    values = made_up.space.values(made_up.genome(4711))
+    assert len(near) == 6 * 4
+    for row in near.tolist():
+        other = made_up.space.values(made_up.genome(row))
+        assert sum(values[key] != other[key] for key in values) == 1
+
+
 def test_an_unknown_table_is_refused():
     with pytest.raises(InvalidTable) as caught:
         benchmarks.load("nasbench201/cifar")
@@ -212,6 +291,16 @@ SAME = "the metrics are ['valid_acc', 'test_acc', 'loss', 'train_time'], but the
         ),
         (described(metrics=metric("loss", seeds=0)), {}, "'loss' is [15625, 1], but must be [15625, 0]: "),
         (
+            described(metrics=metric("test_acc", split="valid")),
+            {},
+            "'test_acc' is called as of the test split, but said to be of valid",
+        ),
+        (
+            described(objective="test_acc"),
+            {},
+            "the objective 'test_acc' is of the test split, which a search must not see",
+        ),
+        (
             described(io={"text": {"vocab": 3}}),
             {},
             "io is {'text': {'vocab': 3}}, but must be one of image, nodes, tokens, vector",
@@ -222,9 +311,11 @@ SAME = "the metrics are ['valid_acc', 'test_acc', 'loss', 'train_time'], but the
             "io is {}, but must be one of image, nodes, tokens, vector with its sizes, as in ",
         ),
         (
-            described(metrics=(*DESCRIPTION.metrics, Metric("valid_acc_seed0", "max", "percent"))),
+            described(
+                metrics=(*DESCRIPTION.metrics, Metric("valid_acc_seed0", "max", "percent", split="valid"))
+            ),
             {"valid_acc_seed0": np.ones(15625)},
-            "a metric is called as the seed of another: ",
+            "a metric is called as the seed or the curve of another: ",
         ),
     ],
 )

@@ -1,0 +1,198 @@
+"""What stands in the file of a table: its description, its columns and its curves, by the numbers of rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import writing
+from benchmarks.description import Description, Fidelities, InvalidTable, Metric
+from spaces.errors import suggest
+
+
+class Curve(NamedTuple):
+    """A metric along training: after which amounts it was measured, [n] int64, and what was, [n]."""
+
+    amounts: np.ndarray
+    values: np.ndarray
+
+
+class Measured:
+    """Metrics of rows, mapped into memory from a file that `writing.write` wrote.
+
+    Args:
+        objective: what a search on it is after, where not what its description says; a metric of the test split has to
+            be asked for here, as none is searched on by default.
+
+    Raises:
+        InvalidTable: the file is no table, or a damaged one, or has no such metric.
+    """
+
+    def __init__(self, path: str | Path, objective: str | None = None) -> None:
+        import pyarrow
+
+        self.path = Path(path)
+        try:
+            with pyarrow.memory_map(str(path)) as source:
+                reader = pyarrow.ipc.open_file(source)
+                self._rows = reader.get_batch(0)
+            self._texts = self._rows.column(writing.TEXT)
+            self.description = Description.from_dict(json.loads(reader.schema.metadata[writing.KEY]))
+        except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
+            raise InvalidTable(f"{path} is no table: {type(error).__name__}: {error}") from error
+        self.name = self.description.name
+        self.metrics: Mapping[str, Metric] = {metric.name: metric for metric in self.description.metrics}
+        self._columns: dict[tuple[str | None, int | None, int | None], np.ndarray] = {}
+        if objective is not None:
+            self.metric(objective)
+            self.description = dataclasses.replace(self.description, objective=objective)
+        self._searched = objective
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self):,} rows, {', '.join(self.metrics)})"
+
+    def __len__(self) -> int:
+        return self._rows.num_rows
+
+    def __reduce__(self) -> tuple[type[Measured], tuple[Path, str | None]]:
+        return type(self), (self.path, self._searched)
+
+    @property
+    def objective(self) -> Metric:
+        """The metric that a search is after."""
+        return self.metrics[self.description.objective]
+
+    def metric(self, name: str | None = None) -> Metric:
+        """A metric by name; None: the objective.
+
+        Raises:
+            InvalidTable: there is none of that name.
+        """
+        if name is None:
+            return self.objective
+        if name not in self.metrics:
+            raise InvalidTable(f"table {self.name!r} has no metric {name!r}{suggest(name, self.metrics)}")
+        return self.metrics[name]
+
+    @property
+    def fidelities(self) -> Fidelities | None:
+        """How far trainings had come when they were measured; None: only at their end."""
+        return self.description.fidelities
+
+    def column(
+        self, metric: str | None = None, seed: int | None = None, fidelity: int | None = None
+    ) -> np.ndarray:
+        """The values of all rows by rank, [rows] float64, read-only; not copied, but for means along training.
+
+        Args:
+            metric: None: the objective.
+            seed: of one training run, NaN where it was not measured; None: the mean over those that were.
+            fidelity: after this amount of training; None: at the end of training.
+
+        Raises:
+            InvalidTable: no such metric, seed or fidelity.
+        """
+        key = (metric, seed, fidelity)
+        column = self._columns.get(key)
+        if column is None:
+            known = self.metric(metric)
+            self._check_seed(known, seed)
+            if fidelity is None:
+                column = self._buffer(writing.of_seed(known, seed))
+            else:
+                place = self._amount(known, fidelity)
+                column = _mean([curves[:, place] for curves in self._curves(known, seed)])
+            self._columns[key] = column
+        return column
+
+    def curve_of(self, row: int, metric: str | None = None, seed: int | None = None) -> Curve:
+        """A metric of a row along training, where it was measured; a mean over seeds, unless one is named.
+
+        Raises:
+            InvalidTable: no such metric or seed, or the metric was measured at the end only.
+        """
+        known = self.metric(metric)
+        self._check_seed(known, seed)
+        axis = self._axis(known)
+        values = _mean([curves[row] for curves in self._curves(known, seed)])
+        measured = ~np.isnan(values)
+        return Curve(np.array(axis.amounts)[measured], values[measured])
+
+    def _check_seed(self, metric: Metric, seed: int | None) -> None:
+        if seed is not None and not 0 <= seed < metric.seeds:
+            has = f"seeds 0 to {metric.seeds - 1}" if metric.seeds > 1 else "one value a row, seed 0"
+            raise InvalidTable(f"table {self.name!r}: {metric.name!r} has {has}, not {seed}")
+
+    def _axis(self, metric: Metric) -> Fidelities:
+        """The fidelities of a metric.
+
+        Raises:
+            InvalidTable: it has none.
+        """
+        if not metric.curve or self.fidelities is None:
+            having = [each.name for each in self.metrics.values() if each.curve]
+            raise InvalidTable(
+                f"table {self.name!r}: {metric.name!r} was measured at the end of training only; along it: "
+                f"{', '.join(having) or 'none'}"
+            )
+        return self.fidelities
+
+    def _amount(self, metric: Metric, fidelity: int) -> int:
+        """The place of an amount of training.
+
+        Raises:
+            InvalidTable: nothing was measured then; the message tells what is nearest.
+        """
+        axis = self._axis(metric)
+        place = int(np.searchsorted(axis.amounts, fidelity))
+        if place == len(axis.amounts) or axis.amounts[place] != fidelity:
+            near = " or ".join(map(str, axis.amounts[max(0, place - 1) : place + 1]))
+            raise InvalidTable(
+                f"table {self.name!r}: {metric.name!r} was not measured after {fidelity} {axis.unit}; nearest: {near}, "
+                f"of {len(axis.amounts)} from {axis.amounts[0]} to {axis.amounts[-1]}"
+            )
+        return place
+
+    def _curves(self, metric: Metric, seed: int | None) -> list[np.ndarray]:
+        """The curves of all rows, [rows, amounts] of one seed or of each."""
+        seeds = range(metric.seeds) if seed is None else (seed,)
+        return [self._buffer(writing.curve_of(metric, k)).reshape(len(self), -1) for k in seeds]
+
+    def _buffer(self, name: str) -> np.ndarray:
+        """A column of the file where it lies; by way of its buffer, as pyarrow's own way imports pandas."""
+        column = self._rows.column(name)
+        column = column.values if hasattr(column, "values") else column
+        return np.frombuffer(column.buffers()[1], dtype=np.float64, count=len(column))
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """The last amount of training of each row after which anything was measured, [rows].
+
+        Raises:
+            InvalidTable: nothing was measured along training.
+        """
+        curves = [metric for metric in self.metrics.values() if metric.curve]
+        axis = self._axis(curves[0] if curves else self.objective)
+        measured = np.zeros((len(self), len(axis.amounts)), dtype=bool)
+        for metric in curves:
+            for each in self._curves(metric, None):
+                measured |= ~np.isnan(each)
+        last = len(axis.amounts) - 1 - measured[:, ::-1].argmax(axis=1)
+        return np.array(axis.amounts)[last]
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of what was measured, elementwise, read-only; NaN where nothing was."""
+    if len(values) == 1:
+        return values[0]
+    measured = [~np.isnan(each) for each in values]
+    with np.errstate(invalid="ignore"):
+        mean = np.sum([np.nan_to_num(each) for each in values], axis=0) / np.sum(measured, axis=0)
+    mean.flags.writeable = False
+    return mean
