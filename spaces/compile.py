@@ -25,6 +25,7 @@ from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.state_space import S4D, S5
@@ -60,6 +61,9 @@ BUILDERS: Mapping[str, Build] = {
     "swiglu": _mixer(SwiGLU),
     "mlp": _mixer(MLP),
     "moe": _mixer(MoE),
+    "expert_choice_moe": _mixer(ExpertChoiceMoE),
+    "hashed_moe": _mixer(HashedMoE),
+    "chunk_moe": _mixer(ChunkMoE),
     "product_key_memory": _mixer(ProductKeyMemory),
     "residual": lambda at, body: Residual(at.width, body),
     "parallel": lambda at, branches: Parallel(at.width, branches),

@@ -248,6 +248,31 @@ def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float, sh
     return Cost(router + (experts + shared) * expert, active, 2 * active, 0)
 
 
+def expert_choice_moe(
+    at: HasWidth, context: int, *, experts: int, capacity: float, mult: float, shared: int = 0
+) -> Cost:
+    """Active parameters and FLOPs are means, as the number of experts that a token uses is."""
+    router = at.width * experts
+    expert = 3 * at.width * hidden_width(at.width, mult)
+    active = router + (capacity + shared) * expert
+    return Cost(router + experts + (experts + shared) * expert, round(active) + experts, 2 * active, 0)
+
+
+def hashed_moe(at: HasWidth, context: int, *, experts: int, mult: float, shared: int = 0) -> Cost:
+    expert = 3 * at.width * hidden_width(at.width, mult)
+    active = (1 + shared) * expert
+    return Cost((experts + shared) * expert, active, at.width * experts + 2 * active, 0)
+
+
+def chunk_moe(
+    at: HasWidth, context: int, *, experts: int, top_k: int, mult: float, chunk: int, shared: int = 0
+) -> Cost:
+    each = moe(at, context, experts=experts, top_k=top_k, mult=mult, shared=shared)
+    # The router looks at one token a chunk.
+    spared = 2 * at.width * experts * (1 - -(-context // chunk) / context)
+    return each + Cost(0, 0, -spared, FLOAT_BYTES * experts)
+
+
 def product_key_memory(at: HasWidth, context: int, *, keys: int, heads: int, top_k: int) -> Cost:
     matrices = heads * QUERY_DIM * (at.width + keys)
     dense = matrices + 2 * QUERY_DIM
@@ -297,6 +322,9 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "swiglu": swiglu,
     "mlp": mlp,
     "moe": moe,
+    "expert_choice_moe": expert_choice_moe,
+    "hashed_moe": hashed_moe,
+    "chunk_moe": chunk_moe,
     "product_key_memory": product_key_memory,
     "residual": norm,
     "parallel": norm,

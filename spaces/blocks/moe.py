@@ -1,7 +1,7 @@
 """Mixture of experts: each token is sent to the few feed-forward experts that a router picks for it.
 
 Letters in tensor names: B batch, L length, T = B * L tokens, D width, E experts, K experts a token,
-R = T * K routed rows, F hidden units of one expert.
+R routed rows, F hidden units of one expert.
 """
 
 import torch
@@ -15,80 +15,91 @@ BALANCE_COEFFICIENT = 0.01
 Z_COEFFICIENT = 0.001
 
 
-class MoE(Block):
-    """Dropless token-choice mixture of SwiGLU experts, as in OLMoE (arXiv 2409.02060).
+class Experts(Block):
+    """SwiGLU experts, of which each token runs those that it has a weight for; how it gets them is the subclass's.
 
-    experts: how many. top_k: experts a token uses. mult: hidden units of one expert per unit of width. shared: experts
-    of the same size beside them that every token uses, unweighted (DeepSeekMoE, arXiv 2401.06066, section 3.2).
-
-    The router's softmax runs over all experts, and its top_k probabilities weigh their experts as they are,
-    not renormalised to sum to one. In training, `aux_loss` is 0.01 times the load-balancing loss plus 0.001
-    times the router z-loss: see `load_balancing_loss` and `router_z_loss`.
-
-    Raises ValueError unless 1 <= top_k <= experts.
+    Dropless: the cost follows the tokens that go to an expert, and none is turned away. experts: how many. mult:
+    hidden units of one expert per unit of width. shared: experts of the same size beside them that every token uses,
+    unweighted (DeepSeekMoE, arXiv 2401.06066, section 3.2).
     """
 
-    def __init__(self, width: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> None:
+    def __init__(self, width: int, *, experts: int, mult: float, shared: int) -> None:
         super().__init__()
-        if not 1 <= top_k <= experts:
-            raise ValueError(f"top_k {top_k} is not between 1 and the number of experts, {experts}")
         hidden = hidden_width(width, mult)
-        self.top_k = top_k
-        self.router = linear(width, experts)
         self.gate_up = nn.Parameter(torch.randn(experts, width, 2 * hidden) * width**-0.5)
         self.out = nn.Parameter(torch.randn(experts, hidden, width) * hidden**-0.5)
         # All shared experts at once are one layer with as many hidden units.
         self.shared_gate_up = linear(width, 2 * shared * hidden) if shared else None
         self.shared_out = linear(shared * hidden, width) if shared else None
 
-    def forward(
-        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
-    ) -> tuple[Tensor, State | None]:
-        y_BLD = self._routed(x_BLD)
+    def mixed(self, x_BLD: Tensor, weight_TE: Tensor) -> Tensor:
+        """The sum of the experts by their weights, which are 0 where a token does not use one, and of the shared."""
+        x_TD = x_BLD.flatten(0, 1)
+        mix = self._all if torch.compiler.is_exporting() else self._sorted
+        y_BLD = mix(x_TD, weight_TE).view_as(x_BLD)
         if self.shared_gate_up is not None and self.shared_out is not None:
             gate_BLF, up_BLF = self.shared_gate_up(x_BLD).chunk(2, dim=-1)
             y_BLD = y_BLD + self.shared_out(F.silu(gate_BLF) * up_BLF)
-        return y_BLD, state
+        return y_BLD
 
-    def _routed(self, x_BLD: Tensor) -> Tensor:
-        """What the experts that the router picks give."""
-        x_TD = x_BLD.flatten(0, 1)
+    def _sorted(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:
+        """Rows of one expert next to each other, so that each expert is three dense products."""
+        weight_ET = weight_TE.T
+        used_ET = weight_ET != 0
+        _, token_R = used_ET.nonzero(as_tuple=True)
+        x_RD = x_TD.index_select(0, token_R)
+        y_RD = [x_RD[:0]]
+        # Unbinding once lets the gradients of all experts be stacked once, not zero-filled for each.
+        rows = x_RD.split(used_ET.sum(dim=1).tolist())
+        for gate_up_DF, out_FD, rows_D in zip(self.gate_up.unbind(), self.out.unbind(), rows, strict=True):
+            if len(rows_D):
+                gate_F, up_F = (rows_D @ gate_up_DF).chunk(2, dim=-1)
+                y_RD.append((F.silu(gate_F) * up_F) @ out_FD)
+        sum_RD = torch.cat(y_RD)
+        weight_R = weight_ET.masked_select(used_ET).to(sum_RD.dtype)
+        return sum_RD.new_zeros(x_TD.shape).index_add(0, token_R, sum_RD * weight_R[:, None])
+
+    def _all(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:
+        """The form for export, where no shape may hang on the routing: every expert sees every token."""
+        gate_ETF, up_ETF = (x_TD @ self.gate_up).chunk(2, dim=-1)
+        y_ETD = (F.silu(gate_ETF) * up_ETF) @ self.out
+        return torch.einsum("te,etd->td", weight_TE.to(x_TD.dtype), y_ETD)
+
+
+class MoE(Experts):
+    """Token-choice mixture of SwiGLU experts, as in OLMoE (arXiv 2409.02060).
+
+    top_k: experts a token uses; the rest as of `Experts`. The router's softmax runs over all experts, and its top_k
+    probabilities weigh their experts as they are, not renormalised to sum to one. In training, `aux_loss` is 0.01
+    times the load-balancing loss plus 0.001 times the router z-loss: see `load_balancing_loss` and `router_z_loss`.
+
+    Raises ValueError unless 1 <= top_k <= experts.
+    """
+
+    def __init__(self, width: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> None:
+        super().__init__(width, experts=experts, mult=mult, shared=shared)
+        if not 1 <= top_k <= experts:
+            raise ValueError(f"top_k {top_k} is not between 1 and the number of experts, {experts}")
+        self.top_k = top_k
+        self.router = linear(width, experts)
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        return self.mixed(x_BLD, self.choose(x_BLD.flatten(0, 1))), state
+
+    def choose(self, x_TD: Tensor) -> Tensor:
+        """The weights of the top_k experts of each token and 0 for the others, [T, E]; sets the auxiliary loss."""
         logits_TE = at_least_float32(self.router(x_TD))
         probs_TE = logits_TE.softmax(dim=-1)
         weight_TK, expert_TK = probs_TE.topk(self.top_k, dim=-1)
-        if torch.compiler.is_exporting():
-            weight_TE = torch.zeros_like(probs_TE).scatter(1, expert_TK, weight_TK)
-            return self._all_experts(x_TD, weight_TE.to(x_TD.dtype)).view_as(x_BLD)
-        count_E = torch.bincount(expert_TK.flatten(), minlength=probs_TE.shape[1])
         if self.training:
+            count_E = torch.zeros_like(probs_TE).scatter(1, expert_TK, 1).sum(dim=0)
             balance = load_balancing_loss(probs_TE, count_E)
             self.aux_loss = BALANCE_COEFFICIENT * balance + Z_COEFFICIENT * router_z_loss(logits_TE)
         else:
             self.aux_loss = None
-
-        # Rows of one expert next to each other, so that each expert is three dense products.
-        order_R = expert_TK.flatten().argsort(stable=True)
-        token_R = order_R // self.top_k
-        y_RD = self._experts(x_TD.index_select(0, token_R), count_E.tolist())
-        weight_R = weight_TK.flatten()[order_R].to(y_RD.dtype)
-        y_TD = y_RD.new_zeros(x_TD.shape).index_add(0, token_R, y_RD * weight_R[:, None])
-        return y_TD.view_as(x_BLD)
-
-    def _experts(self, x_RD: Tensor, counts: list[int]) -> Tensor:
-        """SwiGLU of each row by its expert; the first counts[0] rows are those of expert 0, and so on."""
-        y_RD = []
-        # Unbinding once lets the gradients of all experts be stacked once, not zero-filled for each.
-        experts = zip(self.gate_up.unbind(), self.out.unbind(), x_RD.split(counts), strict=True)
-        for gate_up_DF, out_FD, rows_D in experts:
-            if len(rows_D):
-                gate_F, up_F = (rows_D @ gate_up_DF).chunk(2, dim=-1)
-                y_RD.append((F.silu(gate_F) * up_F) @ out_FD)
-        return torch.cat(y_RD)
-
-    def _all_experts(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:
-        """The form for export, where no shape may hang on the routing: every expert sees every token."""
-        gate_ETF, up_ETF = (x_TD @ self.gate_up).chunk(2, dim=-1)
-        return torch.einsum("te,etd->td", weight_TE, (F.silu(gate_ETF) * up_ETF) @ self.out)
+        return torch.zeros_like(probs_TE).scatter(1, expert_TK, weight_TK)
 
 
 def load_balancing_loss(probs_TE: Tensor, count_E: Tensor) -> Tensor:

@@ -69,8 +69,9 @@ def matches_twin(case: BlockCase, lengths: Sequence[int] = LENGTHS) -> None:
         twin_BLD = case.twin(block, x_BLD)
         _assert_close(y_BLD, twin_BLD, 1e-9, f"{case}: output at length {length}")
         pull_BLD = torch.randn(y_BLD.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-        ours = torch.autograd.grad(y_BLD, leaves, pull_BLD)
-        theirs = torch.autograd.grad(twin_BLD, leaves, pull_BLD)
+        # What the output does not depend on, as a threshold that only the auxiliary loss moves, has a gradient of 0.
+        ours = torch.autograd.grad(y_BLD, leaves, pull_BLD, materialize_grads=True)
+        theirs = torch.autograd.grad(twin_BLD, leaves, pull_BLD, materialize_grads=True)
         for name, our, their in zip(names, ours, theirs, strict=True):
             _assert_close(our, their, 1e-8, f"{case}: gradient of {name} at length {length}")
 
@@ -196,8 +197,7 @@ def survives_bfloat16(case: BlockCase, length: int = 512, largest: float = 1e3) 
     y_BLD, _ = block(x_BLD)
     assert y_BLD.dtype == torch.bfloat16, f"{case}: bfloat16 in, {y_BLD.dtype} out"
     assert y_BLD.isfinite().all(), f"{case}: output is not finite"
-    loss, aux_loss = y_BLD.float().mean(), total_aux_loss(block)
-    (loss if aux_loss is None else loss + aux_loss).backward()
+    _loss(block, y_BLD).backward()
     for name, leaf in (("input", x_BLD), *block.named_parameters()):
         assert leaf.grad is not None, f"{case}: {name} gets no gradient"
         assert leaf.grad.isfinite().all(), f"{case}: gradient of {name} is not finite"
@@ -209,11 +209,12 @@ def runs_under_autocast(case: BlockCase) -> None:
     x_BLD = case.inputs(2, 70, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         y_BLD, _ = block(x_BLD)
+        loss = _loss(block, y_BLD)
         begun_BLD, state = block(x_BLD[:, :40], block.init_state(2))
         continued_BLD, _ = block(x_BLD[:, 40:], state)
     outputs_BLD = torch.cat([y_BLD, begun_BLD, continued_BLD], dim=1)
     assert outputs_BLD.isfinite().all(), f"{case}: output is not finite"
-    y_BLD.float().sum().backward()
+    loss.backward()
     for name, parameter in block.named_parameters():
         assert parameter.grad is not None, f"{case}: {name} gets no gradient"
         assert parameter.grad.isfinite().all(), f"{case}: gradient of {name} is not finite"
@@ -271,6 +272,12 @@ CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     runs_under_autocast,
     costs_as_declared,
 )
+
+
+def _loss(block: Block, y_BLD: Tensor) -> Tensor:
+    """A loss of an output that has just been computed, with the auxiliary one."""
+    loss, aux_loss = y_BLD.float().mean(), total_aux_loss(block)
+    return loss if aux_loss is None else loss + aux_loss
 
 
 def _assert_close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:

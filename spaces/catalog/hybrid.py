@@ -7,9 +7,8 @@ Transformer++ (Touvron et al. 2023: RoPE attention and SwiGLU), Mamba-2 (Dao and
 2024: one attention in eight mixers, experts in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al.
 2024: Mamba and experts in turn, here with Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts,
 passed over and over, here with its norms shared too), Hydra-like (Chaudhary et al. 2025: a state space backbone with
-attention now and then, experts, a workspace and a product-key memory; here with Mamba-2, attention to all tokens, and
-experts picked by token), and a Transformer with a product-key memory in place of one feed-forward layer (Lample et
-al. 2019).
+attention now and then, experts for each chunk, a workspace and a product-key memory; here with Mamba-2 and windowed
+attention), and a Transformer with a product-key memory in place of one feed-forward layer (Lample et al. 2019).
 """
 
 from __future__ import annotations
@@ -165,6 +164,35 @@ def moe(
 ): ...
 
 
+@hybrid.production("mixer", weight=0.5, where=lambda at, experts, capacity: capacity < experts)
+def expert_choice_moe(
+    experts=choice(4, 8, 16, 32, ordered=True),
+    capacity=choice(1, 2, 4, 8, ordered=True),
+    mult=choice(1, 2, 3, ordered=True),
+    shared=choice(0, 1, 2, ordered=True),
+): ...
+
+
+@hybrid.production("mixer", weight=0.5)
+def hashed_moe(
+    experts=choice(4, 8, 16, 32, ordered=True),
+    mult=choice(1, 2, 3, ordered=True),
+    shared=choice(0, 1, 2, ordered=True),
+): ...
+
+
+@hybrid.production(
+    "mixer", weight=0.5, where=lambda at, experts, top_k, chunk: top_k < experts and chunk < at.context
+)
+def chunk_moe(
+    experts=choice(4, 8, 16, 32, ordered=True),
+    top_k=choice(1, 2, 4, 8, ordered=True),
+    mult=choice(1, 2, 3, ordered=True),
+    chunk=choice(16, 32, 64, 128, 256, ordered=True),
+    shared=choice(0, 1, 2, ordered=True),
+): ...
+
+
 @hybrid.production("mixer", weight=0.5)
 def product_key_memory(
     keys=choice(16, 32, 64, 128, 256, ordered=True),
@@ -241,7 +269,7 @@ def _hydra(width: int) -> Iterator[str]:
     """Four mixers a period, the last of them windowed attention, each before experts; then both memories."""
     choices = itertools.product(DEPTHS, (16, 8, 4), (128, 64, 32), ((64, 256), (64, 64), (16, 32)))
     for depth, experts, keys, (chunk, window) in choices:
-        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
+        sparse = f"residual(body=chunk_moe(experts={experts}, top_k=2, mult=1, chunk={chunk}, shared=0))"
         facts = f"product_key_memory(keys={keys}, heads=4, top_k=16)"
         memories = f"parallel(branches=[workspace(slots=16, chunk={chunk}), {facts}])"
         pairs = _pattern([_mamba(width), sparse], 3)

@@ -1,23 +1,62 @@
-"""Mixture of experts one token and one expert at a time."""
+"""Mixtures of experts one token and one expert at a time."""
 
 import torch
 from torch import Tensor
 
-from spaces.blocks.moe import MoE
+from spaces.blocks.moe import Experts, MoE
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 
 
 def moe(block: MoE, x_BLD: Tensor) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]."""
+    return torch.stack([_one(block, x_D, _best(block, x_D)) for x_D in x_BLD.flatten(0, 1)]).view_as(x_BLD)
+
+
+def chunk_moe(block: ChunkMoE, x_BLD: Tensor) -> Tensor:
+    """What `block(x_BLD)` should return, [B, L, D]."""
+    rows = []
+    for x_LD in x_BLD:
+        for t, x_D in enumerate(x_LD):
+            if t % block.chunk == 0:
+                weights = _best(block, x_D)
+            rows.append(_one(block, x_D, weights))
+    return torch.stack(rows).view_as(x_BLD)
+
+
+def expert_choice_moe(block: ExpertChoiceMoE, x_BLD: Tensor) -> Tensor:
+    """What `block(x_BLD)` should return, [B, L, D]."""
     rows = []
     for x_D in x_BLD.flatten(0, 1):
-        scores = torch.exp(block.router.weight @ x_D)
-        probs = scores / scores.sum()
-        y_D = torch.zeros_like(x_D)
-        for e in sorted(range(len(probs)), key=lambda e: -probs[e].item())[: block.top_k]:
-            gate, up = (x_D @ block.gate_up[e]).chunk(2)
-            y_D = y_D + probs[e] * ((gate * gate.sigmoid() * up) @ block.out[e])
-        if block.shared_gate_up is not None and block.shared_out is not None:
-            gate, up = (block.shared_gate_up.weight @ x_D).chunk(2)
-            y_D = y_D + block.shared_out.weight @ (gate * gate.sigmoid() * up)
-        rows.append(y_D)
+        scores = block.router.weight @ x_D
+        chosen = {e: 1 / (1 + torch.exp(-s)) for e, s in enumerate(scores) if s > block.threshold[e]}
+        rows.append(_one(block, x_D, chosen))
     return torch.stack(rows).view_as(x_BLD)
+
+
+def hashed_moe(block: HashedMoE, x_BLD: Tensor) -> Tensor:
+    """What `block(x_BLD)` should return, [B, L, D]."""
+    rows = []
+    for x_D in x_BLD.flatten(0, 1):
+        near = [(x_D @ direction).item() for direction in block.directions.T]
+        near += [-each for each in near]
+        rows.append(_one(block, x_D, {near.index(max(near)): torch.ones(())}))
+    return torch.stack(rows).view_as(x_BLD)
+
+
+def _best(block: MoE, x_D: Tensor) -> dict[int, Tensor]:
+    """The probabilities of the top_k most probable experts."""
+    scores = torch.exp(block.router.weight @ x_D)
+    probs = scores / scores.sum()
+    return {e: probs[e] for e in sorted(range(len(probs)), key=lambda e: -probs[e].item())[: block.top_k]}
+
+
+def _one(block: Experts, x_D: Tensor, weights: dict[int, Tensor]) -> Tensor:
+    """What a token gives, by the weights of its experts."""
+    y_D = torch.zeros_like(x_D)
+    for e, weight in weights.items():
+        gate, up = (x_D @ block.gate_up[e]).chunk(2)
+        y_D = y_D + weight * ((gate * gate.sigmoid() * up) @ block.out[e])
+    if block.shared_gate_up is not None and block.shared_out is not None:
+        gate, up = (block.shared_gate_up.weight @ x_D).chunk(2)
+        y_D = y_D + block.shared_out.weight @ (gate * gate.sigmoid() * up)
+    return y_D

@@ -37,6 +37,9 @@ MIXERS = {
     "relu2": "mlp(mult=2, activation=relu2)",
     "moe": "moe(experts=8, top_k=2, mult=1, shared=0)",
     "shared-expert": "moe(experts=4, top_k=1, mult=1, shared=2)",
+    "expert-choice": "expert_choice_moe(experts=4, capacity=1, mult=1, shared=0)",
+    "hashed-experts": "hashed_moe(experts=4, mult=1, shared=0)",
+    "chunk-experts": "chunk_moe(experts=4, top_k=1, mult=1, chunk=16, shared=0)",
     "product-key-memory": "product_key_memory(keys=32, heads=2, top_k=4)",
 }
 """Every production of the space that is not a layer, with each form that a block has."""
@@ -48,11 +51,14 @@ def one(mixer):
 
 
 def random_genomes(count=8):
-    """Random genomes that together use every production."""
+    """Random genomes that together use every production, and the cheapest of those: long ones export for minutes."""
     genomes = [SMALL.sample(np.random.default_rng(seed)) for seed in range(100)]
     chosen, missing = [], set(SMALL.grammar.productions)
     while len(chosen) < count:
-        best = max(genomes, key=lambda genome: len(missing & productions(genome)))
+        best = max(
+            genomes,
+            key=lambda genome: (len(missing & productions(genome)), -SMALL.cost(genome).flops_per_token),
+        )
         chosen.append(best)
         missing -= productions(best)
         genomes.remove(best)

@@ -1,16 +1,18 @@
 """Every block, in several settings, through the conformance suite."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block
 from spaces.blocks.conv import GatedConv
-from spaces.blocks.costs import COSTS
+from spaces.blocks.costs import COSTS, Cost
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
@@ -28,13 +30,14 @@ from spaces.blocks.reference.long_conv import long_conv
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
 from spaces.blocks.reference.mlp import mlp, swiglu
-from spaces.blocks.reference.moe import moe
+from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe, moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
 from spaces.blocks.reference.state_space import s4d, s5
 from spaces.blocks.reference.token_parameters import token_parameter_attention
 from spaces.blocks.reference.workspace import workspace
 from spaces.blocks.rg_lru import RGLRU
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
@@ -55,6 +58,19 @@ def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: A
         cost=lambda context: COSTS[name](AT, context, **choices),
         width=WIDTH,
     )
+
+
+def expert_choice(**choices: Any) -> BlockCase:
+    """Costs are told for as many experts a token as the inputs of the suite really use: its mean is a promise."""
+    told = case(ExpertChoiceMoE, expert_choice_moe, **choices)
+
+    def cost(context: int) -> Cost:
+        block = told.build(torch.float32)
+        used = block.router(told.inputs(1, context, torch.float32)) > block.threshold
+        capacity = used.sum().item() / context
+        return COSTS["expert_choice_moe"](AT, context, **{**choices, "capacity": capacity})
+
+    return replace(told, cost=cost)
 
 
 CONV, FEED = {"kernel": 3}, {"mult": 2}
@@ -133,6 +149,12 @@ CASES = [
     case(MoE, moe, experts=8, top_k=2, mult=0.5),
     case(MoE, moe, experts=4, top_k=4, mult=1),
     case(MoE, moe, experts=4, top_k=1, mult=0.5, shared=2),
+    expert_choice(experts=8, capacity=2, mult=1),
+    expert_choice(experts=4, capacity=1, mult=0.5, shared=1),
+    case(HashedMoE, hashed_moe, experts=8, mult=1),
+    case(HashedMoE, hashed_moe, experts=2, mult=0.5, shared=1),
+    case(ChunkMoE, chunk_moe, experts=8, top_k=2, mult=1, chunk=16),
+    case(ChunkMoE, chunk_moe, experts=4, top_k=1, mult=0.5, chunk=100, shared=1),
     case(ProductKeyMemory, product_key_memory, keys=6, heads=2, top_k=3),
     case(ProductKeyMemory, product_key_memory, keys=4, heads=1, top_k=4),
     BlockCase("residual", make_residual, residual, residual_cost, WIDTH),
