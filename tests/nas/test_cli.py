@@ -256,8 +256,15 @@ def test_two_drivers_do_not_share_a_folder(capsys, campaign_file, tmp_path):
         driver.wait()
 
 
-@pytest.mark.parametrize("engine", ["serial", "ray"])
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop, engine",
+    [
+        (signal.SIGINT, "ray"),
+        (signal.SIGTERM, "serial"),
+        pytest.param(signal.SIGINT, "serial", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "ray", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_stops_a_campaign_and_keeps_what_ended(campaign_file, tmp_path, stop, engine):
     file = campaign_file(**{"budget.trials": 5000, "workers.engine": f'"{engine}"'})
     driver = subprocess.Popen(

@@ -72,6 +72,7 @@ def test_what_can_be_learned_is_found():
     assert out_of_fold_tau(make, GENOMES, y) == estimate
 
 
+@pytest.mark.slow
 def test_noise_is_not():
     estimates = [
         out_of_fold_tau(make, GENOMES[:40], np.random.default_rng(seed).standard_normal(40))

@@ -84,7 +84,7 @@ def test_every_genome_is_reached():
     assert len({SMALL.sample(rng).text for _ in range(1000)}) == 24
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(grammars(), st.integers(1, 6))
 def test_ranks_follow_the_derivations(grammar, nodes):
     space = spaces.GrammarSpace(grammar, IO, nodes=nodes)

@@ -145,6 +145,7 @@ def test_a_block_without_its_choices_is_refused():
         spaces.GrammarSpace(grammar, spaces.tokens())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spaces.load("hybrid").named)
 def test_a_known_model_is_a_genome_or_does_not_fit_at_any_width(name):
     refused = []

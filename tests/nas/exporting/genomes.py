@@ -82,4 +82,7 @@ def known(space):
     ]
 
 
-RANDOM = [pytest.param(SMALL, genome, id=f"random-{i}") for i, genome in enumerate(random_genomes())]
+RANDOM = [
+    pytest.param(SMALL, genome, id=f"random-{i}", marks=[pytest.mark.slow] if i > 1 else [])
+    for i, genome in enumerate(random_genomes())
+]

@@ -145,8 +145,11 @@ OTHERS = {
 }
 
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("darts", "sharpdarts")]
+
+
 @pytest.mark.parametrize("form", ["onnx", "source"])
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", ["mlp", "nasbench201", "regnet", *SLOW])
 def test_models_over_images_and_vectors(name, form, tmp_path):
     space = OTHERS[name]
     genome = space.sample(np.random.default_rng(3))

@@ -259,6 +259,8 @@ from tests_journal_records import ended, proposed
 from nas.store import Journal
 with Journal(sys.argv[1]) as journal:
     i = sum(type(record).__name__ == "Proposed" for record in journal.records)
+    if i and type(journal.records[-1]).__name__ == "Proposed":
+        journal.append([ended(i - 1)], sync=True)  # killed in between
     while True:
         journal.append([proposed(i)], sync=False)
         journal.append([ended(i)], sync=True)

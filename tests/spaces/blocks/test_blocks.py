@@ -40,10 +40,11 @@ from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
-from spaces.blocks.testing import CHECKS, BlockCase, survives_bfloat16
+from spaces.blocks.testing import BlockCase, survives_bfloat16
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import Parallel, Residual, Stack
 from spaces.blocks.workspace import Workspace
+from tests.spaces.blocks.suite import suite
 
 WIDTH = 16
 AT = SimpleNamespace(width=WIDTH)
@@ -169,8 +170,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case, check", suite(CASES))
 def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
     check(case)
 

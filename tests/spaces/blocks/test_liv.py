@@ -9,7 +9,8 @@ import pytest
 from spaces.blocks.liv import Backbone
 from spaces.blocks.operators import Layer, Operator, backbone_cost, shapes
 from spaces.blocks.reference.liv import backbone
-from spaces.blocks.testing import CHECKS, BlockCase
+from spaces.blocks.testing import BlockCase
+from tests.spaces.blocks.suite import suite
 
 WIDTH = 16
 
@@ -94,8 +95,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case, check", suite(CASES))
 def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
     check(case)
 

@@ -1,0 +1,18 @@
+"""Cases × checks, the costly repeats of which are slow tests."""
+
+import pytest
+
+from spaces.blocks.testing import CHECKS, BlockCase, exports
+
+
+def suite(cases: list[BlockCase]) -> list[object]:
+    """One parameter a case and check; a block is exported in its first setting, in the others by `make test-all`."""
+    seen: set[str] = set()
+    parameters = []
+    for case in cases:
+        block = case.name.partition("(")[0].partition(" ")[0]
+        for check in CHECKS:
+            slow = [pytest.mark.slow] if check is exports and block in seen else []
+            parameters.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=slow))
+        seen.add(block)
+    return parameters
