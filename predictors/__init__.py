@@ -6,12 +6,16 @@ first fit.
 
 from __future__ import annotations
 
-from predictors.acquisition import expected_improvement
+from predictors.acquisition import expected_improvement, log_expected_improvement
 from predictors.types import Context, InvalidPredictor, Prediction, Predictor
 from spaces import Space
 from spaces.lookup import resolve
 
-PREDICTORS = {"trees": "predictors.trees:Trees"}
+PREDICTORS = {
+    "trees": "predictors.trees:Trees",
+    "gaussian": "predictors.gaussian:GaussianProcess",
+    "stacked": "predictors.stacked:Stacked",
+}
 """The predictors known by name, and where they are."""
 
 
@@ -38,4 +42,5 @@ __all__ = [
     "Predictor",
     "expected_improvement",
     "load",
+    "log_expected_improvement",
 ]

@@ -28,6 +28,13 @@ SPANS = 8
 """Choices whose largest number is at least so many times the smallest are taken on a logarithmic scale."""
 
 
+WHOLE = ("paths", "operators", "joins", "degree.mean", "in.max", "out.max", "longest", "shortest")
+"""Features of the whole graph."""
+
+ALONG = ("most", "least", "around.longest", "around.shortest", "count", "position", "in", "out")
+"""Features of each operator."""
+
+
 class Features:
     """Rows of features of the genomes of a space; equal networks differ at most in what dead parts cost.
 
@@ -78,12 +85,10 @@ class Features:
         for column, code in enumerate(self._codes):
             self._codes_of[code.operator].append((column, code))
 
-        whole = ("paths", "operators", "joins", "degree.mean", "in.max", "out.max", "longest", "shortest")
-        along = ("most", "least", "around.longest", "around.shortest", "count", "position", "in", "out")
         self.names: tuple[str, ...] = (
             *(COST_NAMES if self._costs else ()),
-            *whole,
-            *(f"{operator}.{name}" for name in along for operator in self._kinds),
+            *WHOLE,
+            *(f"{operator}.{name}" for name in ALONG for operator in self._kinds),
             *(f"{code.name}.mean" if code.numeric else code.name for code in self._codes),
             *(f"{code.name}.max" for code in self._codes if code.numeric),
         )

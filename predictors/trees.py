@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from predictors.features import Features
+from predictors.targets import normal_ranks
 from predictors.types import Context, InvalidPredictor, Prediction
 from spaces import Genome, Space
 
@@ -61,9 +62,9 @@ class Trees:
         failed = ~np.isfinite(y)
         z = normal_ranks(np.where(failed, np.inf, y))
         self.best = float(z.min())
-        with _unchecked():
-            self._forest = self._grow(x_ND, z)
-            self._failing = self._grow(x_ND, failed.astype(np.float64)) if failed.any() else []
+        with unchecked():
+            self._forest = grow(x_ND, z, self.seed)[0]
+            self._failing = grow(x_ND, failed.astype(np.float64), self.seed)[0] if failed.any() else []
             self._boosted = [self._boost(x_ND, z, self.seed + number) for number in range(BOOSTED)]
         return self
 
@@ -73,9 +74,9 @@ class Trees:
         x_ND = self._inputs(items, context)
         if not len(x_ND):
             return Prediction(np.empty(0), np.empty(0), np.empty(0))
-        with _unchecked():
-            families = [_each(self._forest, x_ND), np.array([model.predict(x_ND) for model in self._boosted])]
-            failing = _each(self._failing, x_ND)
+        with unchecked():
+            families = [each(self._forest, x_ND), np.array([model.predict(x_ND) for model in self._boosted])]
+            failing = each(self._failing, x_ND)
         means = np.array([family.mean(axis=0) for family in families])
         variances = np.array([family.var(axis=0) for family in families])
         return Prediction(
@@ -100,19 +101,6 @@ class Trees:
                 )
         return np.column_stack([self.features(items), *columns]).astype(np.float32)
 
-    def _grow(self, x_ND: np.ndarray, z: np.ndarray) -> list[Any]:
-        """Extra trees, each on a bootstrap of the rows, without which labels would be taken as free of noise."""
-        from sklearn.tree import ExtraTreeRegressor
-
-        rng = np.random.default_rng(self.seed)
-        n = len(z)
-        trees = []
-        for number in range(FOREST):
-            drawn = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
-            tree = ExtraTreeRegressor(max_features=1.0, random_state=self.seed + number)
-            trees.append(tree.fit(x_ND, z, sample_weight=drawn, check_input=False))
-        return trees
-
     def _boost(self, x_ND: np.ndarray, z: np.ndarray, seed: int) -> Any:
         """Gradient boosting on a bootstrap of the rows."""
         from sklearn.ensemble import GradientBoostingRegressor
@@ -124,22 +112,35 @@ class Trees:
         return model.fit(x_ND[drawn], z[drawn])
 
 
-def _unchecked() -> AbstractContextManager[None]:
+def grow(x_ND: np.ndarray, z: np.ndarray, seed: int) -> tuple[list[Any], np.ndarray]:
+    """Extra trees, each on a bootstrap of the rows, without which labels would be taken as free of noise.
+
+    Returns:
+        The trees, and what the trees that did not see a row predict for it, [n]; the mean where all saw it.
+    """
+    from sklearn.tree import ExtraTreeRegressor
+
+    rng = np.random.default_rng(seed)
+    n = len(z)
+    trees, total, unseen = [], np.zeros(n), np.zeros(n)
+    for number in range(FOREST):
+        drawn = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+        tree = ExtraTreeRegressor(max_features=1.0, random_state=seed + number)
+        trees.append(tree.fit(x_ND, z, sample_weight=drawn, check_input=False))
+        left = drawn == 0
+        if left.any():
+            total[left] += tree.predict(x_ND[left], check_input=False)
+            unseen[left] += 1
+    return trees, np.where(unseen > 0, total / np.maximum(unseen, 1), z.mean())
+
+
+def unchecked() -> AbstractContextManager[None]:
     """Without scikit-learn's checks of what it is given, which take twice as long as such small fits themselves."""
     import sklearn
 
     return sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
 
 
-def _each(trees: Sequence[Any], x_ND: np.ndarray) -> np.ndarray:
+def each(trees: Sequence[Any], x_ND: np.ndarray) -> np.ndarray:
     """What each tree predicts, [trees, n]."""
     return np.array([tree.predict(x_ND, check_input=False) for tree in trees])
-
-
-def normal_ranks(y: np.ndarray) -> np.ndarray:
-    """The normal quantiles of ranks, [n]: of (rank - 1/2) / n, where equal values share their mean rank."""
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
-    quantiles: np.ndarray = ndtri((rankdata(y) - 0.5) / len(y))
-    return quantiles

@@ -15,6 +15,7 @@ from spaces.lookup import resolve
 STRATEGIES = {
     "random": "nas.search.random_search:RandomSearch",
     "evolution": "nas.search.evolution:RegularisedEvolution",
+    "bayesian": "nas.search.bayesian:BayesianOptimisation",
 }
 """The strategies known by name, and where they are."""
 

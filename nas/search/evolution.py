@@ -64,7 +64,9 @@ class RegularisedEvolution(HistoryStrategy):
         """The trials that can be parents."""
         return [trial for trial in self.ended if trial.status == "done"][-self.population :]
 
-    def propose(self, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
+    def propose(
+        self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
+    ) -> Proposal:
         if k < len(self.named):
             name, genome = self.named[k]
             if genome.digest not in taken:

@@ -19,6 +19,7 @@ from nas.types import (
     Proposal,
     Proposed,
     Trial,
+    standing,
 )
 from spaces import Genome, Space
 
@@ -47,6 +48,7 @@ class HistoryStrategy(ABC):
         self.proposals: list[Proposal] = []
         self.ended: list[Trial] = []
         self._digests: set[str] = set()
+        self._running: dict[int, Proposal] = {}
 
     def ask(self, n: int) -> list[Proposal]:
         """At most n proposals whose networks are new, numbered on from those told; the strategy is unchanged."""
@@ -54,7 +56,9 @@ class HistoryStrategy(ABC):
         digests = set(self._digests)
         for k in range(len(self.proposals), len(self.proposals) + n):
             try:
-                proposal = self.propose(k, np.random.default_rng([self.seed, k]), digests)
+                proposal = self.propose(
+                    k, np.random.default_rng([self.seed, k]), digests, [*self._running.values(), *asked]
+                )
             except Finished:
                 if asked:
                     break
@@ -64,8 +68,10 @@ class HistoryStrategy(ABC):
         return asked
 
     @abstractmethod
-    def propose(self, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
-        """Proposal number k, of a network whose digest is not taken."""
+    def propose(
+        self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
+    ) -> Proposal:
+        """Proposal number k, of a network whose digest is not taken, while some that were made have not ended."""
 
     def tell(self, event: Event) -> None:
         """Takes the next event of the log.
@@ -80,8 +86,10 @@ class HistoryStrategy(ABC):
                 )
             self.proposals.append(event.proposal)
             self._digests.add(event.proposal.genome.digest)
+            self._running[event.proposal.id] = event.proposal
         elif isinstance(event, Ended):
             self.ended.append(event.trial)
+            self._running.pop(event.trial.id, None)
         else:
             assert isinstance(event, Measured)
 
@@ -91,3 +99,9 @@ class HistoryStrategy(ABC):
 
     def proposal(self, k: int, genome: Genome, origin: str, parents: tuple[int, ...] = ()) -> Proposal:
         return Proposal(k, genome, self.fidelity, self.seed, parents, origin)
+
+
+def label(trial: Trial, objectives: Sequence[Objective]) -> float:
+    """What a predictor learns of a trial: its objective; NaN for what failed or breaks a constraint."""
+    violation, loss = standing(objectives, trial)
+    return loss if trial.status == "done" and violation == 0 and np.isfinite(loss) else np.nan

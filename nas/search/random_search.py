@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nas.search.history import TRIES, HistoryStrategy
@@ -11,7 +13,9 @@ from nas.types import Finished, Proposal
 class RandomSearch(HistoryStrategy):
     """Draws genomes at random; a network is proposed once."""
 
-    def propose(self, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
+    def propose(
+        self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
+    ) -> Proposal:
         return draw(self, k, rng, taken)
 
 

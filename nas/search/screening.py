@@ -13,7 +13,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from nas.types import Objective, Trial, standing
+from nas.search.history import label
+from nas.types import Objective, Trial
 from predictors import Predictor, expected_improvement
 from predictors.evaluate import TauEstimate, out_of_fold_tau
 from spaces import Genome
@@ -63,7 +64,7 @@ class Screening:
             return None
         if self._last is None or self._last.labels != labels:
             genomes = [trial.proposal.genome for trial in trials[:labels]]
-            y = np.array([_loss(trial, objectives) for trial in trials[:labels]])
+            y = np.array([label(trial, objectives) for trial in trials[:labels]])
             tau = out_of_fold_tau(self.make, genomes, y)
             self._last = Fitted(self.make().fit(genomes, y), labels, tau)
         return self._last
@@ -92,9 +93,3 @@ class Screening:
             "tau": fitted.tau.tau,
             "tau_low": fitted.tau.low,
         }
-
-
-def _loss(trial: Trial, objectives: Sequence[Objective]) -> float:
-    """What the predictor learns: the objective; NaN for what failed or breaks a constraint."""
-    violation, loss = standing(objectives, trial)
-    return loss if trial.status == "done" and violation == 0 and np.isfinite(loss) else np.nan

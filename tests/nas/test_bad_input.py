@@ -72,7 +72,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ),
         (
             {"strategy.name": '"evolutoin"'},
-            f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, {OWN}",
+            f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, bayesian, {OWN}",
         ),
         (
             {"strategy.named": '["transformer+"]'},
@@ -161,7 +161,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             '[predictor]\nname = "tress"',
-            f"unknown predictor 'tress', did you mean 'trees'? allowed: trees, {OWN}",
+            f"unknown predictor 'tress', did you mean 'trees'? allowed: trees, gaussian, stacked, {OWN}",
         ),
         (
             "[workers_]\ncount = 1",

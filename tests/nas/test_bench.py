@@ -274,12 +274,12 @@ def test_known_models_are_queried_by_name(capsys):
         (("query", "mine.arrow", "0"), "nas: mine.arrow is no table: FileNotFoundError: "),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "randm"),
-            "nas: unknown strategy 'randm', did you mean 'random'? allowed: random, evolution, screened, "
+            "nas: unknown strategy 'randm', did you mean 'random'? allowed: random, evolution, bayesian, screened, "
             "optuna-tpe, ",
         ),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "evolution+"),
-            "nas: strategy 'evolution+': unknown predictor ''; allowed: trees, or 'package.module:attribute' for your "
+            "nas: strategy 'evolution+': unknown predictor ''; allowed: trees, gaussian, stacked, or 'package.module:attribute' for your "
             "own\n",
         ),
         (

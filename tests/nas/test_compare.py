@@ -301,12 +301,12 @@ def test_milestones():
     [
         (
             {"contestants": ["evolutoin"]},
-            "unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, screened, "
+            "unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, bayesian, screened, "
             "optuna-tpe, optuna-tpe-multivariate, optuna-gp, optuna-nsga2, pyglove-evolution, or strategy+predictor",
         ),
         (
             {"contestants": ["evolution+tree"]},
-            "strategy 'evolution+tree': unknown predictor 'tree', did you mean 'trees'? allowed: trees, or "
+            "strategy 'evolution+tree': unknown predictor 'tree', did you mean 'trees'? allowed: trees, gaussian, stacked, or "
             "'package.module:attribute' for your own",
         ),
         (

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors import Prediction, expected_improvement
+from predictors import Prediction, expected_improvement, log_expected_improvement
 
 
 def test_monte_carlo():
@@ -36,3 +36,15 @@ def test_always_a_number(mean, std, best):
     assert np.isfinite(improvement)
     assert improvement >= 0
     assert improvement >= (best - mean) * (1 - 1e-9)
+
+
+def test_the_logarithm_tells_apart_what_underflows():
+    mean = np.logspace(0, 8, 200)
+    logarithm = log_expected_improvement(Prediction(mean, np.ones(200)), 0.0)
+    assert np.isfinite(logarithm).all()
+    assert (np.diff(logarithm) < 0).all()
+    near = mean < 5
+    np.testing.assert_allclose(
+        logarithm[near], np.log(expected_improvement(Prediction(mean, np.ones(200)), 0.0)[near])
+    )
+    assert log_expected_improvement(Prediction(np.array([1.0]), np.zeros(1)), 0.0) == -np.inf

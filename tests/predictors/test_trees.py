@@ -4,7 +4,8 @@ import pytest
 import spaces
 from predictors import InvalidPredictor
 from predictors.evaluate import kendall
-from predictors.trees import Trees, normal_ranks
+from predictors.targets import normal_ranks
+from predictors.trees import Trees
 
 SPACE = spaces.load("hybrid", spaces.tokens(256, 64), context=128, operators=12)
 RNG = np.random.default_rng(1)

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+import nas.search
+import spaces
+from nas.search.initial import spread_out
+from nas.search.promising import most_promising
+from nas.search.testing import strategy_checks
+from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+
+GRID = spaces.load("mlp")
+HYBRID = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
+OBJECTIVES = (Objective("loss"),)
+
+
+def bayesian(space=GRID, seed=0, **options):
+    return nas.search.load("bayesian", space=space, objectives=OBJECTIVES, seed=seed, **options)
+
+
+def run(strategy, trials, outcome):
+    ended = []
+    for _ in range(trials):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Proposed(proposal))
+        ended.append(outcome(proposal))
+        strategy.tell(Ended(ended[-1]))
+    return ended
+
+
+def loss(genome):
+    values = GRID.values(genome)
+    return np.log(values["init_lr"] / 0.005) ** 2 - np.log(values["n_units_1"]) + 3 * values["dropout_2"]
+
+
+def bowl(proposal):
+    """Learning rates of 0.1 diverge, and for the rest there is one best."""
+    if GRID.values(proposal.genome)["init_lr"] == 0.1:
+        return Trial(proposal, "failed", error="diverged")
+    return Trial.done(proposal, {"loss": loss(proposal.genome)})
+
+
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance_on_a_product(check):
+    check(lambda space, objectives, seed: bayesian(space, seed, initial=5), spaces.load("nasbench201"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance_on_a_grammar(check):
+    check(lambda space, objectives, seed: bayesian(space, seed, initial=30, surrogate="gaussian"), HYBRID)
+
+
+@pytest.mark.parametrize("acquisition", ["improvement", "bound", "thompson"])
+def test_a_smooth_loss_is_minimised(acquisition):
+    trials = run(bayesian(acquisition=acquisition), 40, bowl)
+    best = min(loss(GRID.unrank(rank)) for rank in range(0, GRID.size, 1) if rank % 7 == 0)
+    found = min(trial.metrics["loss"] for trial in trials if trial.status == "done")
+    assert found <= best + 0.7
+    assert sum(trial.status == "failed" for trial in trials[10:]) <= 4
+
+
+def test_trials_that_run_keep_others_away():
+    """Asked for eight at a time, it does not propose one place eight times."""
+    strategy = bayesian()
+    run(strategy, 20, bowl)
+    alone, *others = strategy.ask(8)
+    assert strategy.ask(1) == [alone]
+    codes = np.array([GRID._code_of(proposal.genome) for proposal in (alone, *others)])
+    apart = (codes[:, None] != codes).sum(axis=-1)[np.triu_indices(8, 1)]
+    assert apart.mean() > 1.5
+
+
+def test_the_first_trials_take_every_value_equally_often():
+    genomes = spread_out(GRID, 12, seed=0)
+    codes = np.array([GRID._code_of(genome) for genome in genomes])
+    for column, field in zip(codes.T, GRID.fields.values(), strict=True):
+        assert set(np.bincount(column, minlength=len(field.values))) == {12 // len(field.values)}
+    assert spread_out(HYBRID, 12, seed=0) == []
+    assert [p.origin for p in bayesian(initial=4).ask(4)] == ["spread"] * 4
+
+
+def test_small_spaces_are_looked_at_whole():
+    space = spaces.ProductSpace(
+        "small", {"a": spaces.choice(*range(9)), "b": spaces.choice(*range(9))}, GRID.io
+    )
+    target = space.genome(a=7, b=2)
+
+    def promise(genomes):
+        assert len(genomes) == 80
+        return np.array([genome == target for genome in genomes], dtype=float)
+
+    taken = {space.genome(a=0, b=0).digest}
+    assert most_promising(space, [], promise, taken, np.random.default_rng(0)) == target
+    every = {space.unrank(rank).digest for rank in range(81)}
+    assert most_promising(space, [], promise, every, np.random.default_rng(0)) is None
+
+
+def test_what_promises_most_is_climbed_to_through_a_grammar():
+    def promise(genomes):
+        return np.array([-abs(np.log(HYBRID.cost(g).flops_per_token / 3e5)) for g in genomes])
+
+    rng = np.random.default_rng(0)
+    draws = [HYBRID.sample(rng) for _ in range(200)]
+    found = most_promising(HYBRID, draws[:10], promise, set(), rng)
+    assert promise([found])[0] > promise(draws).max()
+
+
+def test_it_ends_where_the_space_does():
+    space = spaces.ProductSpace("six", {"a": spaces.choice(1, 2, 3), "b": spaces.choice(1, 2)}, GRID.io)
+    strategy = bayesian(space, initial=3)
+    run(strategy, 6, lambda proposal: Trial.done(proposal, {"loss": len(proposal.genome.text)}))
+    with pytest.raises(Finished):
+        strategy.ask(1)
+
+
+def test_known_models_stand_first():
+    strategy = bayesian(HYBRID, named=["mamba-2", "transformer++"])
+    assert [proposal.origin for proposal in strategy.ask(3)] == ["mamba-2", "transformer++", "random"]
+
+
+def test_errors():
+    with pytest.raises(InvalidInput, match="unknown predictor 'gausian', did you mean 'gaussian'"):
+        bayesian(surrogate="gausian")
+    with pytest.raises(InvalidInput, match=r"strategy\.acquisition"):
+        bayesian(acquisition="ei")
