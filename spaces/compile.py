@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block, rms_norm
 from spaces.blocks.conv import GatedConv
+from spaces.blocks.cross_layer import CrossLayerAttention, Follower
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.documents import starts
@@ -30,13 +31,14 @@ from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
-from spaces.blocks.topology import Parallel, Residual, Stack
+from spaces.blocks.topology import LayerScale, Parallel, Residual, Stack
 from spaces.blocks.workspace import Workspace
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
+from spaces.grammar import TEMPLATES
 from spaces.io import TokenIO
 
-Build = Callable[..., nn.Module]
+Build = Callable[..., Any]
 
 
 def _mixer(block: type[Block]) -> Build:
@@ -47,6 +49,11 @@ BUILDERS: Mapping[str, Build] = {
     "attention": _mixer(Attention),
     "mamba": _mixer(Mamba),
     "differential_attention": _mixer(DifferentialAttention),
+    "cross_layer_attention": lambda at, followers, **choices: CrossLayerAttention(
+        at.width, followers, **choices
+    ),
+    "follower": lambda at, layer: Follower(at.width, layer),
+    "followers": lambda at, layers: layers,
     "linear_attention": _mixer(LinearAttention),
     "gated_linear_attention": _mixer(GatedLinearAttention),
     "gated_delta_net": _mixer(GatedDeltaNet),
@@ -67,8 +74,9 @@ BUILDERS: Mapping[str, Build] = {
     "product_key_memory": _mixer(ProductKeyMemory),
     "residual": lambda at, body: Residual(at.width, body),
     "parallel": lambda at, branches: Parallel(at.width, branches),
+    "layer_scale": lambda at, body: LayerScale(at.width, body),
     "stack": lambda at, layers: Stack(layers),
-    "shared": lambda at, layer, passes: Shared(layer, passes=passes),
+    "shared": lambda at, layer, passes, templates: Shared(layer, passes=passes),
     "parallel_streams": lambda at, layer, streams: ParallelStreams(at.width, layer, streams=streams),
 }
 """How each production that is known by name is built: from the attributes and its fields, by name."""
@@ -118,7 +126,7 @@ class LanguageModel(nn.Module):
 
 
 def build_node(node: Node) -> nn.Module:
-    """The module of a subtree; repeated children are built anew each time, with weights of their own."""
+    """The module of a subtree; repeated children are built anew each time, and so are templates, given as a list."""
     production, at = node.production, node.table.at
     builder = production.build or BUILDERS.get(production.name)
     if builder is None:
@@ -128,8 +136,9 @@ def build_node(node: Node) -> nn.Module:
         )
     fields: dict[str, Any] = {key: value for key, value in node.choices().items() if key != "repeat"}
     for (key, part), group in zip(production.children.items(), node.children, strict=True):
-        modules = [build_node(child) for _ in range(node.repeat) for child in group]
-        fields[key] = modules if part.listed else modules[0]
+        copies = node.repeat * production.templates(fields)
+        modules = [build_node(child) for _ in range(copies) for child in group]
+        fields[key] = modules if part.listed or TEMPLATES in fields else modules[0]
     return builder(at, **fields)
 
 

@@ -59,7 +59,8 @@ def tree_cost(node: Node, context: int) -> Cost:
     for group in node.children:
         for child in group:
             below = below + tree_cost(child, context)
-    below = below.times(node.repeat).run(node.production.passes(choices))
+    production = node.production
+    below = below.times(node.repeat).run(production.passes(choices), production.templates(choices))
     return own_cost(node.production, node.table.at, choices, context) + below
 
 

@@ -159,7 +159,8 @@ class Engine:
             table.own.append(self._cost(production, at, chosen))
             repeat, passes = chosen.get("repeat", 1), production.passes(chosen)
             table.repeat.append(repeat)
-            table.times.append((1, repeat, repeat, repeat * passes, repeat * passes))
+            kept = repeat * production.templates(chosen)
+            table.times.append((1, repeat, kept, repeat * passes, repeat * passes))
             changes = production.inherited(at, chosen)
             table.child_at.append(self.intern({**at.as_dict(), **changes}) if changes else at)
         return table

@@ -44,6 +44,10 @@ PASSES = ("passes", "streams")
 """Choices of an operator that say how often it runs its children with the same weights, one after the other or side
 by side: their parameters count once, their FLOPs and decode state each time."""
 
+TEMPLATES = "templates"
+"""A choice of an operator that says how many versions of its children it keeps, of whose weights it mixes those of each
+run: their parameters count as often."""
+
 WEIGHTS = "a number above 0 and at most 1e9"
 """What a weight may be: so that any number of them add up without loss."""
 
@@ -78,6 +82,10 @@ class Production:
     def passes(self, values: Mapping[str, Any]) -> int:
         """How often the children run with the same weights, under these choices."""
         return math.prod(values[key] for key in PASSES if self.children and key in values)
+
+    def templates(self, values: Mapping[str, Any]) -> int:
+        """How many versions of the children are kept, under these choices."""
+        return values.get(TEMPLATES, 1) if self.children else 1
 
     def inherited(self, at: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes of the children that differ from those of the node."""
@@ -126,11 +134,12 @@ def _check_form(production: Production, place: str) -> None:
         raise InvalidGrammar(
             f"{place}: an identity has no children, but it has {', '.join(production.children)}"
         )
-    for key in PASSES:
+    for key in (*PASSES, TEMPLATES):
         counts = production.choices[key].values if key in production.choices and production.children else (1,)
         if not all(type(count) is int and count >= 1 for count in counts):
             raise InvalidGrammar(
-                f"{place}: {key!r} says how often the children run, and must be a choice among integers of at least 1"
+                f"{place}: {key!r} says how often the children run or are kept, and must be a choice among integers "
+                "of at least 1"
             )
     if "repeat" in production.fields:
         counts = production.choices["repeat"].values if "repeat" in production.choices else ()

@@ -74,6 +74,13 @@ class Attention(Block):
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
+        y_BLD, _, _, state = self.attended(x_BLD, state, segments_BL)
+        return y_BLD, state
+
+    def attended(
+        self, x_BLD: Tensor, state: State | None, segments_BL: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, State | None]:
+        """The output, all keys and values [B, G, S, K] that were there to see, and the state after it."""
         refuse_both(state, segments_BL)
         cache = None if state is None else AttentionState(*state)
         start = 0 if cache is None else cache.offset
@@ -89,12 +96,12 @@ class Attention(Block):
             v_BGSK = torch.cat([cache.v_BGSK, v_BGSK], dim=2)
         y_BLD = self.out(self.mix(q_BHLK, k_BGSK, v_BGSK, segments_BL))
         if cache is None:
-            return y_BLD, None
+            return y_BLD, k_BGSK, v_BGSK, None
         # The next token sees window - 1 before it; what it cannot see need not be kept.
         drop = 0 if self.window is None else max(0, k_BGSK.shape[2] - self.window + 1)
         # Cloned, since a view would keep the whole sequence alive.
-        k_BGSK, v_BGSK = (x[:, :, drop:].clone() if drop else x for x in (k_BGSK, v_BGSK))
-        return y_BLD, AttentionState(k_BGSK, v_BGSK, start + x_BLD.shape[1])
+        k_kept, v_kept = (x[:, :, drop:].clone() if drop else x for x in (k_BGSK, v_BGSK))
+        return y_BLD, k_BGSK, v_BGSK, AttentionState(k_kept, v_kept, start + x_BLD.shape[1])
 
     def init_state(self, batch: int) -> AttentionState:
         empty_BGSK = self.out.weight.new_zeros(batch, self.kv_heads, 0, self.head_dim)

@@ -57,9 +57,17 @@ class Cost:
             n * self.parameters, n * self.active_parameters, n * self.flops_per_token, n * self.state_bytes
         )
 
-    def run(self, n: int) -> "Cost":
-        """The cost where n runs for each token use the same parameters, each with a state of its own."""
-        return Cost(self.parameters, self.active_parameters, n * self.flops_per_token, n * self.state_bytes)
+    def run(self, n: int, templates: int = 1) -> "Cost":
+        """The cost where n runs for each token use the same parameters, each with a state of its own.
+
+        templates: how many versions of them are kept, of which those of each run are mixed.
+        """
+        return Cost(
+            templates * self.parameters,
+            templates * self.active_parameters,
+            n * self.flops_per_token,
+            n * self.state_bytes,
+        )
 
 
 class HasWidth(Protocol):
@@ -116,12 +124,26 @@ def differential_attention(
     return whole + Cost(parameters, parameters, 4 * _keys_seen(context, window) * at.width, 0)
 
 
+def cross_layer_attention(at: HasWidth, context: int, *, heads: int, kv_heads: int, position: str) -> Cost:
+    first = attention(at, context, heads=heads, kv_heads=kv_heads, position=position, window=None)
+    return norm(at, context) + first
+
+
+def follower(at: HasWidth, context: int) -> Cost:
+    """A layer that attends to another one's keys: it has queries, an output and a norm, and no cache."""
+    matrices = 2 * at.width * at.width
+    parameters = matrices + at.width
+    return Cost(parameters, parameters, 2 * matrices + 4 * context * at.width, 0)
+
+
 def chunk_size(length: int) -> int:
     """Tokens of a sequence that linear attention mixes at once: a power of two, to be halved down to one."""
     return min(CHUNK, 1 << (length - 1).bit_length())
 
 
-def mamba2(at: HasWidth, context: int, *, state: int, expand: int, head_dim: int) -> Cost:
+def mamba2(
+    at: HasWidth, context: int, *, state: int, expand: int, head_dim: int, init: str = "decaying"
+) -> Cost:
     inner = expand * at.width
     heads = inner // head_dim
     mixed = inner + 2 * state
@@ -152,7 +174,7 @@ def rg_lru(at: HasWidth, context: int, *, expand: int, heads: int) -> Cost:
     return Cost(parameters, parameters, flops, FLOAT_BYTES * CONV_KERNEL * inner)
 
 
-def s4d(at: HasWidth, context: int, *, state: int, init: str) -> Cost:
+def s4d(at: HasWidth, context: int, *, state: int, init: str, rate: str = "exp") -> Cost:
     parameters = 2 * at.width * (1 + state + at.width)
     chunk = min(CHUNK, context)
     padded = -(-context // chunk) * chunk
@@ -160,7 +182,7 @@ def s4d(at: HasWidth, context: int, *, state: int, init: str) -> Cost:
     return Cost(parameters, parameters, flops, FLOAT_BYTES * state * at.width)
 
 
-def s5(at: HasWidth, context: int, *, state: int) -> Cost:
+def s5(at: HasWidth, context: int, *, state: int, rate: str = "exp") -> Cost:
     matrices = 2 * at.width * state + at.width * at.width
     parameters = matrices + at.width + 3 * state // 2
     return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * state)
@@ -280,7 +302,7 @@ def product_key_memory(at: HasWidth, context: int, *, keys: int, heads: int, top
 
 
 def norm(at: HasWidth, context: int) -> Cost:
-    """RMSNorm: all that a residual or a group of parallel branches owns itself."""
+    """A number for each channel: all that a residual, a group of parallel branches or a layer scale owns itself."""
     return Cost(at.width, at.width, 0, 0)
 
 
@@ -288,8 +310,9 @@ def stack(at: HasWidth, context: int) -> Cost:
     return Cost(0, 0, 0, 0)
 
 
-def shared(at: HasWidth, context: int, *, passes: int) -> Cost:
-    return Cost(0, 0, 0, 0)
+def shared(at: HasWidth, context: int, *, passes: int, templates: int = 1) -> Cost:
+    shares = passes * templates if templates > 1 else 0
+    return Cost(shares, shares, 0, 0)
 
 
 def parallel_streams(at: HasWidth, context: int, *, streams: int) -> Cost:
@@ -308,6 +331,9 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "attention": attention,
     "mamba": mamba,
     "differential_attention": differential_attention,
+    "cross_layer_attention": cross_layer_attention,
+    "follower": follower,
+    "followers": stack,
     "linear_attention": linear_attention,
     "gated_linear_attention": gated_linear_attention,
     "gated_delta_net": gated_delta_net,
@@ -328,6 +354,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "product_key_memory": product_key_memory,
     "residual": norm,
     "parallel": norm,
+    "layer_scale": norm,
     "stack": stack,
     "shared": shared,
     "parallel_streams": parallel_streams,

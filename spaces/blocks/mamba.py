@@ -6,7 +6,7 @@ positions in a chunk.
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,18 +29,31 @@ class Mamba2(Block):
     """Mamba-2 (Dao and Gu, arXiv 2405.21060, section 7.1 and figure 6), with one group of B and C.
 
     state: dimensions N of the recurrence for each channel. expand: inner width per unit of width. head_dim:
-    channels that share one decay.
+    channels that share one decay. init: "decaying" or "mimetic".
 
         z, (x, B, C), dt = linear(u);   x, B, C = silu(conv(x, B, C));   dt = softplus(dt + bias)
         h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]^T;   y[t] = h[t] C[t] + D x[t]
         out = linear(rms_norm(y * silu(z)))
 
-    Initial values follow the authors' code: dt log-uniform in [0.001, 0.1], -A uniform in [1, 16], D one.
-    Raises ValueError if head_dim does not divide expand * width.
+    Initial values follow the authors' code: dt log-uniform in [0.001, 0.1], -A uniform in [1, 16], D one. Mimetic ones
+    (Trockman et al., arXiv 2410.11135) make a layer begin as linear attention whose queries are its keys: nothing
+    decays (dt = 1 for all tokens, A = -exp(-8)), C = B, and the convolution passes its input on.
+
+    Raises ValueError if head_dim does not divide expand * width, or init is unknown.
     """
 
-    def __init__(self, width: int, *, state: int, expand: int, head_dim: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        state: int,
+        expand: int,
+        head_dim: int,
+        init: Literal["decaying", "mimetic"] = "decaying",
+    ) -> None:
         super().__init__()
+        if init not in ("decaying", "mimetic"):
+            raise ValueError(f"unknown init {init!r}: use 'decaying' or 'mimetic'")
         inner = expand * width
         if inner % head_dim:
             raise ValueError(f"expand * width = {inner} is not a multiple of head_dim {head_dim}")
@@ -55,6 +68,18 @@ class Mamba2(Block):
         self.skip = nn.Parameter(torch.ones(heads))
         self.norm = rms_norm(inner)
         self.out = linear(inner, width)
+        if init == "mimetic":
+            self._mimic_attention()
+
+    @torch.no_grad()
+    def _mimic_attention(self) -> None:
+        inner, _, heads = self.sizes
+        self.taps.zero_()[-1] = 1
+        self.dt_bias.fill_(math.log(math.e - 1))  # softplus of it is 1
+        self.log_a.fill_(-8)
+        _, b_ND, c_ND, dt_HD = self.in_proj.weight.split((2 * inner, self.state, self.state, heads))
+        c_ND.copy_(b_ND)
+        dt_HD.zero_()
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None

@@ -1,11 +1,15 @@
 """Layers that run several times with the same weights: one after the other, or in streams side by side.
 
-Letters in tensor names: B batch, L length, D width, P streams.
+Letters in tensor names: B batch, L length, D width, P streams or passes, K templates.
 """
+
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from spaces.blocks.base import Block, State, linear, rms_norm, total_aux_loss
 
@@ -13,40 +17,62 @@ SMOOTHING = 0.1
 
 
 class Shared(Block):
-    """The layer, `passes` times one after the other with the same weights, each time with a state of its own.
+    """A layer, `passes` times one after the other, each time with a state of its own and weights of a few templates.
 
-    Sharing over depth, as in ALBERT (arXiv 1909.11942) and WideNet (arXiv 2107.11817), for a number of parameters
-    that is chosen apart from the depth, as in neural parameter allocation search (arXiv 2006.10598). All of the layer
-    is shared, its norms too, of which WideNet has one a pass.
+    With one template all passes have the same weights, as in ALBERT (arXiv 1909.11942) and WideNet (arXiv 2107.11817),
+    their norms too, of which WideNet has one a pass. With several, layers of one kind, the weights of pass p are the
+    sum over k of mix[p, k] times those of template k, a bank as of Shapeshifter networks (neural parameter allocation
+    search, arXiv 2006.10598, whose coefficients are for each matrix): so the number of parameters is chosen apart
+    from the depth. Passes begin as the templates in turn. What is no parameter, as the directions of hashed experts,
+    is that of the first template. The sums are made anew in each call: that is nothing beside the products for many
+    tokens, and about as much as they for one.
 
     In training, `aux_loss` is the mean over the passes of the layer's auxiliary losses.
 
-    Raises ValueError if passes is below 1.
+    Raises ValueError if passes is below 1, or there are more templates than passes.
     """
 
-    def __init__(self, layer: Block, *, passes: int) -> None:
+    def __init__(self, templates: Iterable[Block], *, passes: int) -> None:
         super().__init__()
+        self.templates, self.passes = nn.ModuleList(templates), passes
         if passes < 1:
             raise ValueError(f"passes {passes} is below 1")
-        self.layer, self.passes = layer, passes
+        if (number := len(self.templates)) > passes:
+            raise ValueError(f"there are {number} templates for {passes} passes")
+        turns_PK = torch.eye(number).repeat(-(-passes // number), 1)[:passes]
+        self.mix = nn.Parameter(turns_PK) if number > 1 else None
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
         states, losses = [], []
-        for before in state or [None] * self.passes:
-            x_BLD, after = self.layer(x_BLD, before, segments_BL)
+        layer = self.templates[0]
+        for number, before in enumerate(state or [None] * self.passes):
+            x_BLD, after = functional_call(layer, self.weights(number), (x_BLD, before, segments_BL))
             states.append(after)
-            losses.append(total_aux_loss(self.layer))
+            losses.append(total_aux_loss(layer))
         present = [loss for loss in losses if loss is not None]
         self.aux_loss = torch.stack(present).mean() if present else None
-        for block in self.layer.modules():  # whose losses, of the last pass, are in that mean
+        for block in layer.modules():  # whose losses, of the last pass, are in that mean
             if isinstance(block, Block):
                 block.aux_loss = None
         return x_BLD, None if state is None else tuple(states)
 
+    def weights(self, number: int) -> dict[str, Tensor]:
+        """The parameters of a pass by name, of which those that are left out are the first template's."""
+        if self.mix is None:
+            return {}
+        banks = [dict(template.named_parameters()) for template in self.templates]
+        shares = self.mix[number].unbind()
+        return {
+            name: torch.stack([share * bank[name] for share, bank in zip(shares, banks, strict=True)]).sum(
+                dim=0
+            )
+            for name in banks[0]
+        }
+
     def init_state(self, batch: int) -> State:
-        return tuple(self.layer.init_state(batch) for _ in range(self.passes))
+        return tuple(cast(Block, self.templates[0]).init_state(batch) for _ in range(self.passes))
 
 
 class ParallelStreams(Block):

@@ -30,6 +30,29 @@ def log_uniform(low: float, high: float, *shape: int) -> Tensor:
     return torch.empty(shape).uniform_(math.log(low), math.log(high))
 
 
+class Rates(nn.Module):
+    """Positive rates of decay, by weights w: "exp", exp(w), or "stable", 1 / (w^2 + b).
+
+    The latter is the reparametrisation of StableSSM (Wang and Li, arXiv 2311.14495) that is best in that the gradient
+    of a model, which goes with the rate's derivative over its square, is bounded by the weight: here it is 2 w. The
+    paper leaves b open; half the inverse of the greatest rate at the start lets rates at most double.
+
+    Raises ValueError if the kind is unknown.
+    """
+
+    def __init__(self, rate: Tensor, kind: Literal["exp", "stable"]) -> None:
+        super().__init__()
+        if kind not in ("exp", "stable"):
+            raise ValueError(f"unknown rate {kind!r}: use 'exp' or 'stable'")
+        self.least = 0.5 / rate.max().item() if kind == "stable" else None
+        self.weight = nn.Parameter(rate.log() if self.least is None else (1 / rate - self.least).sqrt())
+
+    def forward(self) -> Tensor:
+        """The rates, in float32 at least."""
+        weight = at_least_float32(self.weight)
+        return weight.exp() if self.least is None else 1 / (weight.square() + self.least)
+
+
 def powers(z_P: Tensor, t_T: Tensor) -> Tensor:
     """exp(z t) for each number z = [P, ...] and each t, [P, ..., T]."""
     real = (z_P[0, ..., None] * t_T).exp()
@@ -64,6 +87,7 @@ class S4D(Block):
 
     state: real dimensions of a channel's state. init: where A begins; of mode n, "lin": -1/2 + i pi n, "inv": -1/2 +
     i (N/pi) (N / (2n + 1) - 1), with state / 2 modes that stand for pairs; "real": -(n + 1), with `state` modes.
+    rate: how real parts hang on their weights, see `Rates`.
 
         h[t] = exp(dt A) h[t-1] + B' x[t];   y[t] = 2 Re(C h[t]) + D x[t];   out = glu(linear(gelu(y)))
 
@@ -71,10 +95,17 @@ class S4D(Block):
     one convolution, whose filter is the product of two small Vandermonde matrices; with a state, a recurrence over
     chunks. dt begins log-uniform in [0.001, 0.1], C normal; the real part of A stays negative.
 
-    Raises ValueError if init is unknown, or the state odd where modes stand for pairs.
+    Raises ValueError if init or rate is unknown, or the state odd where modes stand for pairs.
     """
 
-    def __init__(self, width: int, *, state: int, init: Literal["lin", "inv", "real"]) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        state: int,
+        init: Literal["lin", "inv", "real"],
+        rate: Literal["exp", "stable"] = "exp",
+    ) -> None:
         super().__init__()
         if init not in ("lin", "inv", "real"):
             raise ValueError(f"unknown init {init!r}: use 'lin', 'inv' or 'real'")
@@ -91,7 +122,7 @@ class S4D(Block):
             rate_N = torch.full((modes,), 0.5)
             angle_N = math.pi * n_N if init == "lin" else state / math.pi * (state / (2 * n_N + 1) - 1)
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, width))
-        self.log_rate = nn.Parameter(rate_N.log().repeat(width, 1))
+        self.rate = Rates(rate_N.repeat(width, 1), rate)
         self.angle = None if angle_N is None else nn.Parameter(angle_N.repeat(width, 1))
         self.read = nn.Parameter(torch.randn(self.parts, width, modes) * self.parts**-0.5)
         self.skip = nn.Parameter(torch.randn(width))
@@ -115,7 +146,7 @@ class S4D(Block):
 
     def modes(self) -> tuple[Tensor, Tensor]:
         """dt A and what is read of each mode for a unit of input, C B', both [P, D, N]."""
-        rate_DN = at_least_float32(self.log_rate).exp()
+        rate_DN = self.rate()
         parts = [-rate_DN] if self.angle is None else [-rate_DN, at_least_float32(self.angle)]
         a_PDN = torch.stack(parts)
         z_PDN = a_PDN * at_least_float32(self.log_dt).exp()[:, None]
@@ -154,7 +185,8 @@ def _continued(x_BQD: Tensor, z_PDN: Tensor, gain_PDN: Tensor, h_PBDN: Tensor) -
 class S5(Block):
     """S5 (Smith et al., arXiv 2208.04933): one diagonal state space model for all channels, then a gate.
 
-    state: real dimensions of the state; half as many modes stand for pairs.
+    state: real dimensions of the state; half as many modes stand for pairs. rate: how real parts hang on their weights,
+    see `Rates`.
 
         h[t] = exp(dt A) h[t-1] + (exp(dt A) - 1) / A * B x[t];   y[t] = 2 Re(C h[t]) + D x[t]
         out = gelu(y) * sigmoid(linear(gelu(y)))
@@ -163,10 +195,10 @@ class S5(Block):
     basis of its eigenvectors, dt of each mode log-uniform in [0.001, 0.1]; the real part of A stays negative. The
     recurrence is a parallel scan.
 
-    Raises ValueError if the state is odd.
+    Raises ValueError if the state is odd or rate unknown.
     """
 
-    def __init__(self, width: int, *, state: int) -> None:
+    def __init__(self, width: int, *, state: int, rate: Literal["exp", "stable"] = "exp") -> None:
         super().__init__()
         if state % 2:
             raise ValueError(f"state {state} is odd, but each mode stands for two dimensions")
@@ -174,7 +206,7 @@ class S5(Block):
         b_DN = torch.randn(width, state) * width**-0.5 + 0j
         c_DN = torch.randn(width, state) * state**-0.5 + 0j
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, state // 2))
-        self.log_rate = nn.Parameter(torch.full((state // 2,), 0.5).log())
+        self.rate = Rates(torch.full((state // 2,), 0.5), rate)
         self.angle = nn.Parameter(angle_N)
         self.write = nn.Parameter(torch.view_as_real(b_DN @ vectors_SN.conj()).flatten(1))
         self.read = nn.Parameter(torch.view_as_real((c_DN @ vectors_SN).conj().resolve_conj()).flatten(1))
@@ -186,7 +218,7 @@ class S5(Block):
     ) -> tuple[Tensor, State | None]:
         refuse_both(state, segments_BL)
         h_BN = self.init_state(x_BLD.shape[0]).modes if state is None else ModesState(*state).modes
-        a_PN = torch.stack([-at_least_float32(self.log_rate).exp(), at_least_float32(self.angle)])
+        a_PN = torch.stack([-self.rate(), at_least_float32(self.angle)])
         z_PN = a_PN * at_least_float32(self.log_dt).exp()
         written_BLNP = at_least_float32(x_BLD @ self.write).unflatten(-1, (-1, 2))
         added_PBLN = times(held(z_PN, a_PN)[:, None, None], written_BLNP.movedim(-1, 0))

@@ -6,9 +6,12 @@ Letters in tensor names: B batch, L length, D width. A state is the tuple of the
 from collections.abc import Iterable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, rms_norm
+
+FIRST_SCALE = 0.1
 
 
 class _Parent(Block):
@@ -46,6 +49,27 @@ class Residual(Parallel):
 
     def __init__(self, width: int, body: Block) -> None:
         super().__init__(width, [body])
+
+
+class LayerScale(Block):
+    """The body times a learned number for each channel, to stand in a residual branch (LayerScale, arXiv 2103.17239).
+
+    The numbers begin at 0.1, the paper's for up to 18 layers: networks begin near the identity.
+    """
+
+    def __init__(self, width: int, body: Block) -> None:
+        super().__init__()
+        self.body = body
+        self.scale = nn.Parameter(torch.full((width,), FIRST_SCALE))
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, state = self.body(x_BLD, state, segments_BL)
+        return self.scale * y_BLD, state
+
+    def init_state(self, batch: int) -> State:
+        return self.body.init_state(batch)
 
 
 class Stack(_Parent):

@@ -1,14 +1,16 @@
 """Pre-norm residual decoders that mix attention, linear attention, state space, convolution, experts and memory.
 
 A model is a pattern of layers, repeated; a layer is a residual branch, parallel branches on one norm, a nested
-pattern, or a layer that runs several times with the same weights, one after the other or in parallel streams. What
-comes before and after (embedding, final norm, head) follows from the input and output. Known models are genomes:
-Transformer++ (Touvron et al. 2023: RoPE attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al.
-2024: one attention in eight mixers, experts in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al.
-2024: Mamba and experts in turn, here with Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts,
-passed over and over, here with its norms shared too), Hydra-like (Chaudhary et al. 2025: a state space backbone with
-attention now and then, experts for each chunk, a workspace and a product-key memory; here with Mamba-2 and windowed
-attention), and a Transformer with a product-key memory in place of one feed-forward layer (Lample et al. 2019).
+pattern, attention whose keys later attentions read too, or a layer that runs several times with the same weights, or
+with mixtures of a few templates, one after the other or in parallel streams. What comes before and after (embedding,
+final norm, head) follows from the input and output. Known models are genomes: Transformer++ (Touvron et al. 2023: RoPE
+attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al. 2024: one attention in eight mixers, experts
+in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al. 2024: Mamba and experts in turn, here with
+Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts, passed over and over, here with its norms
+shared too), Hydra-like (Chaudhary et al. 2025: a state space backbone with attention now and then, experts for each
+chunk, a workspace and a product-key memory; here with Mamba-2 and windowed attention), a Transformer with cross-layer
+attention (Brandon et al. 2024: two attentions to one of keys and values), and a Transformer with a product-key memory
+in place of one feed-forward layer (Lample et al. 2019).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Iterator
 from spaces.fields import child, choice, many
 from spaces.grammar import Grammar
 
-hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False})
+hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False, "scaled": False})
 
 
 @hybrid.production(
@@ -41,8 +43,17 @@ def parallel(branches=many("mixer", 2, 3)): ...
 
 
 # Passes of passes would be other words for more of them, so nothing that is run again stands in another.
-@hybrid.production("layer", weight=0.25, where=lambda at: not at.run, attributes=lambda at: {"run": True})
-def shared(layer=child("layer"), passes=choice(2, 3, 4, 6, 8, 12, ordered=True)): ...
+@hybrid.production(
+    "layer",
+    weight=0.25,
+    where=lambda at, passes, templates: not at.run and templates < passes,
+    attributes=lambda at: {"run": True},
+)
+def shared(
+    layer=child("layer"),
+    passes=choice(2, 3, 4, 6, 8, 12, ordered=True),
+    templates=choice(1, 2, 3, ordered=True),
+): ...
 
 
 @hybrid.production("layer", weight=0.25, where=lambda at: not at.run, attributes=lambda at: {"run": True})
@@ -54,6 +65,35 @@ def _attends(at, heads, kv_heads, position, window):
     head_dim, rest = divmod(at.width, heads)
     fits = rest == 0 and heads % kv_heads == 0 and head_dim >= 8 and (position != "rope" or head_dim % 2 == 0)
     return fits and (window is None or window < at.context)
+
+
+@hybrid.production(
+    "layer",
+    weight=0.25,
+    where=lambda at, heads, kv_heads, position: (
+        at.nested < 2 and _attends(at, heads, kv_heads, position, None)
+    ),
+    attributes=lambda at: {"nested": at.nested + 1},
+)
+def cross_layer_attention(
+    heads=choice(1, 2, 4, 8, 16, 32, ordered=True),
+    kv_heads=choice(1, 2, 4, 8, 16, 32, ordered=True),
+    position=choice("rope", "alibi", "none"),
+    followers=child("followers"),
+): ...
+
+
+@hybrid.production("followers", form="sequence")
+def followers(layers=many("follower", 1, 3), repeat=choice(1, 2, 3, 4, ordered=True)): ...
+
+
+@hybrid.production("follower")
+def follower(layer=child("layer")): ...
+
+
+# A scale of a scale would be one scale.
+@hybrid.production("mixer", where=lambda at: not at.scaled, attributes=lambda at: {"scaled": True})
+def layer_scale(body=child("mixer")): ...
 
 
 @hybrid.production("mixer", weight=2, where=_attends)
@@ -110,6 +150,7 @@ def mamba2(
     state=choice(16, 32, 64, 128, ordered=True),
     expand=choice(1, 2, ordered=True),
     head_dim=choice(16, 32, 64, ordered=True),
+    init=choice("decaying", "mimetic"),
 ): ...
 
 
@@ -118,11 +159,13 @@ def rg_lru(expand=choice(1, 2, ordered=True), heads=choice(1, 2, 4, 8, 16, order
 
 
 @hybrid.production("mixer", weight=0.5)
-def s4d(state=choice(8, 16, 32, 64, ordered=True), init=choice("lin", "inv", "real")): ...
+def s4d(
+    state=choice(8, 16, 32, 64, ordered=True), init=choice("lin", "inv", "real"), rate=choice("exp", "stable")
+): ...
 
 
 @hybrid.production("mixer", weight=0.5)
-def s5(state=choice(16, 32, 64, 128, 256, ordered=True)): ...
+def s5(state=choice(16, 32, 64, 128, 256, ordered=True), rate=choice("exp", "stable")): ...
 
 
 @hybrid.production("mixer", weight=0.5, where=lambda at, span: span <= max(at.context, 64))
@@ -215,7 +258,7 @@ def _attention(width: int, kv_share: int, position: str, window: str = "none") -
 def _mamba(width: int) -> str:
     """Heads of 64 features, or as many as the width allows; where it allows none, the text is no genome."""
     head_dim = next((d for d in (64, 32) if 2 * width % d == 0), 16)
-    return f"residual(body=mamba2(state=64, expand=2, head_dim={head_dim}))"
+    return f"residual(body=mamba2(state=64, expand=2, head_dim={head_dim}, init=decaying))"
 
 
 def _pattern(layers: list[str], repeat: int) -> str:
@@ -261,7 +304,7 @@ def _widenet(width: int) -> Iterator[str]:
     for passes, experts in itertools.product(DEPTHS[:-1], (16, 8, 4)):
         sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
         layer = _pattern([_attention(width, 1, "rope"), sparse], 1)
-        yield _pattern([f"shared(layer={layer}, passes={passes})"], 1)
+        yield _pattern([f"shared(layer={layer}, passes={passes}, templates=1)"], 1)
 
 
 @hybrid.architecture("hydra-like")
@@ -274,6 +317,16 @@ def _hydra(width: int) -> Iterator[str]:
         memories = f"parallel(branches=[workspace(slots=16, chunk={chunk}), {facts}])"
         pairs = _pattern([_mamba(width), sparse], 3)
         yield _pattern([pairs, _attention(width, 4, "rope", str(window)), sparse, memories], depth)
+
+
+@hybrid.architecture("cross-layer-attention transformer")
+def _cross_layer(width: int) -> Iterator[str]:
+    """Every second attention reads the keys and values of the one before it; each is followed by a feed-forward."""
+    first = _attention(width, 1, "rope").removeprefix("residual(body=attention(").split(", window")[0]
+    for depth in DEPTHS:
+        second = f"followers(layers=[follower(layer={_FEED_FORWARD})], repeat=1)"
+        pair = f"cross_layer_attention({first}, followers={second})"
+        yield _pattern([pair, _FEED_FORWARD], depth)
 
 
 @hybrid.architecture("product-key-memory transformer")

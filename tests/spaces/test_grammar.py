@@ -161,7 +161,7 @@ def test_a_guard_that_fails_is_named(where, reason):
         (bad_repeat, "'repeat' must be a choice among integers of at least 1"),
         (
             bad_passes,
-            "'passes' says how often the children run, and must be a choice among integers of at least 1",
+            "'passes' says how often the children run or are kept, and must be a choice among integers of at least 1",
         ),
         (bad_weight, "weight is 0, but must be a number above 0 and at most 1e9"),
         (infinite_weight, "weight is inf, but must be a number above 0 and at most 1e9"),
@@ -241,6 +241,9 @@ def test_errors_of_names(name, message):
 def test_a_production_that_no_width_allows_is_told():
     unavailable = spaces.load("hybrid", spaces.tokens(256, 7)).unavailable
     assert unavailable == (
+        "cross_layer_attention",
+        "followers",
+        "follower",
         "attention",
         "differential_attention",
         "linear_attention",

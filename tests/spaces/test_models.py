@@ -44,7 +44,7 @@ def test_weights_that_are_shared_count_once_and_runs_each_time():
         return SPACE.cost(SPACE.parse(text))
 
     once = cost(f"stack(layers=[{PAIR}], repeat=1)")
-    passes = cost(f"stack(layers=[shared(layer={PAIR}, passes=3)], repeat=1)")
+    passes = cost(f"stack(layers=[shared(layer={PAIR}, passes=3, templates=1)], repeat=1)")
     assert passes.parameters == once.parameters
     assert passes.state_bytes == 3 * once.state_bytes
     assert passes.flops_per_token == cost(f"stack(layers=[{PAIR}], repeat=3)").flops_per_token
@@ -54,12 +54,14 @@ def test_passes_are_another_network_than_repeats_and_the_same_whatever_stands_ar
     def digest(text):
         return SPACE.parse(f"stack(layers=[{text}], repeat=1)").digest
 
-    passes = digest(f"shared(layer={PAIR}, passes=3)")
+    passes = digest(f"shared(layer={PAIR}, passes=3, templates=1)")
     assert passes != digest(PAIR.replace("repeat=2", "repeat=6"))
-    assert passes != digest(f"shared(layer={PAIR}, passes=2)")
+    assert passes != digest(f"shared(layer={PAIR}, passes=2, templates=1)")
     one = "residual(body=gated_conv(kernel=3))"
     group = f"stack(layers=[{one}], repeat=1)"
-    assert digest(f"shared(layer={one}, passes=3)") == digest(f"shared(layer={group}, passes=3)")
+    assert digest(f"shared(layer={one}, passes=3, templates=1)") == digest(
+        f"shared(layer={group}, passes=3, templates=1)"
+    )
 
 
 @pytest.mark.parametrize("genome", GENOMES, ids=lambda genome: genome.digest[:8])

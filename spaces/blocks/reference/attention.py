@@ -10,16 +10,26 @@ from spaces.blocks.attention import Attention
 
 def attention(block: Attention, x_BLD: Tensor) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]: explicit scores of each query and visible key."""
+    return read(block, *heads_of(block, x_BLD @ block.qkv.weight.T)) @ block.out.weight.T
+
+
+def heads_of(block: Attention, qkv_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values as they meet, each [B, L, heads, K]."""
     heads, kv_heads, head_dim = block.heads, block.kv_heads, block.head_dim
-    batch, length, _ = x_BLD.shape
-    qkv = (x_BLD @ block.qkv.weight.T).view(batch, length, heads + 2 * kv_heads, head_dim)
+    qkv = qkv_BLC.view(*qkv_BLC.shape[:2], heads + 2 * kv_heads, head_dim)
     q, k, v = qkv[:, :, :heads], qkv[:, :, heads : heads + kv_heads], qkv[:, :, heads + kv_heads :]
     if block.q_norm is not None and block.k_norm is not None:
         q, k = (rms_norm(x, norm.weight) for x, norm in ((q, block.q_norm), (k, block.k_norm)))
     if block.position == "rope":
         q, k = rotate_by_matrix(q), rotate_by_matrix(k)
+    return q, k, v
+
+
+def read(block: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What each query reads of the values, [B, L, D], before the output projection."""
+    heads, kv_heads, head_dim = block.heads, block.kv_heads, block.head_dim
     rows = []
-    for t in range(length):
+    for t in range(q.shape[1]):
         first = 0 if block.window is None else max(0, t - block.window + 1)
         per_head = []
         for h in range(heads):
@@ -30,7 +40,7 @@ def attention(block: Attention, x_BLD: Tensor) -> Tensor:
                 scores = scores - alibi_slope(h, heads) * distance
             weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
             per_head.append(torch.einsum("bs,bsk->bk", weights, v[:, first : t + 1, g]))
-        rows.append(torch.cat(per_head, dim=-1) @ block.out.weight.T)
+        rows.append(torch.cat(per_head, dim=-1))
     return torch.stack(rows, dim=1)
 
 

@@ -1,5 +1,6 @@
 """Layers that run several times, run by run; `layer` is the twin of the layer inside."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,17 @@ Twin = Callable[[Any, Tensor], Tensor]
 
 def shared(block: Shared, x_BLD: Tensor, layer: Twin) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]."""
-    for _ in range(block.passes):
-        x_BLD = layer(block.layer, x_BLD)
+    for p in range(block.passes):
+        version = copy.deepcopy(block.templates[0])
+        for name, module in version.named_modules():
+            for own in list(module._parameters):
+                if module._parameters.pop(own) is not None:
+                    every = [template.get_submodule(name)._parameters[own] for template in block.templates]
+                    shares = [1.0] if block.mix is None else block.mix[p]
+                    setattr(module, own, sum(share * each for share, each in zip(shares, every, strict=True)))
+                else:
+                    setattr(module, own, None)
+        x_BLD = layer(version, x_BLD)
     return x_BLD
 
 

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from spaces.blocks.reference.mlp import gelu
-from spaces.blocks.state_space import S4D, S5
+from spaces.blocks.state_space import S4D, S5, Rates
 
 
 def s4d(block: S4D, x_BLD: Tensor) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]."""
-    angle = torch.zeros_like(block.log_rate) if block.angle is None else block.angle
-    a_DN = torch.complex(-torch.exp(block.log_rate), angle)
+    angle = torch.zeros_like(block.rate.weight) if block.angle is None else block.angle
+    a_DN = torch.complex(-rates(block.rate), angle)
     grown_DN = torch.exp(torch.exp(block.log_dt)[:, None] * a_DN)
     c_DN = block.read[0] + 0j if block.angle is None else torch.complex(*block.read)
     h_BDN = torch.zeros(len(x_BLD), *a_DN.shape, dtype=a_DN.dtype)
@@ -24,7 +24,7 @@ def s4d(block: S4D, x_BLD: Tensor) -> Tensor:
 
 def s5(block: S5, x_BLD: Tensor) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]: equations 5 and 6 of arXiv 2208.04933."""
-    a_N = torch.complex(-torch.exp(block.log_rate), block.angle)
+    a_N = torch.complex(-rates(block.rate), block.angle)
     grown_N = torch.exp(torch.exp(block.log_dt) * a_N)
     b_DN = torch.complex(block.write[:, ::2], block.write[:, 1::2])
     c_DN = torch.complex(block.read[:, ::2], -block.read[:, 1::2])
@@ -35,3 +35,8 @@ def s5(block: S5, x_BLD: Tensor) -> Tensor:
         rows.append(2 * (h_BN @ c_DN.T).real)
     y = gelu(torch.stack(rows, dim=1) + block.skip * x_BLD)
     return y * torch.sigmoid(y @ block.gate.weight.T)
+
+
+def rates(block: Rates) -> Tensor:
+    """What `block()` should return."""
+    return torch.exp(block.weight) if block.least is None else 1 / (block.weight**2 + block.least)

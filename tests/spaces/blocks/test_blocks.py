@@ -42,7 +42,7 @@ from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import BlockCase, survives_bfloat16
 from spaces.blocks.token_parameters import TokenParameterAttention
-from spaces.blocks.topology import Parallel, Residual, Stack
+from spaces.blocks.topology import LayerScale, Parallel, Residual, Stack
 from spaces.blocks.workspace import Workspace
 from tests.spaces.blocks.suite import suite
 
@@ -90,6 +90,10 @@ def stack(block: Stack, x_BLD: Tensor) -> Tensor:
     return parallel(block.blocks[1], residual(block.blocks[0], x_BLD))
 
 
+def layer_scale(block: LayerScale, x_BLD: Tensor) -> Tensor:
+    return block.scale * gated_conv(block.body, x_BLD)
+
+
 def make_residual() -> Residual:
     return Residual(WIDTH, GatedConv(WIDTH, **CONV))
 
@@ -128,12 +132,16 @@ CASES = [
     case(GatedDeltaNet, gated_delta_net, heads=4, expand=2),
     case(Mamba2, mamba2, state=8, expand=1, head_dim=4),
     case(Mamba2, mamba2, state=4, expand=2, head_dim=32),
+    case(Mamba2, mamba2, state=8, expand=2, head_dim=8, init="mimetic"),
     case(RGLRU, rg_lru, expand=1, heads=4),
     case(RGLRU, rg_lru, expand=2, heads=1),
     case(S4D, s4d, state=8, init="lin"),
     case(S4D, s4d, state=16, init="inv"),
     case(S4D, s4d, state=5, init="real"),
+    case(S4D, s4d, state=8, init="lin", rate="stable"),
+    case(S4D, s4d, state=5, init="real", rate="stable"),
     case(S5, s5, state=8),
+    case(S5, s5, state=8, rate="stable"),
     case(S5, s5, state=32),
     case(LongConv, long_conv, hidden=8, span=64),
     case(LongConv, long_conv, hidden=4, span=1000),
@@ -159,6 +167,9 @@ CASES = [
     case(ProductKeyMemory, product_key_memory, keys=6, heads=2, top_k=3),
     case(ProductKeyMemory, product_key_memory, keys=4, heads=1, top_k=4),
     BlockCase("residual", make_residual, residual, residual_cost, WIDTH),
+    BlockCase(
+        "layer_scale", lambda: LayerScale(WIDTH, GatedConv(WIDTH, **CONV)), layer_scale, residual_cost, WIDTH
+    ),
     BlockCase("parallel", make_parallel, parallel, parallel_cost, WIDTH),
     BlockCase(
         "stack",

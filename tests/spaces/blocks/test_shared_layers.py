@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from spaces.blocks.attention import Attention
-from spaces.blocks.base import total_aux_loss
+from spaces.blocks.base import state_bytes, total_aux_loss
 from spaces.blocks.costs import COSTS, Cost
+from spaces.blocks.cross_layer import CrossLayerAttention, Follower
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.moe import MoE
 from spaces.blocks.reference.attention import attention
+from spaces.blocks.reference.cross_layer import cross_layer_attention
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.moe import moe
 from spaces.blocks.reference.sharing import parallel_streams, shared
@@ -48,24 +50,60 @@ def mamba_cost(context: int) -> Cost:
     return COSTS["mamba2"](AT, context, **MAMBA)
 
 
-def case(name: str, choice: str, runs: int, make: Callable, twin: Callable, cost: Callable) -> BlockCase:
-    kind, slow = {"passes": (Shared, shared), "streams": (ParallelStreams, parallel_streams)}[choice]
-    own = COSTS[slow.__name__]
-    given = () if kind is Shared else (WIDTH,)
+def passes(
+    name: str, number: int, make: Callable, twin: Callable, cost: Callable, templates: int = 1
+) -> BlockCase:
     return BlockCase(
         name,
-        lambda: kind(*given, make(), **{choice: runs}),
-        lambda block, x_BLD: slow(block, x_BLD, twin),
-        lambda context: own(AT, context, **{choice: runs}) + cost(context).run(runs),
+        lambda: Shared([make() for _ in range(templates)], passes=number),
+        lambda block, x_BLD: shared(block, x_BLD, twin),
+        lambda context: (
+            COSTS["shared"](AT, context, passes=number, templates=templates)
+            + cost(context).run(number, templates)
+        ),
+        WIDTH,
+    )
+
+
+def streams(name: str, number: int, make: Callable, twin: Callable, cost: Callable) -> BlockCase:
+    return BlockCase(
+        name,
+        lambda: ParallelStreams(WIDTH, make(), streams=number),
+        lambda block, x_BLD: parallel_streams(block, x_BLD, twin),
+        lambda context: COSTS["parallel_streams"](AT, context, streams=number) + cost(context).run(number),
+        WIDTH,
+    )
+
+
+def make_mamba() -> Mamba2:
+    return Mamba2(WIDTH, **MAMBA)
+
+
+def cross_layer(name: str, layers: int, **choices: object) -> BlockCase:
+    """Cross-layer attention around groups, and its cost."""
+
+    def cost(context: int) -> Cost:
+        each = COSTS["follower"](AT, context) + group_cost(context)
+        return COSTS["cross_layer_attention"](AT, context, **choices) + each.times(layers)
+
+    return BlockCase(
+        name,
+        lambda: CrossLayerAttention(WIDTH, [Follower(WIDTH, make_group()) for _ in range(layers)], **choices),
+        lambda block, x_BLD: cross_layer_attention(block, x_BLD, group),
+        cost,
         WIDTH,
     )
 
 
 CASES = [
-    case("passes of attention and experts", "passes", 2, make_group, group, group_cost),
-    case("passes of Mamba-2", "passes", 3, lambda: Mamba2(WIDTH, **MAMBA), mamba2, mamba_cost),
-    case("streams of attention and experts", "streams", 2, make_group, group, group_cost),
-    case("streams of Mamba-2", "streams", 3, lambda: Mamba2(WIDTH, **MAMBA), mamba2, mamba_cost),
+    passes("passes of attention and experts", 2, make_group, group, group_cost),
+    passes("passes of Mamba-2", 3, make_mamba, mamba2, mamba_cost),
+    passes("templates of attention and experts", 3, make_group, group, group_cost, templates=2),
+    passes("templates of Mamba-2", 2, make_mamba, mamba2, mamba_cost, templates=2),
+    streams("streams of attention and experts", 2, make_group, group, group_cost),
+    streams("streams of Mamba-2", 3, make_mamba, mamba2, mamba_cost),
+    cross_layer("cross-layer attention", 1, heads=4, kv_heads=2, position="rope"),
+    cross_layer("cross-layer attention, ALiBi", 2, heads=2, kv_heads=1, position="alibi"),
 ]
 
 
@@ -77,14 +115,14 @@ def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
 
 def test_the_losses_of_all_passes_count() -> None:
     torch.manual_seed(0)
-    block = Shared(Residual(WIDTH, MoE(WIDTH, **EXPERTS)), passes=3).double()
+    block = Shared([Residual(WIDTH, MoE(WIDTH, **EXPERTS))], passes=3).double()
     x = torch.randn(2, 20, WIDTH, dtype=torch.float64)
     block(x)
     losses, y = [], x
     found = total_aux_loss(block)
     for _ in range(3):
-        y, _ = block.layer(y)
-        losses.append(total_aux_loss(block.layer))
+        y, _ = block.templates[0](y)
+        losses.append(total_aux_loss(block.templates[0]))
     torch.testing.assert_close(found, torch.stack(losses).mean(), rtol=1e-12, atol=0)
     block.eval()(x)
     assert total_aux_loss(block) is None
@@ -102,6 +140,26 @@ def test_streams_differ_from_the_start() -> None:
 
 def test_impossible_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="passes 0 is below 1"):
-        Shared(Mamba2(WIDTH, **MAMBA), passes=0)
+        Shared([make_mamba()], passes=0)
     with pytest.raises(ValueError, match="streams 0 is below 1"):
         ParallelStreams(WIDTH, Mamba2(WIDTH, **MAMBA), streams=0)
+    with pytest.raises(ValueError, match="there are 3 templates for 2 passes"):
+        Shared([make_mamba() for _ in range(3)], passes=2)
+
+
+def test_passes_begin_as_the_templates_in_turn() -> None:
+    torch.manual_seed(0)
+    block = Shared([make_mamba() for _ in range(2)], passes=3)
+    x = torch.randn(1, 5, WIDTH)
+    y = x
+    for number in (0, 1, 0):
+        y, _ = block.templates[number](y)
+    torch.testing.assert_close(block(x)[0], y)
+
+
+def test_followers_keep_no_keys() -> None:
+    choices = {"heads": 4, "kv_heads": 2, "position": "rope"}
+    layers = [Follower(WIDTH, Residual(WIDTH, MoE(WIDTH, **EXPERTS))) for _ in range(3)]
+    block = CrossLayerAttention(WIDTH, layers, **choices)
+    _, state = block(torch.randn(2, 10, WIDTH), block.init_state(2))
+    assert state_bytes(state) == 2 * COSTS["attention"](AT, 10, **choices, window=None).state_bytes
