@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
+import spaces
 from nas.config import Workers
 from nas.training.tasks import TASKS
 from spaces import SPACES
@@ -15,7 +16,7 @@ from spaces import SPACES
 OWN = "or 'package.module:attribute' for your own"
 TOP = "name, space, task, strategy, budget, objectives, seed, predictor, recipe, workers"
 TEXT = "give a file, a folder, a glob such as 'data/**/*.txt', or 'stdlib'"
-MODELS = "transformer++, mamba-2, jamba-like, blackmamba-like, widenet-like, hydra-like, product-key-memory transformer"
+MODELS = ", ".join(spaces.load("hybrid").named)
 COSTS = "parameters, active_parameters, flops_per_token, state_bytes"
 ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Workers)["engine"]))
 

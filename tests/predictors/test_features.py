@@ -58,46 +58,28 @@ SPACES = {
     ),
     "plain": spaces.GrammarSpace(plain, spaces.tokens(32, 16), nodes=10),
 }
-RANGES = {
-    "attention.heads": (1, 32, True),
-    "attention.kv_heads": (1, 32, True),
-    "attention.window": (32, 1024, True),
-    "mamba.state": (4, 32, True),
-    "mamba.expand": (1, 2, False),
-    "differential_attention.heads": (1, 16, True),
-    "differential_attention.kv_heads": (1, 16, True),
-    "differential_attention.window": (32, 1024, True),
-    "linear_attention.heads": (1, 32, True),
-    "gated_linear_attention.heads": (1, 32, True),
-    "gated_delta_net.heads": (1, 32, True),
-    "gated_delta_net.expand": (1, 2, False),
-    "mamba2.state": (16, 128, True),
-    "mamba2.expand": (1, 2, False),
-    "mamba2.head_dim": (16, 64, False),
-    "rg_lru.expand": (1, 2, False),
-    "rg_lru.heads": (1, 16, True),
-    "s4d.state": (8, 64, True),
-    "s5.state": (16, 256, True),
-    "long_conv.hidden": (16, 64, False),
-    "long_conv.span": (64, 4096, True),
-    "token_parameter_attention.tokens": (32, 1024, True),
-    "workspace.slots": (4, 32, True),
-    "workspace.chunk": (16, 256, True),
-    "gated_conv.kernel": (2, 16, True),
-    "swiglu.mult": (1, 4, False),
-    "mlp.mult": (1, 8, True),
-    "moe.experts": (4, 32, True),
-    "moe.top_k": (1, 8, True),
-    "moe.mult": (1, 3, False),
-    "moe.shared": (0, 2, False),
-    "product_key_memory.keys": (16, 256, True),
-    "product_key_memory.heads": (1, 4, False),
-    "product_key_memory.top_k": (4, 16, False),
+
+
+def _of_the_hybrid_space():
+    """(lowest, highest, whether logarithmic) of each choice of numbers, and the words of the others."""
+    ranges, words = {}, {}
+    for operator, choices in SPACES["hybrid"].operators.items():
+        for name, field in choices.items():
+            numbers = [option for option in field.values if type(option) in (int, float)]
+            others = tuple(option for option in field.values if type(option) not in (int, float))
+            if len(numbers) > 1:
+                low, high = min(numbers), max(numbers)
+                ranges[f"{operator}.{name}"] = (low, high, 0 < 8 * low <= high)
+            if others:
+                words[f"{operator}.{name}"] = others
+    return ranges, words
+
+
+_HYBRID_RANGES, _HYBRID_WORDS = _of_the_hybrid_space()
+RANGES = _HYBRID_RANGES | {
     "cut.rate": (0.1, 10.0, True),
     "cut.bias": (0.0, 4.0, False),
     "merge.mix": (1, 2, False),
-    "shared.passes": (2, 12, False),
-    "parallel_streams.streams": (2, 8, False),
     "hidden_1.n_units_1": (16, 512, True),
     "hidden_1.dropout_1": (0, 0.6, False),
     "hidden_2.n_units_2": (16, 512, True),
@@ -106,15 +88,7 @@ RANGES = {
     "training.init_lr": (0.0005, 0.1, True),
     "svm.log_c": (-5, 5, False),
 }
-WORDS = {
-    "attention.position": ("rope", "alibi", "none"),
-    "attention.window": (None,),
-    "mamba.init": ("decaying", "mimetic"),
-    "s4d.init": ("lin", "inv", "real"),
-    "attention.qk_norm": (False, True),
-    "differential_attention.position": ("rope", "alibi", "none"),
-    "differential_attention.window": (None,),
-    "mlp.activation": ("gelu", "relu2"),
+WORDS = _HYBRID_WORDS | {
     "cut.exact": (True, False),
     "merge.how": ("sum", "max"),
     "merge.wide": (None, 64),
