@@ -39,7 +39,8 @@ class Shared(Block):
             raise ValueError(f"passes {passes} is below 1")
         if (number := len(self.templates)) > passes:
             raise ValueError(f"there are {number} templates for {passes} passes")
-        turns_PK = torch.eye(number).repeat(-(-passes // number), 1)[:passes]
+        # Indexed, not cut out of a longer one: a parameter that is a part of its storage is refused by safetensors.
+        turns_PK = torch.eye(number)[torch.arange(passes) % number]
         self.mix = nn.Parameter(turns_PK) if number > 1 else None
 
     def forward(
