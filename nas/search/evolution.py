@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated
 
 import numpy as np
@@ -62,7 +63,8 @@ class RegularisedEvolution(HistoryStrategy):
     @property
     def living(self) -> list[Trial]:
         """The trials that can be parents."""
-        return [trial for trial in self.ended if trial.status == "done"][-self.population :]
+        newest = (trial for trial in reversed(self.ended) if trial.status == "done")
+        return [*islice(newest, self.population)][::-1]
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]

@@ -53,18 +53,21 @@ class HistoryStrategy(ABC):
     def ask(self, n: int) -> list[Proposal]:
         """At most n proposals whose networks are new, numbered on from those told; the strategy is unchanged."""
         asked: list[Proposal] = []
-        digests = set(self._digests)
-        for k in range(len(self.proposals), len(self.proposals) + n):
-            try:
+        new: set[str] = set()
+        running = [*self._running.values()]
+        try:
+            for k in range(len(self.proposals), len(self.proposals) + n):
                 proposal = self.propose(
-                    k, np.random.default_rng([self.seed, k]), digests, [*self._running.values(), *asked]
+                    k, np.random.default_rng([self.seed, k]), self._digests, [*running, *asked]
                 )
-            except Finished:
-                if asked:
-                    break
+                new |= {proposal.genome.digest} - self._digests
+                self._digests |= new
+                asked.append(proposal)
+        except Finished:
+            if not asked:
                 raise
-            digests.add(proposal.genome.digest)
-            asked.append(proposal)
+        finally:  # nothing was told yet; a copy of all digests would cost as much as there are trials
+            self._digests -= new
         return asked
 
     @abstractmethod
