@@ -25,6 +25,7 @@ class Space(Protocol):
     context: int
     named: tuple[str, ...]
 
+    def __hash__(self) -> int: ...
     @property
     def io(self) -> IO: ...
     @property

@@ -16,6 +16,7 @@ STRATEGIES = {
     "random": "nas.search.random_search:RandomSearch",
     "evolution": "nas.search.evolution:RegularisedEvolution",
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
+    "pyglove": "nas.search.pyglove:PyGlove",
 }
 """The strategies known by name, and where they are."""
 

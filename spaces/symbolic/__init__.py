@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from spaces.protocol import Space
-from spaces.symbolic.hyper import Genomes, dna, genome, hyper
+from spaces.symbolic.hyper import Genomes, dna, genome, hyper, spec
 from spaces.symbolic.opened import OpenedSpace
 from spaces.symbolic.programs import ProgramSpace
 from spaces.symbolic.values import genome_of, program
@@ -41,4 +41,5 @@ __all__ = [
     "hyper",
     "program",
     "space",
+    "spec",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -59,6 +60,12 @@ def hyper(space: Space) -> Any:
     return Genomes(space)
 
 
+@functools.lru_cache(maxsize=16)  # tens of milliseconds where there are many candidates
+def spec(space: Space) -> pg.DNASpec:
+    """The specification of `hyper(space)`."""
+    return pg.dna_spec(hyper(space))
+
+
 def dna(space: Space, genome: Genome) -> pg.DNA:
     """The DNA of a genome, bound to the specification of `hyper(space)`.
 
@@ -73,7 +80,7 @@ def dna(space: Space, genome: Genome) -> pg.DNA:
     else:
         space.check(genome)
         found = pg.DNA(genome.text)
-    return found.use_spec(pg.dna_spec(hyper(space)))
+    return found.use_spec(spec(space))
 
 
 def genome(space: Space, dna: pg.DNA) -> Genome:
@@ -85,7 +92,7 @@ def genome(space: Space, dna: pg.DNA) -> Genome:
     if isinstance(space, ProgramSpace):
         return space.genome(dna)
     try:
-        pg.dna_spec(hyper(space)).validate(dna)
+        spec(space).validate(dna)
     except (TypeError, ValueError) as error:
         raise InvalidGenome(f"no DNA of space {space.name!r}: {error}") from None
     if isinstance(space, ProductSpace):

@@ -10,6 +10,7 @@ import torch
 
 import spaces
 from nas.config import Workers
+from nas.search import STRATEGIES
 from nas.training.tasks import TASKS
 from spaces import SPACES
 
@@ -73,7 +74,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ),
         (
             {"strategy.name": '"evolutoin"'},
-            f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, bayesian, {OWN}",
+            f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: {', '.join(STRATEGIES)}, {OWN}",
         ),
         (
             {"strategy.named": '["transformer+"]'},

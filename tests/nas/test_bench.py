@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nas.cli import main
+from nas.search import STRATEGIES
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 
@@ -274,7 +275,7 @@ def test_known_models_are_queried_by_name(capsys):
         (("query", "mine.arrow", "0"), "nas: mine.arrow is no table: FileNotFoundError: "),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "randm"),
-            "nas: unknown strategy 'randm', did you mean 'random'? allowed: random, evolution, bayesian, screened, "
+            f"nas: unknown strategy 'randm', did you mean 'random'? allowed: {', '.join(STRATEGIES)}, screened, "
             "optuna-tpe, ",
         ),
         (

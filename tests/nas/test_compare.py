@@ -19,6 +19,7 @@ from nas.compare import (
     write,
 )
 from nas.config import parse
+from nas.search import STRATEGIES
 from nas.types import Finished, InvalidInput
 from spaces import InvalidSpace
 
@@ -301,7 +302,7 @@ def test_milestones():
     [
         (
             {"contestants": ["evolutoin"]},
-            "unknown strategy 'evolutoin', did you mean 'evolution'? allowed: random, evolution, bayesian, screened, "
+            f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: {', '.join(STRATEGIES)}, screened, "
             "optuna-tpe, optuna-tpe-multivariate, optuna-gp, optuna-nsga2, pyglove-evolution, or strategy+predictor",
         ),
         (

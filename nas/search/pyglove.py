@@ -1,0 +1,155 @@
+"""PyGlove's algorithms as strategies, and strategies as PyGlove's algorithms (Peng et al. 2020, arXiv 2101.08809).
+
+nas.search.load("pyglove", space=space, objectives=[...], algorithm="hill_climb")
+pg.sample(symbolic.hyper(space), Searcher("evolution", space), num_examples=100)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pyglove as pg
+
+import nas.search
+from nas.search.replayed import Replayed
+from nas.types import Ended, Fidelity, Finished, InvalidInput, Objective, Proposal, Proposed, Trial
+from spaces import Genome, Space, symbolic
+from spaces.lookup import resolve
+
+ALGORITHMS = {
+    name: f"nas.search.pyglove:{name}"
+    for name in ("regularized_evolution", "hill_climb", "neat", "random", "sweeping")
+}
+"""PyGlove's algorithms for one objective by name, with PyGlove's own settings."""
+
+
+def regularized_evolution(seed: int) -> pg.DNAGenerator:
+    return pg.evolution.regularized_evolution(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
+
+
+def hill_climb(seed: int) -> pg.DNAGenerator:
+    return pg.evolution.hill_climb(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
+
+
+def neat(seed: int) -> pg.DNAGenerator:
+    return pg.evolution.neat(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
+
+
+def random(seed: int) -> pg.DNAGenerator:
+    return pg.geno.Random(seed=seed)
+
+
+def sweeping(seed: int) -> pg.DNAGenerator:
+    return pg.geno.Sweeping()
+
+
+class PyGlove(Replayed):
+    """An algorithm of PyGlove, on any space: see `spaces.symbolic.hyper` for how it sees the genomes.
+
+    Its reward is the loss negated, and minus infinity for what failed or breaks a constraint.
+
+    Args:
+        algorithm: a name of `ALGORITHMS`, or "package.module:attribute": a function that gives a `pg.DNAGenerator`
+            for a seed, and that gives one that proposes the same for the same seed.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        fidelity: Fidelity,
+        algorithm: str = "regularized_evolution",
+    ) -> None:
+        super().__init__(space, objectives, seed, fidelity)
+        self._make = resolve(algorithm, ALGORITHMS, "algorithm", InvalidInput)
+        self._spec = symbolic.spec(space)
+        if not isinstance(made := self._make(seed), pg.DNAGenerator):
+            raise InvalidInput(
+                f"'strategy.algorithm' is {algorithm!r}, which gives no pg.DNAGenerator for a seed, but {made!r}"
+            )
+
+    def begin(self) -> None:
+        self._algorithm = self._make(self.seed)
+        self._algorithm.setup(self._spec)
+
+    def suggest(self) -> tuple[Any, Genome]:
+        try:
+            dna = self._algorithm.propose()
+        except StopIteration:
+            raise Finished(
+                f"{type(self._algorithm).__name__} has no more genomes of {self.space.name!r}"
+            ) from None
+        return dna, symbolic.genome(self.space, dna)
+
+    def report(self, handle: Any, loss: float | None) -> None:
+        self._algorithm.feedback(handle, -math.inf if loss is None else -loss)
+
+
+@pg.members(
+    [
+        ("strategy", pg.typing.Str(), "A name of `nas.search.STRATEGIES`, or a user's own."),
+        (
+            "space",
+            pg.typing.Any(),
+            "What is sampled is its `symbolic.hyper`; `symbolic.space` gives that of a program.",
+        ),
+        ("seed", pg.typing.Int(0), "What everything random follows from."),
+        ("options", pg.typing.Dict().set_default({}), "The strategy's own options."),
+    ],
+    init_arg_list=["strategy", "space"],
+)
+class Searcher(pg.DNAGenerator):
+    """A strategy as an algorithm of PyGlove, for `pg.sample`; rewards are maximised.
+
+    Recovers from the history that a backend of `pg.tuning` kept.
+
+    Raises:
+        InvalidInput: the strategy or an option is unknown, or what is sampled is not the space.
+    """
+
+    def _setup(self) -> None:
+        if pg.ne(symbolic.spec(self.space), self.dna_spec):
+            raise InvalidInput(
+                f"what is sampled has other decisions than space {self.space.name!r}: sample its `symbolic.hyper`"
+            )
+        self._strategy = nas.search.load(
+            self.strategy,
+            space=self.space,
+            objectives=[Objective("reward", "max")],
+            seed=self.seed,
+            **self.options,
+        )
+        self._open: dict[str, list[Proposal]] = {}
+
+    def _propose(self) -> pg.DNA:
+        try:
+            (proposal,) = self._strategy.ask(1)
+        except Finished:
+            raise StopIteration from None
+        dna = symbolic.dna(self.space, proposal.genome)
+        self._proposed(dna, proposal)
+        return dna.clone(deep=True).use_spec(self.dna_spec)
+
+    def _proposed(self, dna: pg.DNA, proposal: Proposal) -> None:
+        self._strategy.tell(Proposed(proposal))
+        self._open.setdefault(_key(dna), []).append(proposal)
+
+    def _feedback(self, dna: pg.DNA, reward: float | tuple[float, ...]) -> None:
+        if waiting := self._open.get(_key(dna)):
+            self._strategy.tell(Ended(Trial.done(waiting.pop(0), {"reward": float(cast(float, reward))})))
+
+    def _replay(self, trial_id: int, dna: pg.DNA, reward: float | tuple[float, ...] | None) -> None:
+        (proposal,) = self._strategy.ask(1)
+        if symbolic.dna(self.space, proposal.genome) != dna:
+            genome = symbolic.genome(self.space, dna)
+            proposal = Proposal(proposal.id, genome, proposal.fidelity, proposal.seed, (), "history")
+        self._proposed(dna, proposal)
+        if reward is not None:
+            self._feedback(dna, reward)
+
+
+def _key(dna: pg.DNA) -> str:
+    return str(dna.to_json_str())

@@ -1,0 +1,136 @@
+import pyglove as pg
+import pytest
+
+import nas.search
+import spaces
+from nas.search.pyglove import ALGORITHMS, Searcher
+from nas.search.testing import outcome, strategy_checks
+from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+from spaces import symbolic
+
+CELLS = spaces.load("nasbench201")
+HYBRID = spaces.load("hybrid", spaces.tokens(64, 32), parameters=300_000)
+PROGRAM = symbolic.space(
+    pg.Dict(op=pg.oneof([pg.Dict(rate=pg.floatv(0.0, 1.0)), "pool"]), two=pg.manyof(2, range(8)))
+)
+SMALL = symbolic.space(pg.Dict(x=pg.oneof(range(3)), y=pg.oneof(range(2))))
+
+
+def strategy(space=CELLS, seed=0, objectives=(Objective("loss"),), **options):
+    return nas.search.load("pyglove", space=space, objectives=objectives, seed=seed, **options)
+
+
+def small_evolution(seed):
+    mutator = pg.evolution.mutators.Uniform(seed=seed)
+    return pg.evolution.regularized_evolution(mutator, population_size=8, tournament_size=4, seed=seed)
+
+
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("space", [CELLS, PROGRAM], ids=["cells", "program"])
+def test_conformance(check, space):
+    here = f"{__name__}:small_evolution"
+    check(lambda space, objectives, seed: strategy(space, seed, objectives, algorithm=here), space)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "sweeping"])
+def test_conformance_of_all(check, algorithm):
+    check(lambda space, objectives, seed: strategy(space, seed, objectives, algorithm=algorithm), HYBRID)
+
+
+def test_what_was_asked_for_in_vain_leaves_no_trace():
+    """The algorithm is asked for more than the log shows, and results come between."""
+    greedy, modest = (strategy(algorithm=f"{__name__}:small_evolution") for _ in range(2))
+    for _ in range(20):
+        greedy.ask(5)
+        (proposal,) = greedy.ask(1)
+        assert modest.ask(1) == [proposal]
+        for one in (greedy, modest):
+            one.tell(Proposed(proposal))
+            one.tell(Ended(outcome(proposal)))
+
+
+def test_a_repeated_network_counts_for_the_algorithm_and_is_not_trained_again():
+    told = []
+
+    class Told(pg.geno.Random):
+        def _feedback(self, dna, reward):
+            told.append((dna.to_json_str(), reward))
+
+    def losses(proposal):
+        return {"loss": float(SMALL.rank(proposal.genome))}
+
+    one = strategy(SMALL, algorithm=f"{__name__}:small_evolution")
+    one._make = lambda seed: Told(seed=seed)
+    for _ in range(SMALL.size):
+        (proposal,) = one.ask(1)
+        one.tell(Proposed(proposal))
+        one.tell(Ended(Trial.done(proposal, losses(proposal))))
+    with pytest.raises(Finished, match="repeated networks that were proposed 100 times in a row"):
+        one.ask(1)
+    assert len(told) > 6
+    assert len({text for text, _ in told}) == 6
+    assert {reward for _, reward in told} == {-float(rank) for rank in range(6)}
+
+
+def test_sweeping_ends():
+    one = strategy(SMALL, algorithm="sweeping")
+    proposals = one.ask(10)
+    assert sorted(SMALL.rank(p.genome) for p in proposals) == list(range(6))
+
+
+def test_an_algorithm_that_does_not_follow_from_its_seed_is_told_of():
+    one = strategy(algorithm=f"{__name__}:small_evolution")
+    (other,) = strategy(seed=1, algorithm=f"{__name__}:small_evolution").ask(1)
+    one.tell(Proposed(other))
+    with pytest.raises(InvalidInput, match=r"proposal 0 of the log is .*must follow from its seed alone"):
+        one.ask(1)
+
+
+def test_wrong_algorithms():
+    with pytest.raises(InvalidInput, match=r"unknown algorithm 'hill_climbing', did you mean 'hill_climb'"):
+        strategy(algorithm="hill_climbing")
+    with pytest.raises(InvalidInput, match=r"gives no pg\.DNAGenerator for a seed"):
+        strategy(algorithm="builtins:str")
+
+
+@pytest.mark.parametrize("space", [CELLS, PROGRAM, HYBRID], ids=["cells", "program", "hybrid"])
+def test_strategies_drive_pyglove(space):
+    found = []
+    searcher = Searcher("evolution", space, seed=3, options={"population": 5, "tournament": 2})
+    for _, feedback in pg.sample(symbolic.hyper(space), searcher, num_examples=15):
+        genome = symbolic.genome(space, feedback.dna)
+        found.append(genome)
+        feedback(-float(int(genome.digest[:6], 16)))
+    ours = nas.search.load(
+        "evolution", space=space, objectives=[Objective("reward", "max")], seed=3, population=5, tournament=2
+    )
+    for genome in found:
+        (proposal,) = ours.ask(1)
+        assert proposal.genome == genome
+        ours.tell(Proposed(proposal))
+        ours.tell(Ended(Trial.done(proposal, {"reward": -float(int(genome.digest[:6], 16))})))
+
+
+def test_a_searcher_recovers_from_a_history():
+    def make():
+        searcher = Searcher("evolution", CELLS, options={"population": 4, "tournament": 2})
+        searcher.setup(pg.dna_spec(symbolic.hyper(CELLS)))
+        return searcher
+
+    searcher, history = make(), []
+    for k in range(12):
+        dna = searcher.propose()
+        reward = None if k % 5 == 4 else float(k % 3)
+        history.append((dna, reward))
+        if reward is not None:
+            searcher.feedback(dna, reward)
+    again = make()
+    again.recover(history)
+    assert [again.propose() for _ in range(5)] == [searcher.propose() for _ in range(5)]
+
+
+def test_a_searcher_of_another_space_is_refused():
+    with pytest.raises(InvalidInput, match="what is sampled has other decisions than space 'nasbench201'"):
+        next(iter(pg.sample(pg.Dict(x=pg.oneof([1, 2])), Searcher("random", CELLS))))
