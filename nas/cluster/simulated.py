@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from benchmarks import Table
-from benchmarks.description import TRAIN_TIME
-from nas.types import InvalidInput, Proposal, Split, Trial
+from nas.types import Fidelity, InvalidInput, Measurement, OnReport, Proposal, Split, Trial
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Conditions:
             raise InvalidInput(f"slowdown = {self.slowdown:g}, but it must be at least 1")
 
 
+def whole(table: Table) -> Fidelity:
+    """What a trial spends that trains to the end of a table's trainings."""
+    axis = table.fidelities
+    return Fidelity(1) if axis is None else Fidelity(axis.amounts[-1], axis.unit)
+
+
 class SimulatedEngine:
     """Runs proposals on simulated workers, each one trial at a time for as long as its training took in the table.
 
@@ -51,79 +58,177 @@ class SimulatedEngine:
     `duration` in simulated seconds from the start of the engine. A row whose objective was not measured makes a failed
     trial, which takes no time where none is known. Where a table has no "train_time", every trial takes a second.
 
+    Where a table has fidelities, a trial has what was measured after the amount of training that it spends, to its end
+    where the row was not trained for longer, and takes as long as that took; less what a trial of the same genome had
+    spent that it resumes from. It reports at all amounts before, and may be stopped there. (Where each amount is a
+    training of its own, it neither reports nor resumes.) Elsewhere every trial trains to the end.
+
+    What is kept is of trials that run, and of each that others may resume from three numbers.
+
+    Args:
+        on_report: is asked at each report of a running trial, in the order of the clock, whether it goes on.
+
     Attributes:
         now: the simulated time in seconds.
     """
 
     def __init__(
-        self, table: Table, workers: int = 1, conditions: Conditions = Conditions(), seed: int = 0
+        self,
+        table: Table,
+        workers: int = 1,
+        conditions: Conditions = Conditions(),
+        seed: int = 0,
+        on_report: OnReport | None = None,
     ) -> None:
         self.workers = workers
         self.now = 0.0
         self._table, self._conditions, self._seed = table, conditions, seed
+        self._on_report = on_report
         self._eventful = conditions != Conditions()
         self._metrics = [name for name, metric in table.metrics.items() if metric.split != "test"]
         self._free = [(0.0, number) for number in range(workers)]
-        self._ends: list[tuple[float, int, Trial]] = []
+        self._waiting: deque[Proposal] = deque()
+        self._next: list[tuple[float, int, int, Course]] = []
+        self._reached: dict[int, Reached] = {}
 
     def submit(self, proposal: Proposal, splits: tuple[Split, ...] = ("valid",)) -> None:
-        """Starts a proposal on the worker that is free first."""
-        rank = self._table.rank(proposal.genome)
-        rng = np.random.default_rng([self._seed, proposal.id]) if self._eventful else None
-        row = self._table.row(rank) if rng is None else self._row(rank, rng)
-        free, number = heapq.heappop(self._free)
-        started = max(free, self.now)
-        duration = row.get(TRAIN_TIME, 1.0)
-        duration = duration if math.isfinite(duration) else 0.0
-        died = False
-        if rng is not None:
-            duration, died = self._course(duration, rng)
-        heapq.heappush(self._free, (started + duration, number))
-        metrics = {name: row[name] for name in self._metrics if math.isfinite(row[name])}
-        objective = self._table.objective.name
-        error = None if objective in metrics else f"the table has no {objective} of this genome"
-        error = "its worker died twice" if died else error
-        trial = Trial(
-            proposal,
-            "done" if error is None else "failed",
-            metrics if error is None else {},
-            started=started,
-            duration=duration,
-            worker=f"simulated-{number}",
-            error=error,
-        )
-        heapq.heappush(self._ends, (started + duration, proposal.id, trial))
+        """Starts a proposal on the worker that has been free for longest, or queues it.
 
-    def _row(self, rank: int, rng: np.random.Generator) -> dict[str, float]:
-        """The metrics of a row: of one training run that was measured, where conditions are noisy."""
-        if not self._conditions.noisy:
-            return self._table.row(rank)
-        objective = self._table.objective
-        runs = [k for k in range(objective.seeds) if math.isfinite(self._table.query(rank, seed=k))]
-        run = runs[rng.integers(len(runs))] if runs else 0
-        return {
-            name: self._table.query(rank, name, run if metric.seeds > run else None)
-            for name, metric in self._table.metrics.items()
-        }
-
-    def _course(self, duration: float, rng: np.random.Generator) -> tuple[float, bool]:
-        """How long a training that takes so long by itself keeps a worker, and whether it came to nothing."""
-        conditions = self._conditions
-        straggles, first, second, way, second_way = rng.random(5)
-        duration *= conditions.slowdown if straggles < conditions.stragglers else 1.0
-        if first >= conditions.deaths:
-            return duration, False
-        if second >= conditions.deaths:
-            return duration * (way + 1), False
-        return duration * (way + second_way), True
+        Raises:
+            InvalidInput: the table was measured after other amounts of training, or has no row of the genome.
+        """
+        self._waiting.append(proposal)
+        self._start()
 
     def poll(self, timeout: float) -> Sequence[Trial]:
         """Jumps to the next end, whatever `timeout` says; none if nothing runs."""
-        if not self._ends:
-            return []
-        self.now, _, trial = heapq.heappop(self._ends)
-        return [trial]
+        while self._next:
+            self.now, number, worker, course = heapq.heappop(self._next)
+            try:
+                heapq.heappush(self._next, (next(course), number, worker, course))
+            except StopIteration as end:
+                heapq.heappush(self._free, (self.now, worker))
+                self._start()
+                return [end.value]
+        return []
 
     def close(self) -> None:
-        """Forgets what runs."""
-        self._ends.clear()
+        """Forgets what runs and what waits."""
+        self._next.clear()
+        self._waiting.clear()
+
+    def _start(self) -> None:
+        while self._waiting and self._free:
+            proposal = self._waiting.popleft()
+            _, worker = self._free[0]
+            course = self._course(proposal, f"simulated-{worker}")
+            heapq.heappush(self._next, (next(course), proposal.id, worker, course))
+            heapq.heappop(self._free)
+
+    def _course(self, proposal: Proposal, worker: str) -> Course:
+        """A trial that starts now: yields when it next reports or ends, and returns what came of it."""
+        started, table = self.now, self._table
+        rng = np.random.default_rng([self._seed, proposal.id]) if self._eventful else None
+        rank = table.rank(proposal.genome)
+        resumed = self._resumed(proposal, rank)
+        run = resumed.run if resumed else self._run(rank, rng)
+        amount = self._amount(proposal, rank)
+        spent = table.seconds(rank, resumed.amount, run) if resumed else 0.0
+        duration = table.seconds(rank, amount, run) - spent
+        duration = duration if math.isfinite(duration) else 0.0
+        pace, lost, died = self._fate(duration, rng) if rng is not None else (1.0, 0.0, False)
+        row = table.row(rank, run, amount)
+
+        def trial(
+            status: Literal["done", "failed", "stopped"], took: float, metrics: dict[str, float], **more: Any
+        ) -> Trial:
+            return Trial(proposal, status, metrics, started=started, duration=took, worker=worker, **more)
+
+        if died:
+            yield started + lost
+            return trial("failed", lost, {}, error="its worker died twice")
+        curve: list[Measurement] = []
+        for point in self._points(rank, amount, resumed):
+            took = lost + pace * (table.seconds(rank, point, run) - spent)
+            yield started + took
+            curve.append(Measurement(point, self._told(table.row(rank, run, point))))
+            assert self._on_report is not None, "else there are no points"
+            if not self._on_report(proposal.id, curve[-1]):
+                self._reached[proposal.id] = Reached(rank, point, run)
+                return trial("stopped", took, dict(curve[-1].metrics), curve=tuple(curve))
+        took = lost + pace * duration
+        yield started + took
+        metrics, objective = self._told(row), table.objective.name
+        if objective not in metrics:
+            return trial("failed", took, {}, error=f"the table has no {objective} of this genome")
+        if amount is not None:
+            self._reached[proposal.id] = Reached(rank, amount, run)
+        return trial("done", took, metrics, curve=tuple(curve))
+
+    def _told(self, row: Mapping[str, float]) -> dict[str, float]:
+        """What of a row a search may see."""
+        return {name: row[name] for name in self._metrics if math.isfinite(row.get(name, math.nan))}
+
+    def _run(self, rank: int, rng: np.random.Generator | None) -> int | None:
+        """The training run that a trial tells, one that was measured; None: the mean of all."""
+        if rng is None or not self._conditions.noisy:
+            return None
+        objective = self._table.objective
+        runs = [k for k in range(objective.seeds) if math.isfinite(self._table.query(rank, seed=k))]
+        return runs[rng.integers(len(runs))] if runs else 0
+
+    def _amount(self, proposal: Proposal, rank: int) -> int | None:
+        """After how much training a trial ends; None: at the end of its row's."""
+        axis, fidelity = self._table.fidelities, proposal.fidelity
+        if axis is None:
+            return None
+        if fidelity.unit != axis.unit:
+            raise InvalidInput(
+                f"a trial cannot spend {fidelity} on table {self._table.name!r}, which counts training in {axis.unit}"
+            )
+        return None if fidelity.amount >= self._table.lengths[rank] else fidelity.amount
+
+    def _resumed(self, proposal: Proposal, rank: int) -> Reached | None:
+        """How far the training had come that a trial goes on with."""
+        axis = self._table.fidelities
+        if proposal.resume_from is None or axis is None or not axis.resumable:
+            return None
+        reached = self._reached.get(proposal.resume_from)
+        return reached if reached is not None and reached.rank == rank else None
+
+    def _points(self, rank: int, amount: int | None, resumed: Reached | None) -> Iterator[int]:
+        """The amounts of training at which a trial reports."""
+        axis = self._table.fidelities
+        if self._on_report is None or axis is None or not axis.resumable:
+            return
+        last = self._table.lengths[rank] if amount is None else amount
+        for point in axis.amounts:
+            if point >= last:
+                return
+            if (resumed is None or point > resumed.amount) and math.isfinite(
+                self._table.query(rank, fidelity=point)
+            ):
+                yield point
+
+    def _fate(self, duration: float, rng: np.random.Generator) -> tuple[float, float, bool]:
+        """How many times as long a training takes, how long it was in vain before, and whether that was all."""
+        conditions = self._conditions
+        straggles, first, second, way, second_way = rng.random(5)
+        pace = conditions.slowdown if straggles < conditions.stragglers else 1.0
+        if first >= conditions.deaths:
+            return pace, 0.0, False
+        if second >= conditions.deaths:
+            return pace, pace * duration * way, False
+        return pace, pace * duration * (way + second_way), True
+
+
+class Reached(NamedTuple):
+    """How far the training of a row had come, and which of its runs it was."""
+
+    rank: int
+    amount: int
+    run: int | None
+
+
+Course = Generator[float, None, Trial]
+"""A trial on the clock."""

@@ -2,7 +2,7 @@
 
 from nas.compare.contestants import Contestant
 from nas.compare.planning import Plan, plan
-from nas.compare.runs import check, compare, play, write
+from nas.compare.runs import check, compare, play, simulate, write
 from nas.compare.statistics import (
     FEWEST,
     TOP,
@@ -30,6 +30,7 @@ __all__ = [
     "play",
     "ranks",
     "relative_improvement",
+    "simulate",
     "summary",
     "write",
 ]

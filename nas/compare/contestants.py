@@ -8,6 +8,7 @@ from functools import partial
 import nas.search as search
 import predictors
 from benchmarks import Table
+from nas.cluster.simulated import whole
 from nas.peers import PEERS
 from nas.types import InvalidInput, Objective, Strategy
 from spaces.errors import suggest
@@ -58,7 +59,14 @@ class Contestant:
                 )
             screening = search.Screening(make)
         objective = Objective(table.objective.name, table.objective.direction)
-        return search.load(self.strategy, space=space, objectives=[objective], seed=seed, screening=screening)
+        return search.load(
+            self.strategy,
+            space=space,
+            objectives=[objective],
+            seed=seed,
+            fidelity=whole(table),
+            screening=screening,
+        )
 
     def _peer(self, table: Table, seed: int) -> Strategy:
         if self.predictor is not None:

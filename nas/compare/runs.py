@@ -19,7 +19,18 @@ import numpy as np
 import benchmarks
 from nas.cluster.simulated import Conditions, SimulatedEngine
 from nas.compare.contestants import Contestant
-from nas.types import Ended, Engine, Finished, InvalidInput, Objective, Proposed, Strategy, Trial
+from nas.types import (
+    Ended,
+    Engine,
+    Finished,
+    InvalidInput,
+    Measured,
+    Measurement,
+    Objective,
+    Proposed,
+    Strategy,
+    Trial,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -28,14 +39,31 @@ KEY = b"grammar-nas.run"
 """The key of a run's settings in the metadata of its file."""
 
 
-def play(strategy: Strategy, engine: Engine, evaluations: int) -> list[Trial]:
-    """Asks, runs and tells until so many trials have ended, or the strategy has no more; in the order of their ends."""
-    ended: list[Trial] = []
-    made, running, finished = 0, 0, False
-    while len(ended) < evaluations:
-        while not finished and made < evaluations and running < engine.workers:
+def simulate(
+    strategy: Strategy,
+    table: benchmarks.Table,
+    evaluations: int,
+    workers: int = 1,
+    conditions: Conditions = Conditions(),
+    seed: int = 0,
+) -> Iterator[Trial]:
+    """The trials of a strategy on simulated workers, as they end; see `SimulatedEngine` and `play`."""
+
+    def on_report(trial_id: int, measurement: Measurement) -> bool:
+        proceed = strategy.proceed(trial_id, measurement)
+        strategy.tell(Measured(trial_id, measurement, proceed))
+        return proceed
+
+    return play(strategy, SimulatedEngine(table, workers, conditions, seed, on_report), evaluations)
+
+
+def play(strategy: Strategy, engine: Engine, evaluations: int) -> Iterator[Trial]:
+    """Asks, runs and tells until so many trials have ended, or the strategy has no more; gives them as they end."""
+    made, ended, finished = 0, 0, False
+    while ended < evaluations:
+        while not finished and made < evaluations and made - ended < engine.workers:
             try:
-                asked = strategy.ask(min(engine.workers - running, evaluations - made))
+                asked = strategy.ask(min(engine.workers - made + ended, evaluations - made))
             except Finished:
                 finished = True
                 break
@@ -44,15 +72,14 @@ def play(strategy: Strategy, engine: Engine, evaluations: int) -> list[Trial]:
             for proposal in asked:
                 strategy.tell(Proposed(proposal))
                 engine.submit(proposal)
-            made, running = made + len(asked), running + len(asked)
+            made += len(asked)
         trials = engine.poll(timeout=1.0)
         if not trials:
             break
         for trial in trials:
             strategy.tell(Ended(trial))
-        ended.extend(trials)
-        running -= len(trials)
-    return ended
+            ended += 1
+            yield trial
 
 
 def check(tables: Sequence[str], contestants: Sequence[str], evaluations: int) -> None:
@@ -174,7 +201,7 @@ def _run(
     table = benchmarks.load(name)
     try:
         strategy = Contestant.parse(contestant).make(table, seed)
-        trials = play(strategy, SimulatedEngine(table, workers, conditions, seed), evaluations)
+        trials = [*simulate(strategy, table, evaluations, workers, conditions, seed)]
     except Exception as error:
         raise RuntimeError(
             f"strategy {contestant!r} failed on table {name!r} with seed {seed}: {type(error).__name__}: {error}"

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import Table
-from nas.types import Ended, Event, Fidelity, Measurement, Proposal
+from nas.cluster.simulated import whole
+from nas.types import Ended, Event, Measurement, Proposal
 
 
 class Peer(ABC):
@@ -40,7 +41,9 @@ class Peer(ABC):
             trial, values = self.suggest()
             genome = self.space.genome(**values)
             self._open[self._asked] = trial
-            proposals.append(Proposal(self._asked, genome, Fidelity(1), self.seed, (), type(self).__name__))
+            proposals.append(
+                Proposal(self._asked, genome, whole(self.table), self.seed, (), type(self).__name__)
+            )
             self._asked += 1
         return proposals
 

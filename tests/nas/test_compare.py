@@ -4,7 +4,7 @@ import pytest
 
 import benchmarks
 import spaces
-from nas.cluster.simulated import Conditions, SimulatedEngine
+from nas.cluster.simulated import Conditions
 from nas.compare import (
     TOP,
     Contestant,
@@ -12,9 +12,9 @@ from nas.compare import (
     curves,
     milestones,
     plan,
-    play,
     ranks,
     relative_improvement,
+    simulate,
     summary,
     write,
 )
@@ -58,7 +58,7 @@ def test_every_evaluation_has_a_row(rows):
 
 def test_runs_are_those_of_one_process(rows):
     table = benchmarks.load(TABLE)
-    trials = play(Contestant.parse("evolution").make(table, 2), SimulatedEngine(table), 30)
+    trials = [*simulate(Contestant.parse("evolution").make(table, 2), table, 30)]
     mine = [row for row in rows.to_pylist() if row["strategy"] == "evolution" and row["seed"] == 2]
     assert [trial.proposal.genome.text for trial in trials] == [row["text"] for row in mine]
     assert [trial.started + trial.duration for trial in trials] == [row["seconds"] for row in mine]
@@ -67,8 +67,7 @@ def test_runs_are_those_of_one_process(rows):
 def test_workers_save_simulated_time():
     table = benchmarks.load(TABLE)
     alone, eight = (
-        play(Contestant.parse("random").make(table, 0), SimulatedEngine(table, workers), 40)
-        for workers in (1, 8)
+        [*simulate(Contestant.parse("random").make(table, 0), table, 40, workers)] for workers in (1, 8)
     )
     assert {trial.id for trial in alone} == {trial.id for trial in eight} == set(range(40))
     ends = [max(trial.started + trial.duration for trial in trials) for trials in (alone, eight)]
@@ -222,7 +221,7 @@ def test_a_strategy_may_have_no_more():
             self.told.append(event)
 
     table = benchmarks.load(TABLE)
-    assert len(play(Three(table), SimulatedEngine(table), 10)) == 3
+    assert len([*simulate(Three(table), table, 10)]) == 3
 
 
 def test_written(rows, tmp_path):
@@ -237,8 +236,8 @@ def test_the_best_is_what_was_seen_to_be(tmp_path):
     rows = compare([TABLE], ["random"], evaluations=30, seeds=2, processes=1, conditions=conditions)
     table = benchmarks.load(TABLE)
     for seed in range(2):
-        engine = SimulatedEngine(table, conditions=conditions, seed=seed)
-        trials = play(Contestant.parse("random").make(table, seed), engine, 30)
+        strategy = Contestant.parse("random").make(table, seed)
+        trials = [*simulate(strategy, table, 30, conditions=conditions, seed=seed)]
         worst = table.regret_of(np.array(np.inf))
         best, expected = None, []
         for trial in trials:

@@ -7,8 +7,7 @@ import pyglove
 import pytest
 
 import benchmarks
-from nas.cluster.simulated import SimulatedEngine
-from nas.compare import Contestant, play
+from nas.compare import Contestant, simulate
 from nas.peers import PEERS
 from nas.types import InvalidInput
 
@@ -22,7 +21,7 @@ def test_a_peer_searches_a_table(name, table):
     table = benchmarks.load(table)
 
     def run(seed, workers=1):
-        trials = play(Contestant.parse(name).make(table, seed), SimulatedEngine(table, workers), 15)
+        trials = [*simulate(Contestant.parse(name).make(table, seed), table, 15, workers)]
         assert [trial.id for trial in sorted(trials, key=lambda trial: trial.id)] == [*range(15)]
         return [trial.proposal.genome.text for trial in trials]
 
@@ -40,7 +39,7 @@ def test_a_peer_is_told_losses(name, monkeypatch):
     monkeypatch.setattr(
         type(peer), "report", lambda self, *given: told.append(given) or report(self, *given), raising=True
     )
-    trials = play(peer, SimulatedEngine(table), 12)
+    trials = [*simulate(peer, table, 12)]
     losses = [np.log10(table.query(trial.proposal.genome)) for trial in trials]
     np.testing.assert_allclose([loss for _, loss in told], losses)
     if name.startswith("optuna"):
