@@ -17,6 +17,7 @@ STRATEGIES = {
     "evolution": "nas.search.evolution:RegularisedEvolution",
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
     "pyglove": "nas.search.pyglove:PyGlove",
+    "tune": "nas.cluster.tune:TuneStrategy",
 }
 """The strategies known by name, and where they are."""
 

@@ -1,0 +1,198 @@
+"""Strategies as searchers of Ray Tune, and Ray Tune's searchers as strategies.
+
+tune.Tuner(train, tune_config=tune.TuneConfig(search_alg=StrategySearcher(space, metric="loss"), num_samples=100))
+nas.search.load("tune", space=space, objectives=[...], searcher="optuna")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cloudpickle
+from ray import tune
+from ray.tune.search import Searcher
+
+import nas.search
+from nas.search.replayed import Replayed
+from nas.types import (
+    Ended,
+    Event,
+    Fidelity,
+    Finished,
+    InvalidInput,
+    Measured,
+    Measurement,
+    Objective,
+    Proposal,
+    Proposed,
+    Trial,
+)
+from spaces import Genome, ProductSpace, Space
+from spaces.lookup import resolve
+
+
+class StrategySearcher(Searcher):
+    """A strategy that proposes the configurations of Ray Tune's trials.
+
+    A configuration has the text of a genome as "genome", and the fields of a product space by name. Tune's experiments
+    save it with their state and restore it; `save` and `restore` do so by hand.
+
+    Args:
+        space: what is searched.
+        metric: what trials report and the strategy follows.
+        mode: whether more of it is better.
+        strategy: a name of `nas.search.STRATEGIES`, or "package.module:attribute".
+        seed: what everything random follows from.
+        options: the strategy's own options.
+
+    Raises:
+        InvalidInput: the strategy or an option is unknown, or a value does not fit.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        metric: str = "loss",
+        mode: Literal["min", "max"] = "min",
+        strategy: str = "evolution",
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(metric=metric, mode=mode)
+        self._space = space
+        self._strategy = nas.search.load(
+            strategy, space=space, objectives=[Objective(metric, mode)], seed=seed, **options
+        )
+        self._events: list[Event] = []
+        self._running: dict[str, Proposal] = {}
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        self._strategy.tell(event)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+        """The configuration of a trial; `FINISHED` where the strategy has no more."""
+        try:
+            (proposal,) = self._strategy.ask(1)
+        except Finished:
+            return str(Searcher.FINISHED)
+        self._tell(Proposed(proposal))
+        self._running[trial_id] = proposal
+        values = self._space.values(proposal.genome) if isinstance(self._space, ProductSpace) else {}
+        return {"genome": proposal.genome.text, **values}
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Takes what a running trial reports; Tune's schedulers stop trials, not the searcher."""
+        if trial_id in self._running:
+            measured = Measurement(int(result["training_iteration"]), self._metrics(result))
+            self._tell(Measured(self._running[trial_id].id, measured))
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Takes how a trial ended."""
+        proposal = self._running.pop(trial_id, None)
+        if proposal is None:
+            return
+        if error or result is None:
+            self._tell(Ended(Trial(proposal, "failed", error="failed in Ray Tune")))
+        else:
+            self._tell(Ended(Trial.done(proposal, self._metrics(result))))
+
+    def _metrics(self, result: Mapping[str, Any]) -> dict[str, float]:
+        return {self.metric: float(result[self.metric])} if self.metric in result else {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Writes all that the strategy was told to a file."""
+        Path(checkpoint_path).write_bytes(cloudpickle.dumps((self._events, self._running)))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Goes on from a file of `save`, in a searcher that was made alike and not used yet.
+
+        Raises:
+            InvalidInput: it was used.
+        """
+        if self._events:
+            raise InvalidInput("a searcher that has proposed trials cannot be restored: make a new one")
+        events, running = cloudpickle.loads(Path(checkpoint_path).read_bytes())
+        for event in events:
+            self._tell(event)
+        self._running = running
+
+
+SEARCHERS = {name: f"nas.cluster.tune:{name}" for name in ("optuna", "hyperopt", "bohb")}
+"""Ray Tune's searchers by name; each needs the package that it is named after."""
+
+
+def optuna(space: dict[str, Any], seed: int) -> Searcher:
+    from ray.tune.search.optuna import OptunaSearch
+
+    return OptunaSearch(space, metric="loss", mode="min", seed=seed)
+
+
+def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
+    from ray.tune.search.hyperopt import HyperOptSearch
+
+    return HyperOptSearch(space, metric="loss", mode="min", random_state_seed=seed)
+
+
+def bohb(space: dict[str, Any], seed: int) -> Searcher:
+    from ray.tune.search.bohb import TuneBOHB
+
+    return TuneBOHB(space, metric="loss", mode="min", seed=seed)
+
+
+class TuneStrategy(Replayed):
+    """A searcher of Ray Tune, on a space that is a product of choices, each of which is categorical to it.
+
+    Args:
+        searcher: a name of `SEARCHERS`, or "package.module:attribute": a function of Tune's space and a seed that gives
+            a searcher for the least "loss", the same for the same seed.
+
+    Raises:
+        InvalidInput: the space is no product, the searcher is unknown, or its package is not installed.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        fidelity: Fidelity,
+        searcher: str = "optuna",
+    ) -> None:
+        super().__init__(space, objectives, seed, fidelity)
+        if not isinstance(space, ProductSpace):
+            raise InvalidInput(
+                f"strategy 'tune' searches spaces that are products of choices, but {space.name!r} is a "
+                f"{type(space).__name__}"
+            )
+        self._space = space
+        self._make = resolve(searcher, SEARCHERS, "searcher", InvalidInput)
+        self._fields = {key: tune.choice(list(field.values)) for key, field in space.fields.items()}
+        try:
+            self.begin()
+        except (AssertionError, ImportError) as error:
+            raise InvalidInput(f"searcher {searcher!r} cannot be used: {error}") from None
+
+    def begin(self) -> None:
+        self._searcher = self._make(self._fields, self.seed)
+        self._number = 0
+
+    def suggest(self) -> tuple[str, Genome]:
+        name = str(self._number)
+        values = self._searcher.suggest(name)
+        if values is None or values == Searcher.FINISHED:
+            raise Finished(f"{type(self._searcher).__name__} has no more for {self.space.name!r}")
+        self._number += 1
+        return name, self._space.genome(**values)
+
+    def report(self, handle: str, loss: float | None) -> None:
+        if loss is None or not math.isfinite(loss):
+            self._searcher.on_trial_complete(handle, error=True)
+        else:
+            result = {"loss": loss, "training_iteration": 1, "done": True}
+            self._searcher.on_trial_complete(handle, result)

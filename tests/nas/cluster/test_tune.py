@@ -1,0 +1,102 @@
+"""Strategies under Ray Tune, and Ray Tune's searchers as strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+from ray import tune
+
+import nas.search
+import spaces
+from nas.cluster.tune import StrategySearcher
+from nas.search.testing import strategy_checks
+from nas.types import InvalidInput, Objective
+
+CELLS = spaces.load("nasbench201")
+GRID = spaces.load("mlp")
+
+
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance(check: Callable) -> None:
+    pytest.importorskip("optuna")
+    check(
+        lambda space, objectives, seed: nas.search.load(
+            "tune", space=space, objectives=objectives, seed=seed, searcher="optuna"
+        ),
+        CELLS,
+    )
+
+
+def missing(space: dict, seed: int) -> None:
+    raise ImportError("no such package")
+
+
+def test_what_cannot_be_searched() -> None:
+    with pytest.raises(InvalidInput, match="searches spaces that are products of choices, but 'hybrid' is a"):
+        nas.search.load("tune", space=spaces.load("hybrid"), objectives=[Objective("loss")])
+    with pytest.raises(InvalidInput, match="unknown searcher 'optunna', did you mean 'optuna'"):
+        nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher="optunna")
+    with pytest.raises(InvalidInput, match="searcher '.*:missing' cannot be used: no such package"):
+        nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher=f"{__name__}:missing")
+
+
+def played(searcher: StrategySearcher, numbers: range) -> list[str]:
+    """Trials that report once, and end in the order that they began."""
+    texts = []
+    for number in numbers:
+        config = searcher.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        genome = GRID.parse(config["genome"])
+        assert {**GRID.values(genome), "genome": genome.text} == config
+        texts.append(genome.text)
+        result = {"loss": int(genome.digest[:6], 16), "training_iteration": 1}
+        searcher.on_trial_result(f"t{number}", result)
+        searcher.on_trial_complete(f"t{number}", result, error=number % 5 == 4)
+    return texts
+
+
+def test_a_searcher_goes_on_from_its_file(tmp_path: Path) -> None:
+    whole, first, second = (StrategySearcher(GRID, population=4, tournament=2) for _ in range(3))
+    expected = played(whole, range(16))
+    found = played(first, range(10))
+    pending = first.suggest("pending")
+    first.save(str(tmp_path / "saved"))
+    second.restore(str(tmp_path / "saved"))
+    assert found == expected[:10]
+    assert pending is not None
+    assert pending["genome"] == expected[10]
+    second.on_trial_complete("pending", {"loss": int(GRID.parse(expected[10]).digest[:6], 16)})
+    assert played(second, range(11, 16)) == expected[11:]
+    with pytest.raises(InvalidInput, match="cannot be restored: make a new one"):
+        second.restore(str(tmp_path / "saved"))
+
+
+def test_a_finished_strategy_ends_the_experiment() -> None:
+    two = spaces.ProductSpace("two", {"x": spaces.choice(1, 2)}, spaces.vector(2))
+    searcher = StrategySearcher(two, strategy="random")
+    assert [searcher.suggest(str(number)) for number in range(3)][2] == "FINISHED"
+
+
+@pytest.mark.slow
+def test_an_experiment_of_ray_tune(tmp_path: Path) -> None:
+    def train(config: dict) -> None:
+        tune.report({"loss": config["init_lr"] + config["dropout_1"]})
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        searcher = StrategySearcher(GRID, population=6, tournament=3)
+        settings = tune.TuneConfig(search_alg=searcher, num_samples=16, max_concurrent_trials=2)
+        results = tune.Tuner(
+            train, tune_config=settings, run_config=tune.RunConfig(storage_path=str(tmp_path))
+        ).fit()
+    finally:
+        ray.shutdown()
+    assert len(results) == 16
+    assert not results.errors
+    best = results.get_best_result("loss", "min")
+    values = GRID.values(GRID.parse(best.config["genome"]))
+    assert best.metrics["loss"] == values["init_lr"] + values["dropout_1"]
+    assert values.items() <= best.config.items()
