@@ -60,9 +60,9 @@ def run(
         RuntimeError: no worker can be had or all die, the strategy fails, or the best cannot be trained again.
         KeyboardInterrupt: as it came; all that had finished is in the folder, and the same call goes on.
     """
-    setup = prepare(configure(campaign, workers=workers, engine=engine))
-    folder = Path("runs") / setup.config.name if dir is None else dir
-    return execute(setup, folder, address=address, observe=observe)
+    config = configure(campaign, workers=workers, engine=engine)
+    folder = Path("runs") / config.name if dir is None else dir
+    return execute(prepare(config, folder), folder, address=address, observe=observe)
 
 
 def execute(

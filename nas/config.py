@@ -162,10 +162,11 @@ def amend(frozen: Config, wanted: Config) -> list[Amendment]:
 
 
 def _config(
+    *,
     name: str,
     space: Table,
     task: Table,
-    strategy: Table,
+    strategy: Table | None = None,
     budget: Table,
     objectives: list[Table],
     seed: Annotated[int, Ge(0)] = 0,
@@ -189,7 +190,7 @@ def _config(
         name=name,
         space=_section(**call_options(_section, space, "space")),
         task=_section(**call_options(_section, task, "task")),
-        strategy=_section(**call_options(_section, strategy, "strategy")),
+        strategy=_section(**call_options(_section, strategy or {"name": "auto"}, "strategy")),
         budget=spent,
         objectives=_objectives(objectives),
         seed=seed,

@@ -20,6 +20,7 @@ import predictors
 import spaces
 from nas.config import Config, Section, load, parse, to_dict
 from nas.options import call_options, shown
+from nas.store import RunDir
 from nas.types import (
     JSON,
     Direction,
@@ -107,8 +108,11 @@ def _beside(config: Config, folder: Path) -> Config:
     return config
 
 
-def prepare(config: Config) -> Setup:
+def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     """Resolves every name and validates every option of a campaign, and reads the task's data.
+
+    Args:
+        folder: the run folder, where a campaign that goes on has frozen which strategy "auto" chose.
 
     Raises:
         InvalidInput: whatever the campaign asks for cannot be had; the message names the key.
@@ -132,8 +136,15 @@ def prepare(config: Config) -> Setup:
     hyperparameters.check(space, recipe)
     costed = _make("space", config.space.name, lambda: tells_costs(space))
     objectives = _objectives(config, task, costed)
-    strategy_options = search.options(config.strategy.name, config.strategy.options)
     predictor, screened = screening(config, space)
+    strategy_options = search.settled(
+        config.strategy.name,
+        _chosen_before(config.strategy, folder),
+        space=space,
+        objectives=objectives,
+        trials=config.budget.trials,
+        screened=screened is not None,
+    )
     strategy = _make(
         "strategy",
         config.strategy.name,
@@ -144,6 +155,7 @@ def prepare(config: Config) -> Setup:
             seed=config.seed,
             fidelity=config.budget.fidelity,
             screening=screened,
+            trials=config.budget.trials,
             **strategy_options,
         ),
     )
@@ -162,6 +174,17 @@ def prepare(config: Config) -> Setup:
     # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
     data = getattr(task, "fingerprint", "")
     return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, task.metrics)
+
+
+def _chosen_before(strategy: Section, folder: str | Path | None) -> dict[str, Any]:
+    """The options of a strategy; where all is left to "auto", those that the run folder holds, if there is one."""
+    if strategy != Section("auto") or folder is None:
+        return strategy.options
+    try:
+        frozen = RunDir.open_readonly(folder).config.strategy
+    except InvalidInput:  # no run folder yet, or one that is refused when it is opened to write
+        return {}
+    return frozen.options if frozen.name == "auto" else {}
 
 
 def _make(what: str, name: str, make: Callable[[], Any]) -> Any:

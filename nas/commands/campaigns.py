@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = f"runs/{config.name}" if options.dir is None else options.dir
     try:
-        prepared = setup.prepare(config)
+        prepared = setup.prepare(config, folder)
         progress = Progress(prepared.config, out)
         with progress:
             result = campaign.execute(prepared, folder, address=options.address, observe=progress)
@@ -107,6 +107,9 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(f"space     {space['name']}: {_count(space['genomes'])}, before the limits on cost")
     if space["unavailable"]:
         print(f"          not at this width: {', '.join(space['unavailable'])}")
+    strategy = plan["config"]["strategy"]
+    if "because" in strategy:
+        print(f"strategy  {strategy['chosen']['name']}: {strategy['because']}")
     based = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws, each"
     based = "one draw," if trial["drawn"] == 1 else based
     threads = f"{trial['threads']} thread{'s' * (trial['threads'] > 1)}"

@@ -71,6 +71,7 @@ def plan(
                 seed=seed,
                 fidelity=whole(table),
                 screening=screened,
+                trials=trials,
                 **options,
             )
             found = simulate(strategy, table, trials, number, conditions, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from nas.config import Config
 from nas.display import ranking_rows
 from nas.result import Result, load
 from nas.store import RunDir
@@ -16,8 +17,17 @@ def ranking(result: Result, top: int | None = None) -> list[JSON]:
     return ranking_rows(result.config.objectives, result.ranking()[:top])
 
 
+def strategy(config: Config) -> tuple[str, str]:
+    """The strategy of a campaign that was prepared, and why "auto" chose it; "" where a user did."""
+    section = config.strategy
+    if section.name != "auto":
+        return section.name, ""
+    return section.options["chosen"]["name"], section.options["because"]
+
+
 def status(result: Result) -> JSON:
     """Where a campaign stands."""
+    strategy_name, because = strategy(result.config)
     driver = RunDir(result.path).driver if result.path is not None else None
     statuses = [trial.status for trial in result.trials]
     best = result.ranking()[:1]
@@ -29,6 +39,8 @@ def status(result: Result) -> JSON:
         "state": state(result, driver),
         "reason": result.conclusion.reason if result.conclusion else None,
         "driver": driver,
+        "strategy": strategy_name,
+        "because": because or None,
         "trials": result.config.budget.trials,
         "ended": len(statuses),
         **{name: statuses.count(name) for name in ("done", "failed", "stopped", "dropped")},

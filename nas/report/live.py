@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nas.config import Config
 from nas.display import duration, number, short
-from nas.report.data import first_line
+from nas.report.data import first_line, strategy
 from nas.store import Amended, Concluded, Confirmed, Opened
 from nas.store.records import Record
 from nas.types import Ended, Measured, Proposal, Proposed, Trial, standing
@@ -83,6 +83,9 @@ class Progress:
                     f"Note: {name} is {version}, but was {self.versions[name]} when the last trials ran."
                 )
         self.say(f"{record.workers} worker{'s' if record.workers > 1 else ''} on {record.engine}.")
+        name, because = strategy(self.config)
+        if because:
+            self.say(f"Strategy {name}: {because}.")
         self._announce()
 
     def _confirmed(self, record: Confirmed) -> None:

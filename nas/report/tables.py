@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.display import number, ranking_cells
-from nas.report.data import failures, first_line, ranking, status
+from nas.report.data import failures, first_line, ranking, status, strategy
 from nas.result import Result
 from nas.types import JSON
 
@@ -69,6 +69,9 @@ def print_result(result: Result, out: Console) -> None:
     """The final report of a campaign."""
     out.print()
     print_ranking(result, out)
+    name, because = strategy(result.config)
+    if because:
+        out.print(f"Strategy {name}: {because}.", soft_wrap=True)
     if result.conclusion is not None and result.conclusion.reason == "exhausted":
         out.print(f"{len(result.trials)} trials, and the strategy has no more to propose from this space.")
     for reason, times in failures(result).items():
@@ -101,6 +104,8 @@ def print_status(result: Result, out: Console) -> None:
         f"{facts[key]} {key}" for key in ("done", "failed", "stopped", "dropped", "running") if facts[key]
     ]
     out.print("  " + (", ".join(parts) or "nothing has ended yet"))
+    if facts["because"]:
+        out.print(f"  strategy {facts['strategy']}: {facts['because']}", soft_wrap=True)
     if facts["reason"] == "exhausted":
         out.print("  the strategy has no more to propose from this space")
     for reason, times in facts["failures"].items():

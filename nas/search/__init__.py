@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas.options import call_options
+from nas.options import call_options, refuse
+from nas.search.auto import pick
 from nas.search.screening import Screening
 from nas.types import Fidelity, InvalidInput, Objective, Strategy
 from spaces import Space
 from spaces.lookup import resolve
 
 STRATEGIES = {
+    "auto": "nas.search:auto",
     "random": "nas.search.random_search:RandomSearch",
     "evolution": "nas.search.evolution:RegularisedEvolution",
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
@@ -21,11 +23,14 @@ STRATEGIES = {
 }
 """The strategies known by name, and where they are."""
 
-GIVEN = ("space", "objectives", "seed", "fidelity", "screening")
-"""What strategies are made from (`screening` for those that take it); all else that one takes is an option."""
+GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials")
+"""What strategies are made from (the last two where they take them); all else that one takes is an option."""
+
+TRIALS = 100
+"""What a strategy counts on where nobody says."""
 
 
-def options(name: str, given: dict[str, Any]) -> dict[str, Any]:
+def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a strategy, validated, with its defaults filled in.
 
     Raises:
@@ -36,6 +41,36 @@ def options(name: str, given: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def settled(
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    space: Space,
+    objectives: Sequence[Objective],
+    trials: int = TRIALS,
+    screened: bool = False,
+) -> dict[str, Any]:
+    """The same, and "auto" has chosen: `chosen` is the name of a strategy and all its options, `because` the reason.
+
+    Raises:
+        InvalidInput: as `options` does.
+    """
+    found = options(name, given)
+    if name != "auto":
+        return found
+    if found["chosen"] is None:
+        picked = pick(space, objectives, trials, screened)
+        return {
+            "chosen": {"name": picked.name, **options(picked.name, picked.options)},
+            "because": picked.because,
+        }
+    chosen = dict(found["chosen"])
+    inner = chosen.pop("name", None)
+    if not isinstance(inner, str) or inner == "auto":
+        refuse("strategy.chosen.name", inner, 'the name of a strategy other than "auto"')
+    return {"chosen": {"name": inner, **options(inner, chosen)}, "because": found["because"]}
+
+
 def load(
     name: str,
     *,
@@ -44,6 +79,7 @@ def load(
     seed: int = 0,
     fidelity: Fidelity = Fidelity(1),
     screening: Screening | None = None,
+    trials: int = TRIALS,
     **given: Any,
 ) -> Strategy:
     """A strategy by name, or a user's own as "package.module:attribute".
@@ -51,6 +87,7 @@ def load(
     Args:
         fidelity: what each of its trials spends, where the strategy does not choose.
         screening: ranks the strategy's candidates by a predictor.
+        trials: how many there will be, which strategies may go by and need not.
         given: the strategy's own options.
 
     Raises:
@@ -58,8 +95,11 @@ def load(
     """
     factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
     chosen = call_options(factory, given, where="strategy", given=GIVEN)
+    takes = inspect.signature(factory).parameters
+    if "trials" in takes:
+        chosen["trials"] = trials
     if screening is not None:
-        if "screening" not in inspect.signature(factory).parameters:
+        if "screening" not in takes:
             raise InvalidInput(
                 f"strategy {name!r} makes no candidates that a predictor could rank: leave the predictor out"
             )
@@ -67,4 +107,35 @@ def load(
     return factory(space=space, objectives=tuple(objectives), seed=seed, fidelity=fidelity, **chosen)
 
 
-__all__ = ["STRATEGIES", "Screening", "load", "options"]
+def auto(
+    space: Space,
+    objectives: Sequence[Objective],
+    seed: int,
+    fidelity: Fidelity,
+    trials: int = TRIALS,
+    screening: Screening | None = None,
+    chosen: dict[str, Any] | None = None,
+    because: str = "",
+) -> Strategy:
+    """The strategy that `nas.search.auto.pick` finds suited, or the one that was chosen before.
+
+    Args:
+        chosen: the name of a strategy and its options, as a campaign's frozen configuration holds them.
+        because: why it was chosen, to be read.
+    """
+    told = {"chosen": chosen, "because": because}
+    found = settled(
+        "auto", told, space=space, objectives=objectives, trials=trials, screened=screening is not None
+    )
+    return load(
+        space=space,
+        objectives=objectives,
+        seed=seed,
+        fidelity=fidelity,
+        screening=screening,
+        trials=trials,
+        **found["chosen"],
+    )
+
+
+__all__ = ["STRATEGIES", "Screening", "auto", "load", "options", "settled"]

@@ -1,0 +1,50 @@
+"""A default that needs no choice: which strategy suits a campaign, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.types import Objective
+from spaces import Space
+
+MANY = 5_000
+"""Trials from which on a surrogate, which learns from 512 of them, is no help any more."""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A strategy by name, the options that differ from its defaults, and the reason."""
+
+    name: str
+    because: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pick(space: Space, objectives: Sequence[Objective], trials: int, screened: bool = False) -> Pick:
+    """The strategy for so many trials on a space; the same whenever it is asked.
+
+    Args:
+        screened: whether a predictor ranks candidates, which only evolution makes.
+    """
+    if screened:
+        return Pick(
+            "evolution", "a predictor is given, which ranks the candidates of evolution", _sized(trials)
+        )
+    if not (hasattr(space, "operators") and hasattr(space, "graph")):
+        because = (
+            f"space {space.name!r} does not say what stands in its graphs, from which a surrogate would learn"
+        )
+        return Pick("evolution", because, _sized(trials))
+    if trials > MANY:
+        because = f"{trials:,} trials are so many that mutations find what a surrogate would, at no cost"
+        return Pick("evolution", because, {"population": 100, "tournament": 10})
+    because = f"one objective and {trials:,} trial{'s' * (trials > 1)}: a surrogate makes the most of each"
+    return Pick("bayesian", because, {"initial": max(2, min(10, trials // 4))})
+
+
+def _sized(trials: int) -> dict[str, Any]:
+    """Evolution's population and tournament: at most a fifth of the trials are the first population."""
+    population = max(4, min(100, trials // 5))
+    return {"population": population, "tournament": max(2, population // 4)}
