@@ -101,8 +101,8 @@ class Table(Measured):
             return self.space.rank(item)
         if isinstance(item, str):
             return self.space.rank(self.space.parse(item))
-        if isinstance(item, Mapping) and not self.description.listed:
-            return self.space.rank(self.space.genome(**item))
+        if isinstance(item, Mapping) and isinstance(self.space, ProductSpace):
+            return self.rank(self.space.genome(**item))
         try:
             rank = -1 if isinstance(item, bool | Mapping) else operator.index(item)
         except TypeError:

@@ -17,6 +17,7 @@ def add(commands: Commands) -> None:
     kinds = bench.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     listed = kinds.add_parser("list", help="the tables known by name")
+    listed.add_argument("--formats", action="store_true", help="the files of studies that can be added")
     listed.set_defaults(command=_list)
 
     info = kinds.add_parser("info", help="what a table holds and where it comes from")
@@ -43,7 +44,15 @@ def add(commands: Commands) -> None:
     add = kinds.add_parser(
         "add", help="make a table known by name, or one of a file that a TOML file describes"
     )
-    add.add_argument("table", metavar="TABLE", help="a name, or a TOML file, see `nas.tables.read_file`")
+    add.add_argument(
+        "table", metavar="TABLE", help="a name, a TOML file (see `nas.tables.read_file`), or with --as a file"
+    )
+    add.add_argument(
+        "--as",
+        dest="format",
+        metavar="FORMAT",
+        help="what the file is of: a published study (see `list --formats`) or a TOML file",
+    )
     add.add_argument("--out", metavar="FILE", help="of a file: a new one that ends in .arrow")
     add.set_defaults(command=_add)
 
@@ -61,6 +70,8 @@ def _list(options: argparse.Namespace) -> int:
     import benchmarks
     from benchmarks.catalog import cache_path
 
+    if options.formats:
+        return _list_formats(options)
     rows = [
         {"name": name, "about": source.description.about, "kept": cache_path(name).exists()}
         for name, source in benchmarks.TABLES.items()
@@ -69,6 +80,21 @@ def _list(options: argparse.Namespace) -> int:
         print_json(rows)
     else:
         print_columns([[row["name"], row["about"]] for row in rows])
+    return DONE
+
+
+def _list_formats(options: argparse.Namespace) -> int:
+    from nas.tables import FORMATS
+    from nas.tables.files import keys_of
+
+    rows = [
+        {"format": name, **{key: keys_of(path)[key] for key in ("about", "source", "paper")}}
+        for name, path in FORMATS.items()
+    ]
+    if options.json:
+        print_json(rows)
+    else:
+        print_columns([[row["format"], row["about"], row["source"]] for row in rows])
     return DONE
 
 
@@ -170,7 +196,7 @@ def _add(options: argparse.Namespace) -> int:
     from nas.tables import read_file
     from nas.types import InvalidInput
 
-    if not options.table.endswith(".toml"):
+    if options.format is None and not options.table.endswith(".toml"):
         if options.out is not None:
             raise InvalidInput(f"--out is for tables of a file, and {options.table} is kept in the cache")
         return _told(options, load_table(options.table))
@@ -178,7 +204,9 @@ def _add(options: argparse.Namespace) -> int:
         raise InvalidInput(
             f"--out says where the table of {options.table} is written: a file that ends in .arrow"
         )
-    return _told(options, read_file(options.table, options.out))
+    if options.format is None:
+        return _told(options, read_file(options.table, options.out))
+    return _told(options, read_file(options.format, options.out, options.table))
 
 
 def _build(options: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ log_c = "C"
 columns = ["error_1", "error_2"]           # a training run each; default: one, called as the metric
 direction = "min"
 split = "valid"
+
+Files of published studies are described so in `formats/`; `read_file` takes their names.
 """
 
 from __future__ import annotations
@@ -28,44 +30,64 @@ import spaces
 from benchmarks import Description, Metric, Table
 from nas.options import call_options
 from nas.tables.places import free
+from nas.tables.rows import Rows
+from nas.tables.runs import Runs, runs_along
 from nas.types import Direction, InvalidInput
+from spaces.catalog import language_models
 from spaces.errors import suggest
 from spaces.lookup import importable
 
 CLOSE = 1e-6
 """By how much of itself a number may differ from a choice: files hold float32, or few digits."""
 
+FORMATS = {path.stem: path for path in sorted((Path(__file__).parent / "formats").glob("*.toml"))}
+"""The descriptions of files of published studies, by name."""
 
-def read_file(described: str | Path, path: str | Path) -> Table:
+
+def read_file(described: str | Path, path: str | Path, file: str | Path | None = None) -> Table:
     """Writes the table that a TOML file describes, and opens it.
 
     A row is a genome by the values of its fields, or, where `text` names a column, by its text. A space of ranked
     genomes gives a table of all, with those that the file does not have unmeasured; another a table of those listed.
 
     Args:
-        described: a TOML file, see `_file` for its keys.
+        described: a TOML file, see `_file` for its keys, or the name of one of `FORMATS`.
         path: the Arrow file, which must not exist yet.
+        file: the measurements; default: where the TOML file says.
 
     Raises:
         InvalidInput: a key, column, value or genome is wrong; the message tells where.
         InvalidTable: the table contradicts itself, or cannot be written.
     """
-    described, path = Path(described), free(path)
+    path, name = free(path), str(described)
+    if name not in FORMATS and not name.endswith(".toml"):
+        raise InvalidInput(f"unknown format {name!r}{suggest(name, FORMATS)}, or a TOML file")
+    described = FORMATS.get(name, Path(described))
+    keys = keys_of(described)
+    importable(described.parent)
+    folder = described.parent
+    if file is not None:
+        folder, keys["file"] = Path(file).parent, Path(file).name
     try:
-        keys = tomllib.loads(described.read_text(encoding="utf-8"))
+        made = _file(folder, **call_options(_file, keys, "", given=("folder",)))
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from None
+    Table.write(path, *made)
+    return Table(path)
+
+
+def keys_of(described: Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        return tomllib.loads(described.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{described}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InvalidInput(f"{described}: not valid TOML: {error}") from None
-    importable(described.parent)
-    try:
-        description, columns, texts = _file(
-            described.parent, **call_options(_file, keys, "", given=("folder",))
-        )
-    except InvalidInput as error:
-        raise InvalidInput(f"{described}: {error}") from None
-    Table.write(path, description, columns, texts)
-    return Table(path)
 
 
 def _file(
@@ -82,20 +104,34 @@ def _file(
     paper: str = "",
     options: dict[str, Any] | None = None,
     text: str | None = None,
-    fields: dict[str, str] | None = None,
+    fields: dict[str, str | dict[str, Any]] | None = None,
     where: dict[str, Any] | None = None,
+    join: dict[str, Any] | None = None,
+    explode: dict[str, Any] | None = None,
+    along: dict[str, Any] | None = None,
     repeats: bool = False,
-) -> tuple[Description, dict[str, np.ndarray], Sequence[str]]:
-    """The description, the columns and the texts of a table; the parameters are the keys of the TOML file.
+) -> tuple[Description, dict[str, np.ndarray], Sequence[str], dict[str, np.ndarray]]:
+    """The description, the columns, the texts and the curves of a table; the parameters are the keys of the TOML file.
 
     Args:
         folder: where `file` is looked for.
-        options: limits and other options of the space.
-        text: the column of the genomes' texts; without it, `fields` says the columns of fields called otherwise.
+        options: limits and other options of the space. Of the space of language models they are the values that the
+            file has of the fields, and `fields` tells which.
+        text: the column of the genomes' texts; without it, `fields` says the columns of fields called otherwise:
+            "column", or {columns = ["a", "b"], scale = 2.0}, a product, or {value = 3}.
         where: values of columns by which rows are chosen.
-        repeats: several rows may hold one genome, and are training runs of it, in their order.
+        join: {file = "curves.csv", on = "run"}: a row for each of that file, with the columns of both.
+        explode: {lists = ["losses"], place = "epoch"}: a row for each item of columns of lists.
+        along: {column = "step", unit = "steps"}: rows are of training as it went on, see `runs_along` for more; metrics
+            with `curve = true` have curves, and the last row of a run says how it ended.
+        repeats: several rows (or, with `along`, runs) may hold one genome, and are training runs of it, in their order.
     """
-    found = _File(folder / file, where or {})
+    found = Rows(folder / file, where or {})
+    if join is not None:
+        keys = call_options(_joined, join, "join", ("folder",))
+        found.join(*_joined(folder, **keys))
+    if explode is not None:
+        found.explode(**call_options(found.explode, explode, "explode"))
     told: dict[str, Metric] = {}
     measured: dict[str, np.ndarray] = {}
     for metric, given in metrics.items():
@@ -105,65 +141,115 @@ def _file(
     description = Description(
         name, about, space, io, objective, (), source, licence, paper, options or {}, True
     )
+    cells = _cells(found, description, text, fields or {})
+    runs = _runs(found, [*zip(*cells.values(), strict=True)], along)
+    first = [rows[0] for rows in runs.rows]
+    if space == language_models.NAME:
+        values = {key: [*dict.fromkeys(column[row] for row in first)] for key, column in cells.items()}
+        description = dataclasses.replace(description, options={"values": values})
     bound = description.load_space()
-    genomes = _genomes(found, bound, text, fields or {})
-    runs: dict[str, list[int]] = {}
-    for number, genome in enumerate(genomes):
-        runs.setdefault(genome.text, []).append(number)
-    most = max(map(len, runs.values()))
+    of: dict[str, list[int]] = {}
+    for run, row in enumerate(first):
+        of.setdefault(_genome(found, bound, text, cells, row), []).append(run)
+    most = max(map(len, of.values()))
     if most > 1 and not repeats:
-        first, second = next(numbers for numbers in runs.values() if len(numbers) > 1)[:2]
+        one, two = next(same for same in of.values() if len(same) > 1)[:2]
         raise InvalidInput(
-            f"{found.place(first)} and {found.place(second)} are one genome; if they are training runs of it, say "
-            "'repeats = true'"
+            f"{found.place(first[one])} and {found.place(first[two])} are one genome; if they are training runs of it, "
+            "say 'repeats = true'"
         )
-    texts = sorted(runs)
-    if ranked := isinstance(bound, spaces.ProductSpace):
+    texts = sorted(of)
+    if ranked := isinstance(bound, spaces.ProductSpace) and space != language_models.NAME:
         texts = [bound.unrank(rank).text for rank in range(bound.size)]
-    places = [runs.get(each, []) for each in texts]
-    columns = {metric: _spread(values, places, most) for metric, values in measured.items()}
-    described = tuple(
-        dataclasses.replace(metric, seeds=columns[metric.name].shape[1]) for metric in told.values()
+    places = [of.get(each, []) for each in texts]
+    columns = {metric: _spread(runs.ends(values), places, most) for metric, values in measured.items()}
+    curves = {
+        metric: _spread(runs.curves(values), places, most)
+        for metric, values in measured.items()
+        if told[metric].curve and runs.axis is not None
+    }
+    description = dataclasses.replace(
+        description,
+        metrics=tuple(dataclasses.replace(each, seeds=columns[each.name].shape[1]) for each in told.values()),
+        listed=not ranked,
+        fidelities=runs.axis if curves else None,
     )
-    description = dataclasses.replace(description, metrics=described, listed=not ranked)
-    return description, columns, () if ranked else texts
+    return description, columns, () if ranked else texts, curves
 
 
-def _genomes(
-    found: _File, space: spaces.Space, text: str | None, fields: Mapping[str, str]
-) -> list[spaces.Genome]:
-    """The genome of each row, by its text or the values of its fields.
+def _joined(folder: Path, file: str, on: str) -> tuple[Path, str]:
+    """A second file, and the column that says which of its rows go with which of the first."""
+    return folder / file, on
+
+
+def _runs(found: Rows, genomes: Sequence[Any], along: Mapping[str, Any] | None) -> Runs:
+    """The training runs of a file: its rows, or what they tell together."""
+    if along is None:
+        return Runs([[row] for row in range(len(found))])
+    return runs_along(found, genomes, **call_options(runs_along, along, "along", ("found", "genomes")))
+
+
+def _cells(
+    found: Rows, description: Description, text: str | None, fields: Mapping[str, str | Mapping[str, Any]]
+) -> dict[str, list[Any]]:
+    """What each row says of its genome: its text, or a value for each field.
 
     Raises:
-        InvalidInput: a row holds no genome of the space, or the space has no fields.
+        InvalidInput: the space has no fields, a field is unknown, or a column is missing.
     """
     if text is not None:
-        genomes = []
-        for number, written in enumerate(found.column("text", text)):
-            try:
-                genomes.append(space.parse(str(written)))
-            except spaces.InvalidGenome as error:
-                raise InvalidInput(f"{found.place(number)}: {error}") from None
-        return genomes
-    if not isinstance(space, spaces.ProductSpace):
-        raise InvalidInput(
-            f"missing key 'text': genomes of {space.name!r} have no fields that could be columns"
-        )
+        return {"text": found.column("text", text)}
+    if description.space == language_models.NAME:
+        known: Sequence[str] = [*language_models.FIELDS]
+        asked = [key for key in known if key in fields]
+    else:
+        space = description.load_space()
+        if not isinstance(space, spaces.ProductSpace):
+            raise InvalidInput(
+                f"missing key 'text': genomes of {space.name!r} have no fields that could be columns"
+            )
+        known = asked = [*space.fields]
     for key in fields:
-        if key not in space.fields:
-            raise InvalidInput(f"unknown key 'fields.{key}'{suggest(key, space.fields)}")
-    columns = []
-    for key, choice in space.fields.items():
-        values = found.column(f"fields.{key}", fields.get(key, key))
-        columns.append(
-            [_choice(key, choice.values, value, found, number) for number, value in enumerate(values)]
-        )
-    return [
-        space.genome(**dict(zip(space.fields, values, strict=True))) for values in zip(*columns, strict=True)
-    ]
+        if key not in known:
+            raise InvalidInput(f"unknown key 'fields.{key}'{suggest(key, known)}")
+    cells = {}
+    for key in asked:
+        given = fields.get(key, key)
+        spec = {"columns": [given]} if isinstance(given, str) else given
+        columns, scale, value = _field(**call_options(_field, spec, f"fields.{key}"))
+        cells[key] = found.values(f"fields.{key}", columns, scale) if columns else [value] * len(found)
+    return cells
 
 
-def _choice(key: str, allowed: Sequence[Any], value: Any, found: _File, number: int) -> Any:
+def _field(
+    columns: tuple[str, ...] = (), scale: float = 1.0, value: bool | int | float | str | None = None
+) -> tuple[tuple[str, ...], float, Any]:
+    """The columns whose product a field is, times a scale; or its value in all rows."""
+    return columns, scale, value
+
+
+def _genome(
+    found: Rows, space: spaces.Space, text: str | None, cells: Mapping[str, Sequence[Any]], row: int
+) -> str:
+    """The text of the genome of a row.
+
+    Raises:
+        InvalidInput: it holds none.
+    """
+    try:
+        if text is not None:
+            return space.parse(str(cells["text"][row])).text
+        assert isinstance(space, spaces.ProductSpace)
+        values = {
+            key: _choice(key, choice.values, cells[key][row], found, row)
+            for key, choice in space.fields.items()
+        }
+        return space.genome(**values).text
+    except spaces.InvalidGenome as error:
+        raise InvalidInput(f"{found.place(row)}: {error}") from None
+
+
+def _choice(key: str, allowed: Sequence[Any], value: Any, found: Rows, row: int) -> Any:
     """The choice that a value of a file is, or all but is."""
     for choice in allowed:
         if choice == value and isinstance(choice, bool) == isinstance(value, bool):
@@ -172,17 +258,15 @@ def _choice(key: str, allowed: Sequence[Any], value: Any, found: _File, number: 
         for choice in allowed:
             if isinstance(choice, int | float) and math.isclose(choice, value, rel_tol=CLOSE):
                 return choice
-    raise InvalidInput(
-        f"{found.place(number)}: {key} = {value!r}{suggest(str(value), list(map(str, allowed)))}"
-    )
+    raise InvalidInput(f"{found.place(row)}: {key} = {value!r}{suggest(str(value), list(map(str, allowed)))}")
 
 
 def _spread(values: np.ndarray, runs: Sequence[Sequence[int]], most: int) -> np.ndarray:
-    """Measurements [rows of the file, columns] as those of each genome, [rows, most * columns]; NaN where none is."""
-    spread = np.full((len(runs), most, values.shape[1]), np.nan)
+    """Measurements [runs, columns, ...] as those of each genome, [rows, most * columns, ...]; NaN where none is."""
+    spread = np.full((len(runs), most, *values.shape[1:]), np.nan)
     for place, numbers in enumerate(runs):
         spread[place, : len(numbers)] = values[list(numbers)]
-    return spread.reshape(len(runs), -1)
+    return spread.reshape(len(runs), -1, *values.shape[2:])
 
 
 def _metric(
@@ -191,60 +275,10 @@ def _metric(
     columns: tuple[str, ...] | None = None,
     unit: str = "",
     split: Literal["train", "valid", "test"] | None = None,
+    data: str = "",
     log: bool = False,
     scale: float = 1.0,
+    curve: bool = False,
 ) -> tuple[Metric, Sequence[str], float]:
     """A metric, the columns of its training runs, and what their values are multiplied by."""
-    return Metric(name, direction, unit, split, log=log), columns or (name,), scale
-
-
-class _File:
-    """The chosen rows of a CSV or Parquet file.
-
-    Raises:
-        InvalidInput: it cannot be read as one, or no row is chosen.
-    """
-
-    def __init__(self, path: Path, where: Mapping[str, Any]) -> None:
-        import pyarrow
-        from pyarrow import csv, parquet
-
-        self.name = path.name
-        try:
-            self._rows = csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise InvalidInput(
-                f"'file' is {self.name!r}, which is no CSV or Parquet file: {error}"
-            ) from error
-        self._lines = np.arange(self._rows.num_rows)
-        chosen = np.ones(len(self._lines), dtype=bool)
-        for key, value in where.items():
-            chosen &= [found == value for found in self.column(f"where.{key}", key)]
-        self._lines = np.flatnonzero(chosen)
-        if not len(self._lines):
-            raise InvalidInput(
-                f"'where' chooses no row of {self.name}" if where else f"{self.name} has no rows"
-            )
-
-    def place(self, number: int) -> str:
-        """Where a chosen row stands in the file."""
-        return f"{self.name}, row {self._lines[number] + 1}"
-
-    def column(self, key: str, name: str) -> list[Any]:
-        """The values of a column that a key names.
-
-        Raises:
-            InvalidInput: there is none.
-        """
-        if name not in self._rows.column_names:
-            known = suggest(name, self._rows.column_names)
-            raise InvalidInput(f"'{key}' is {name!r}, a column that {self.name} does not have{known}")
-        return self._rows[name].take(self._lines).to_pylist()
-
-    def numbers(self, key: str, name: str) -> np.ndarray:
-        """The values of a column of numbers; NaN where there is none."""
-        values = self.column(key, name)
-        try:
-            return np.array([math.nan if value is None else float(value) for value in values])
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{self.name}: column {name!r} holds what is no number: {error}") from None
+    return Metric(name, direction, unit, split, log=log, curve=curve, data=data), columns or (name,), scale

@@ -1,0 +1,139 @@
+"""The rows of a CSV or Parquet file, with those of a second file joined, lists taken apart, and some of them chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.types import InvalidInput
+from spaces.errors import suggest
+
+
+class Rows:
+    """The chosen rows of a file.
+
+    Args:
+        where: values of columns by which rows are chosen.
+
+    Raises:
+        InvalidInput: it cannot be read, lacks a column, or no row is chosen.
+    """
+
+    def __init__(self, path: Path, where: Mapping[str, Any] | None = None) -> None:
+        self.name = path.name
+        self._rows = _read(path)
+        self._lines = np.arange(self._rows.num_rows)
+        chosen = np.ones(len(self._lines), dtype=bool)
+        for key, value in (where or {}).items():
+            chosen &= [found == value for found in self.column(f"where.{key}", key)]
+        self._lines = np.flatnonzero(chosen)
+        if not len(self._lines):
+            raise InvalidInput(
+                f"'where' chooses no row of {self.name}" if where else f"{self.name} has no rows"
+            )
+        self._rows = self._rows.take(self._lines)
+
+    def __len__(self) -> int:
+        return self._rows.num_rows
+
+    def join(self, path: Path, on: str) -> None:
+        """Puts the columns of these rows beside each row of another file that has the same value in a column.
+
+        Raises:
+            InvalidInput: the file cannot be read, a column is missing, or no row has the same value.
+        """
+        import pyarrow
+
+        other = Rows(path)
+        mine = {value: row for row, value in enumerate(self.column("join.on", on))}
+        found = [mine.get(value, -1) for value in other.column("join.on", on)]
+        both = [row for row, place in enumerate(found) if place >= 0]
+        if not both:
+            raise InvalidInput(f"'join.on' is {on!r}, of which {self.name} and {other.name} share no value")
+        left = self._rows.take([found[row] for row in both])
+        right = other._rows.take(both)
+        columns = {name: left[name] for name in left.column_names}
+        columns |= {name: right[name] for name in right.column_names if name not in columns}
+        self._rows, self.name, self._lines = pyarrow.table(columns), other.name, np.array(both)
+
+    def explode(self, lists: Sequence[str], place: str) -> None:
+        """Makes a row of each place in columns of lists, counted from 1 in a new column; values of others are repeated.
+
+        Raises:
+            InvalidInput: a column is missing, holds no lists, or its lists are of other lengths.
+        """
+        import pyarrow
+
+        taken = {name: self.column("explode.columns", name) for name in lists}
+        for name, values in taken.items():
+            if not all(isinstance(value, list) for value in values):
+                raise InvalidInput(f"'explode.columns' has {name!r}, a column of {self.name} without lists")
+        lengths = [{len(value) for value in row} for row in zip(*taken.values(), strict=True)]
+        for row, found in enumerate(lengths):
+            if len(found) > 1:
+                raise InvalidInput(f"{self.place(row)}: lists of {', '.join(lists)} differ in their lengths")
+        rows = [row for row, found in enumerate(lengths) for _ in range(max(found))]
+        table = self._rows.take(rows)
+        for name, values in taken.items():
+            flat = pyarrow.array([each for value in values for each in value])
+            table = table.set_column(table.column_names.index(name), name, flat)
+        places = pyarrow.array([k + 1 for found in lengths for k in range(max(found))])
+        self._rows, self._lines = table.append_column(place, places), self._lines[rows]
+
+    def place(self, number: int) -> str:
+        """Where a chosen row stands in the file."""
+        return f"{self.name}, row {self._lines[number] + 1}"
+
+    def column(self, key: str, name: str) -> list[Any]:
+        """The values of a column that a key names.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if name not in self._rows.column_names:
+            known = suggest(name, self._rows.column_names)
+            raise InvalidInput(f"'{key}' is {name!r}, a column that {self.name} does not have{known}")
+        return self._rows[name].to_pylist()
+
+    def numbers(self, key: str, name: str) -> np.ndarray:
+        """The values of a column of numbers, [rows]; NaN where there is none."""
+        values = self.column(key, name)
+        try:
+            return np.array([math.nan if value is None else float(value) for value in values])
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{self.name}: column {name!r} holds what is no number: {error}") from None
+
+    def values(self, key: str, names: Sequence[str], scale: float) -> list[Any]:
+        """What columns say together: the product of their numbers, times a scale, or their texts, joined by "-".
+
+        None where one of them says nothing. A product is whole where all factors are.
+        """
+        columns = [self.column(key, name) for name in names]
+        return [_together(values, scale) for values in zip(*columns, strict=True)]
+
+
+def _together(values: Sequence[Any], scale: float) -> Any:
+    """One value of several; see `Rows.values`."""
+    if any(value is None or value != value for value in values):
+        return None
+    if any(isinstance(value, str) for value in values):
+        return "-".join(map(str, values))
+    if len(values) == 1 and scale == 1:
+        return values[0]
+    product = math.prod(values) * scale
+    return int(product) if float(product).is_integer() else product
+
+
+def _read(path: Path) -> Any:
+    """A file as an Arrow table."""
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    try:
+        return csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InvalidInput(f"'file' is {path.name!r}, which is no CSV or Parquet file: {error}") from error
