@@ -7,6 +7,7 @@ itself and is mapped into memory, so that opening it reads next to nothing.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from benchmarks import writing
 from benchmarks.description import TRAIN_TIME, Description, InvalidTable
+from benchmarks.distance import edits, hamming
 from benchmarks.filters import matching
 from benchmarks.measured import Curve, Measured
 from spaces import Genome, ProductSpace
@@ -32,6 +34,14 @@ class Best(NamedTuple):
 
     genome: Genome
     value: float
+
+
+class Near(NamedTuple):
+    """A row and how far it lies from a genome, see `Table.distances`."""
+
+    row: int
+    genome: Genome
+    distance: int
 
 
 class Table(Measured):
@@ -118,7 +128,10 @@ class Table(Measured):
         if row is None:
             row = self._row_of.get(self.space.parse(text).text)
         if row is None:
-            raise InvalidTable(f"table {self.name!r} has no row of the genome {text!r}")
+            near = self.nearest(text, 1)[0]
+            raise InvalidTable(
+                f"table {self.name!r} has no row of the genome {text!r}; nearest: row {near.row}, {near.genome.text!r}"
+            )
         return row
 
     def query(
@@ -237,6 +250,36 @@ class Table(Measured):
         places = self.places
         return np.flatnonzero((places != places[self.rank(item)]).sum(axis=1) == 1)
 
+    def distances(self, item: Genome | str | int | Mapping[str, Any]) -> np.ndarray:
+        """How far each row lies from a genome of the space, which need not have a row, [rows] int.
+
+        Genomes of a product differ in so many fields; others by so many edits of their texts, token by token.
+
+        Raises:
+            InvalidGenome: the text or the values are no genome of the space.
+            InvalidTable: no row has that rank.
+        """
+        product = isinstance(self.space, ProductSpace)
+        if isinstance(item, Genome | str):
+            text = self.space.parse(item if isinstance(item, str) else item.text).text
+        elif isinstance(item, Mapping) and product:
+            text = self.space.genome(**item).text
+        else:
+            text = self.genome(self.rank(item)).text
+        return hamming(self.places, self.space.code(text)) if product else edits(self._row_of, text)
+
+    def nearest(self, item: Genome | str | int | Mapping[str, Any], n: int = 10) -> list[Near]:
+        """The n rows nearest to a genome, nearest first, ties by rank; its own row, if it has one, stands first.
+
+        Raises:
+            InvalidGenome, InvalidTable: as `distances`, or n is below 1.
+        """
+        if n < 1:
+            raise InvalidTable(f"n = {n}, but it must be at least 1")
+        distances = self.distances(item)
+        rows = np.argsort(distances, kind="stable")[:n].tolist()
+        return [Near(row, self.genome(row), int(distances[row])) for row in rows]
+
     def losses(self, metric: str | None = None, fidelity: int | None = None) -> np.ndarray:
         """A metric turned so that lower is better, [rows]; where it spans decades, its log10. NaN is infinite."""
         return self.loss_of(self.column(metric, None, fidelity), metric)
@@ -254,6 +297,21 @@ class Table(Measured):
         losses = self.losses(metric)
         measured = losses[np.isfinite(losses)]
         return float((measured <= self.loss_of(value, metric)).mean())
+
+    def value_at(self, share: float, metric: str | None = None) -> float:
+        """The value that a share of the measured rows reach or better; the inverse of `quantile`.
+
+        Args:
+            share: 0 is the best row, 0.5 the median, 1 the worst.
+
+        Raises:
+            InvalidTable: no such metric, or no such share.
+        """
+        if not 0 <= share <= 1:
+            raise InvalidTable(f"share = {share:g}, but it must be from 0 to 1")
+        column, losses = self.column(metric), self.losses(metric)
+        order = np.argsort(losses, kind="stable")[: int(np.isfinite(losses).sum())]
+        return float(column[order[max(0, math.ceil(share * len(order)) - 1)]])
 
     def best(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.commands import comparisons
 from nas.commands.common import DONE, Commands, at_least, load_table, print_columns, print_json
@@ -34,6 +34,16 @@ def add(commands: Commands) -> None:
     query.add_argument("genome", metavar="GENOME", help="its text or its rank")
     for command in (query, best):
         command.add_argument("--metric", metavar="NAME", help="default: the table's objective")
+    query.add_argument(
+        "--fidelity", type=at_least(1), metavar="N", help="after so much training (default: at its end)"
+    )
+    query.add_argument("--curve", action="store_true", help="the metric along training")
+    query.add_argument(
+        "--nearest",
+        type=at_least(1),
+        metavar="N",
+        help="the N rows most like it, which itself need have none",
+    )
     query.add_argument(
         "--seed", type=at_least(0), metavar="N", help="of one training run (default: their mean)"
     )
@@ -145,12 +155,17 @@ def _median(table: Table, name: str) -> float:
 def _query(options: argparse.Namespace) -> int:
     table = load_table(options.table)
     given = options.genome
+    item: Any = int(given) if given.isdecimal() else given
     if given in table.space.named:
-        rank = table.rank(table.space.architecture(given))
-    else:
-        rank = table.rank(int(given) if given.isdecimal() else given)
+        item = table.space.architecture(given)
+    if options.nearest is not None:
+        return _nearest(options, table, item)
+    rank = table.rank(item)
     metric = table.metric(options.metric)
-    value = table.query(rank, options.metric, options.seed)
+    if options.curve:
+        return _curve(options, table, rank)
+    value = table.query(rank, options.metric, options.seed, options.fidelity)
+    row = table.row(rank, options.seed, options.fidelity)
     if options.json:
         print_json(
             {
@@ -159,20 +174,63 @@ def _query(options: argparse.Namespace) -> int:
                 "rank": rank,
                 "metric": metric.name,
                 "seed": options.seed,
+                "fidelity": options.fidelity,
                 "value": _finite(value),
-                "place": table.place(rank, options.metric),
-                "row": {name: _finite(each) for name, each in table.row(rank).items()},
+                "place": table.place(rank, options.metric, options.fidelity),
+                "row": {name: _finite(each) for name, each in row.items()},
             }
         )
         return DONE
     of = "" if options.seed is None else f" of seed {options.seed}"
-    print(f"{metric.name}{of} {_number(value)} {metric.unit}")
+    if options.fidelity is not None and table.fidelities is not None:
+        of += f" after {options.fidelity} {table.fidelities.unit}"
+    print(f"{metric.name}{of} {_number(value)} {metric.unit}".rstrip())
     if options.metric is None and options.seed is None:
-        print(f"place {table.place(rank):,} of {len(table):,}")
-        rest = {name: each for name, each in table.row(rank).items() if name != metric.name}
-        for name, each in rest.items():
+        print(f"place {table.place(rank, fidelity=options.fidelity):,} of {len(table):,}")
+        for name, each in row.items():
             unit = table.metrics[name].unit
-            print(f"{name} {_number(each)}" + (f" {unit}" if unit != name else ""))
+            if name != metric.name:
+                print(f"{name} {_number(each)}" + (f" {unit}" if unit != name else ""))
+    return DONE
+
+
+def _curve(options: argparse.Namespace, table: Table, rank: int) -> int:
+    """Tells a metric of a row along training."""
+    name = table.metric(options.metric).name
+    curve = table.curve(rank, options.metric, options.seed)
+    unit = table.fidelities.unit if table.fidelities is not None else ""
+    pairs = [*zip(curve.amounts.tolist(), curve.values.tolist(), strict=True)]
+    if options.json:
+        genome = table.genome(rank).text
+        told = {"table": table.name, "genome": genome, "rank": rank, "metric": name, "seed": options.seed}
+        print_json({**told, "unit": unit, "curve": [list(pair) for pair in pairs]})
+    else:
+        print_columns([[unit, name], *([str(amount), _number(value)] for amount, value in pairs)])
+    return DONE
+
+
+def _nearest(options: argparse.Namespace, table: Table, item: Any) -> int:
+    """Tells the rows nearest to a genome, and what was measured of them."""
+    name = table.metric(options.metric).name
+    rows = [
+        (near, table.query(near.row, options.metric, options.seed, options.fidelity))
+        for near in table.nearest(item, options.nearest)
+    ]
+    if options.json:
+        print_json(
+            [
+                {
+                    "genome": near.genome.text,
+                    "rank": near.row,
+                    "distance": near.distance,
+                    name: _finite(value),
+                }
+                for near, value in rows
+            ]
+        )
+    else:
+        cells = [[str(near.distance), _number(value), near.genome.text] for near, value in rows]
+        print_columns([["distance", name, "genome"], *cells])
     return DONE
 
 

@@ -9,6 +9,7 @@ from made_up import DESCRIPTION
 
 import spaces
 from benchmarks import InvalidTable, Metric, Table
+from benchmarks.distance import edits
 from benchmarks.testing import table_checks
 
 LISTED = dataclasses.replace(
@@ -45,8 +46,20 @@ def test_a_genome_of_a_list_may_be_written_otherwise(listed):
     assert listed.rank(text.replace("(", "( ").replace(",", " , ")) == 3
     genome = listed.space.sample(np.random.default_rng(99))
     for item in (genome, genome.text):
-        with pytest.raises(InvalidTable, match=re.escape(f"has no row of the genome {genome.text!r}")):
+        with pytest.raises(
+            InvalidTable, match=re.escape(f"has no row of the genome {genome.text!r}; nearest: row ")
+        ):
             listed.query(item)
+
+
+def test_nearest_rows_of_a_list(listed):
+    near = listed.nearest(listed.genome(7), 30)
+    assert (near[0].row, near[0].distance) == (7, 0)
+    assert [each.distance for each in near] == sorted(listed.distances(7))
+    child = listed.space.mutate(listed.genome(7), np.random.default_rng(0))
+    texts = [listed.genome(row).text for row in range(len(listed))]
+    distances = edits(texts, child.text)
+    assert listed.nearest(child, 1)[0][::2] == (distances.argmin(), distances.min())
 
 
 @pytest.mark.parametrize(

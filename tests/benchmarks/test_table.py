@@ -16,6 +16,7 @@ import spaces
 from benchmarks import Description, InvalidTable, Metric, Table
 from benchmarks.catalog import cache_path
 from benchmarks.catalog.package import read
+from benchmarks.distance import TOKEN, edits
 from benchmarks.testing import table_checks
 from spaces import InvalidGenome
 
@@ -478,3 +479,41 @@ def test_genomes_of_another_process(made_up):
     genome = pickle.loads(pickle.dumps(made_up.space.unrank(77)))
     assert made_up.rank(genome) == 77
     assert made_up.rank(spaces.load("nasbench201").unrank(77)) == 77
+
+
+def test_nearest_rows_of_a_product(made_up):
+    codes = np.array([made_up.space.code(made_up.genome(row).text) for row in range(len(made_up))])
+    expected = (codes != codes[77]).sum(axis=1)
+    np.testing.assert_array_equal(made_up.distances(77), expected)
+    near = made_up.nearest(made_up.genome(77), 30)
+    assert [each.row for each in near] == np.argsort(expected, kind="stable")[:30].tolist()
+    assert [each.distance for each in near] == [0] + [1] * 24 + [2] * 5
+    assert near[0].genome == made_up.genome(77)
+    with pytest.raises(InvalidTable, match="n = 0, but it must be at least 1"):
+        made_up.nearest(0, 0)
+
+
+def test_edits_against_the_plain_table():
+    def plain(a, b):
+        if not a or not b:
+            return len(a) + len(b)
+        return min(plain(a[1:], b) + 1, plain(a, b[1:]) + 1, plain(a[1:], b[1:]) + (a[0] != b[0]))
+
+    words = ["f(a=1)", "f(a=2)", "f()", "g(a=1)", "f(a=1, a=1)", ""]
+    for word in words:
+        expected = [plain(TOKEN.findall(each), TOKEN.findall(word)) for each in words]
+        assert edits(words, word).tolist() == expected
+
+
+def test_the_value_of_a_share(made_up):
+    values = np.sort(made_up.column("loss"))
+    assert made_up.value_at(0, "loss") == values[0]
+    assert made_up.value_at(1, "loss") == values[-1]
+    for share in (0.1, 0.5, 0.77):
+        value = made_up.value_at(share, "loss")
+        assert made_up.quantile(value, "loss") == pytest.approx(share, abs=1e-4)
+    accuracy = made_up.column()
+    assert made_up.value_at(0) == np.nanmax(accuracy)
+    assert made_up.value_at(1) == np.nanmin(accuracy), "rows that were not measured do not count"
+    with pytest.raises(InvalidTable, match=r"share = 1\.5, but it must be from 0 to 1"):
+        made_up.value_at(1.5)

@@ -201,3 +201,35 @@ def test_the_space_of_language_models():
     with pytest.raises(spaces.InvalidSpace, match="reads tokens"):
         LanguageModels(spaces.vector(3))
     assert all(FIELDS.values())
+
+
+def test_queries_along_training_and_of_what_is_like_it(table, capsys):
+    made = table("gemstones")
+    text = "language_model(width=1024, layers=28, recipe=main_stable_lr)"
+    path, rank = str(made.path), made.rank(text)
+    assert main(["bench", "query", path, text, "--fidelity", "2000683008"]) == 0
+    assert capsys.readouterr().out.startswith("train_loss after 2000683008 tokens 4.0399 nats per token\n")
+    assert main(["bench", "query", path, text, "--curve"]) == 0
+    heads, first, *rest = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["tokens", "train_loss"]
+    assert first.split() == ["2000683008", "4.0399"]
+    assert len(rest) == 49
+    assert main(["bench", "query", path, text, "--curve", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rank"], told["unit"], len(told["curve"])) == (rank, "tokens", 50)
+    assert main(["bench", "query", path, text, "--nearest", "2", "--json"]) == 0
+    same, other = json.loads(capsys.readouterr().out)
+    assert (same["rank"], same["distance"]) == (rank, 0)
+    assert other["distance"] == 1
+    assert main(["bench", "query", path, text, "--nearest", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["distance", "train_loss", "genome"]
+    assert main(["bench", "query", path, text, "--fidelity", "5"]) == 2
+    assert "was not measured after 5 tokens; nearest: 2000683008, of 61 from" in capsys.readouterr().err
+
+
+def test_a_run_that_was_not_trained_has_near_ones(table):
+    made = table("openlm_grid")
+    values = made.space.values(made.genome(0))
+    other = next(v for v in made.space.fields["layers"].values if v != values["layers"])
+    with pytest.raises(InvalidTable, match=r"has no row of the genome .*; nearest: row "):
+        made.query({**values, "layers": other})
