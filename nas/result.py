@@ -16,6 +16,7 @@ from nas.display import html_table, number, ranking_cells, ranking_rows
 from nas.store import Concluded, Confirmed, RunDir
 from nas.store.records import Record
 from nas.types import Ended, Objective, Proposal, Proposed, Trial, standing
+from spaces.pareto import lowest
 
 if TYPE_CHECKING:
     import pyarrow
@@ -104,15 +105,13 @@ class Result:
 
     def pareto(self) -> list[Trial]:
         """The trials that meet the constraints as well as any does and that no other beats in every objective."""
-        ranking = self.ranking()
-        broken = {trial.id: standing(self.config.objectives, trial)[0] for trial in ranking}
-        ranking = [trial for trial in ranking if broken[trial.id] == broken[ranking[0].id]]
-        losses = [tuple(aim.loss(trial.merits) for aim in self.aims) for trial in ranking]
-        return [
-            trial
-            for trial, loss in zip(ranking, losses, strict=True)
-            if not any(other != loss and all(map(float.__le__, other, loss)) for other in losses)
-        ]
+        done = self.done
+        losses = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in done])
+        broken = np.array([standing(self.config.objectives, trial)[0] for trial in done])
+        best = np.flatnonzero(broken == broken.min(initial=np.inf))
+        front = set(lowest(map(tuple, losses[best].tolist())))
+        found = [done[i] for i in best.tolist() if tuple(losses[i].tolist()) in front]
+        return sorted(found, key=lambda trial: (self.aims[0].loss(trial.merits), trial.id))
 
     def table(self) -> pyarrow.Table:
         """All trials that ended, one row each."""

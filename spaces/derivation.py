@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from spaces.fields import Children, spell
 from spaces.grammar import Production
+from spaces.pareto import lowest
 
 Vector = tuple[float, float, float, float, float]
 """Resources: nodes of the tree, and of the model that it builds, repeats unrolled: operators, parameters, FLOPs
@@ -218,7 +219,7 @@ class Table:
     def settle(self, needs: list[list[Vector]]) -> bool:
         """Takes what each assignment needs at the least; whether the floors changed."""
         self.needs = needs
-        floors = lowest([need for needed in needs for need in needed])
+        floors = lowest([need for needed in needs for need in needed], within)
         changed = floors != self.floors
         self.floors = floors
         every = [need for needed in needs for need in needed]
@@ -265,15 +266,6 @@ def within(need: Vector, budget: Vector) -> bool:
         and need[3] <= budget[3]
         and need[4] <= budget[4]
     )
-
-
-def lowest(vectors: Iterable[Vector]) -> list[Vector]:
-    """The Pareto-minimal vectors: all that must be known of what is reachable to say what fits."""
-    least: list[Vector] = []
-    for vector in sorted(set(vectors)):
-        if not any(within(other, vector) for other in least):
-            least.append(vector)
-    return least
 
 
 def around(own: Vector, times: Vector, below: Vector) -> Vector:

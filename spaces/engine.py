@@ -25,13 +25,13 @@ from spaces.derivation import (
     Vector,
     around,
     divided,
-    lowest,
     plus,
     within,
 )
 from spaces.errors import InvalidGrammar, InvalidSpace
 from spaces.fields import Children, Real
 from spaces.grammar import Grammar, Production
+from spaces.pareto import lowest
 
 MOST_ASSIGNMENTS = 65_536
 """Combinations of the choices of one production."""
@@ -121,7 +121,7 @@ class Engine:
             for state, tables in self.tables.items():
                 for table in tables:
                     changed |= table.settle([self._needs(table, i) for i in range(len(table.assignments))])
-                self._floors[state] = lowest([floor for table in tables for floor in table.floors])
+                self._floors[state] = lowest([floor for table in tables for floor in table.floors], within)
         self.pools = {state: Pool(tables) for state, tables in self.tables.items()}
         self._varied = self._find_varied()
         floors = self._floors[root]
@@ -171,7 +171,7 @@ class Engine:
         for part in table.production.children.values():
             floors = self._floors[part.nonterminal, table.child_at[index]]
             for _ in range(part.low):
-                sums = lowest(plus(total, floor) for total in sums for floor in floors)
+                sums = lowest((plus(total, floor) for total in sums for floor in floors), within)
                 if len(sums) > MOST_FLOORS:
                     raise InvalidGrammar(
                         f"grammar {self.grammar.name!r}, production {table.production.name!r}: its children trade "
@@ -281,7 +281,7 @@ class Engine:
                     for floor in front
                     if within(total := plus(before, floor), left)
                 }
-                reached = {total: sums[total] for total in lowest(sums)}
+                reached = {total: sums[total] for total in lowest(sums, within)}
         return next(iter(reached.values()), None)
 
     def _find_varied(self) -> set[tuple[str, Attributes]]:

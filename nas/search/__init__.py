@@ -18,6 +18,8 @@ STRATEGIES = {
     "random": "nas.search.random_search:RandomSearch",
     "evolution": "nas.search.evolution:RegularisedEvolution",
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
+    "nsga2": "nas.search.nsga2:NSGA2",
+    "star": "nas.search.nsga2:star",
     "pyglove": "nas.search.pyglove:PyGlove",
     "tune": "nas.cluster.tune:TuneStrategy",
 }

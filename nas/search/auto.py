@@ -28,6 +28,10 @@ def pick(space: Space, objectives: Sequence[Objective], trials: int, screened: b
     Args:
         screened: whether a predictor ranks candidates, which only evolution makes.
     """
+    aims = [objective.metric for objective in objectives if objective.bound is None]
+    if len(aims) > 1:
+        because = f"{', '.join(aims[:-1])} and {aims[-1]} are objectives, whose Pareto front it spreads over"
+        return Pick("nsga2", because, {"population": max(4, min(20, trials // 5))})
     if screened:
         return Pick(
             "evolution", "a predictor is given, which ranks the candidates of evolution", _sized(trials)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,12 +35,18 @@ class HistoryStrategy(ABC):
     the campaign, so that trials meet the same data in the same order and differ by their genomes.
     """
 
+    several: ClassVar[bool] = False
+    """Whether it follows several objectives at a time."""
+
     def __init__(self, space: Space, objectives: Sequence[Objective], seed: int, fidelity: Fidelity) -> None:
-        aims = [objective for objective in objectives if objective.bound is None]
-        if len(aims) != 1:
+        self.aims = tuple(objective for objective in objectives if objective.bound is None)
+        aims = self.aims
+        if not aims or (len(aims) > 1 and not self.several):
+            wanted = "at least one objective" if self.several else "exactly one objective"
+            advice = "leave one without" if self.several else 'give all others a bound, or take "nsga2"'
             raise InvalidInput(
-                f"strategy {type(self).__name__} follows exactly one objective without a bound, but objectives has "
-                f"{len(aims)}: {', '.join(aim.metric for aim in aims) or 'none'}; give all others a bound"
+                f"strategy {type(self).__name__} follows {wanted} without a bound, but objectives has {len(aims)}: "
+                f"{', '.join(aim.metric for aim in aims) or 'none'}; {advice}"
             )
         self.space = space
         self.objectives = tuple(objectives)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import add, le
+from operator import add
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from spaces.catalog.star.backbone import plan_of
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.io import TokenIO
 from spaces.mutations import shuffled
+from spaces.pareto import at_most, lowest
 
 RESOURCES = ("parameters", "flops_per_token", "state_bytes")
 
@@ -38,7 +39,7 @@ class Budget:
         left = [(limits[key] or 0) - getattr(around, key) for key in RESOURCES]
         self._left = self._those(left[0], left[1] * context, left[2])
         self._each = {number: self._vector(plan_of([operator])) for number, operator in classes.items()}
-        self._cheapest = _front(set(self._each.values()))
+        self._cheapest = lowest(self._each.values())
         self._floors: list[list[Vector]] = [[self._those(0, 0, 0)]]
 
     def _those(self, *resources: int) -> Vector:
@@ -53,7 +54,7 @@ class Budget:
         """The least that so many LIVs cost that share nothing: all sums of costs that none other undercuts."""
         while len(self._floors) <= number:
             self._floors.append(
-                _front({_plus(below, own) for below in self._floors[-1] for own in self._cheapest})
+                lowest(_plus(below, own) for below in self._floors[-1] for own in self._cheapest)
             )
         return self._floors[number]
 
@@ -70,7 +71,7 @@ class Budget:
 
     def _room(self, number: int, used: Vector) -> bool:
         """Whether so many LIVs fit beside what is used."""
-        return any(_within(_plus(floor, used), self._left) for floor in self.floor(number))
+        return any(at_most(_plus(floor, used), self._left) for floor in self.floor(number))
 
     def draw(self, least: int, most: int, rng: np.random.Generator) -> list[int]:
         """Classes of a backbone that fits: its depth drawn evenly among those that can, each class likewise."""
@@ -94,7 +95,7 @@ class Budget:
 
     def fits(self, layers: Sequence[Layer]) -> bool:
         """Whether a backbone meets the limits, with all that it shares."""
-        return not self._limited or _within(self._vector(layers), self._left)
+        return not self._limited or at_most(self._vector(layers), self._left)
 
     def check(self, layers: Sequence[Layer]) -> None:
         """Raises InvalidGenome, which names the limit, if a backbone does not meet it."""
@@ -112,16 +113,3 @@ class Budget:
 
 def _plus(one: Vector, two: Vector) -> Vector:
     return tuple(map(add, one, two))
-
-
-def _within(one: Vector, two: Vector) -> bool:
-    return all(map(le, one, two))
-
-
-def _front(vectors: set[Vector]) -> list[Vector]:
-    """Those that no other is at most equal to in everything."""
-    kept: list[Vector] = []
-    for vector in sorted(vectors):
-        if not any(_within(other, vector) for other in kept):
-            kept.append(vector)
-    return kept

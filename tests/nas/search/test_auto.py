@@ -28,6 +28,7 @@ def auto(space=SPACE, objectives=LOSS, seed=0, **options):
     return nas.search.load("auto", space=space, objectives=objectives, seed=seed, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
 def test_conformance(check):
     check(lambda space, objectives, seed: auto(space, objectives, seed, trials=40), SPACE)

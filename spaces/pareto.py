@@ -1,0 +1,160 @@
+"""Pareto order: which vectors no other is at most equal to, in everything; lower is better.
+
+Of vectors by themselves (what the rest of a network costs at least), and of arrays of losses (which trials live on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import le
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+V = TypeVar("V", bound=tuple[Any, ...])
+
+
+def at_most(one: Sequence[float], two: Sequence[float]) -> bool:
+    """Whether a vector is nowhere greater than another."""
+    return all(map(le, one, two))
+
+
+def lowest(vectors: Iterable[V], at_most: Callable[[V, V], bool] = at_most) -> list[V]:
+    """The vectors that no other is at most equal to, each once, in ascending order.
+
+    Args:
+        at_most: the order, where a faster one is known.
+    """
+    least: list[V] = []
+    for vector in sorted(set(vectors)):  # what is at most equal to it stands before it
+        if not any(at_most(other, vector) for other in least):
+            least.append(vector)
+    return least
+
+
+def fronts(losses_NM: np.ndarray, violations: np.ndarray | None = None) -> np.ndarray:
+    """The front of each point, [n]: 0 where no other dominates it, 1 where only those of front 0 do, and so on.
+
+    Feasibility comes first: a point that breaks constraints less dominates, whatever its losses (Deb et al. 2002, A
+    Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, sections III.A and VI.A).
+
+    Args:
+        losses_NM: of n points, lower is better.
+        violations: by how much each breaks constraints, [n]; default: none does.
+    """
+    n = len(losses_NM)
+    broken = np.zeros(n) if violations is None else np.asarray(violations)
+    nowhere_worse = (losses_NM[:, None] <= losses_NM[None]).all(axis=-1)
+    dominates = nowhere_worse & ~nowhere_worse.T
+    dominates = (broken[:, None] < broken) | ((broken[:, None] == broken) & dominates)
+    found = np.full(n, -1)
+    above = dominates.sum(axis=0)
+    front = 0
+    while (found < 0).any():
+        now = (found < 0) & (above == 0)
+        found[now] = front
+        above = above - dominates[now].sum(axis=0)
+        front += 1
+    return found
+
+
+def crowding(losses_NM: np.ndarray) -> np.ndarray:
+    """How far the neighbours of each point of one front lie apart, summed over the objectives, [n].
+
+    In shares of the range of the front; infinite at its ends (Deb et al. 2002, section III.B).
+    """
+    distance = np.zeros(len(losses_NM))
+    for values in _finite(losses_NM).T:
+        order = np.argsort(values, kind="stable")
+        width = values[order[-1]] - values[order[0]]
+        distance[order[[0, -1]]] = np.inf
+        if width > 0:
+            distance[order[1:-1]] += (values[order[2:]] - values[order[:-2]]) / width
+    return distance
+
+
+def hypervolume(losses_NM: np.ndarray, reference: Sequence[float] | np.ndarray) -> float:
+    """The volume that the points dominate below a reference point, exactly.
+
+    By slices along the last objective (While et al. 2006, A Faster Algorithm for Calculating Hypervolume, section
+    II.B): fast for two or three objectives, slow for many points of more than five.
+    """
+    reference = np.asarray(reference, dtype=np.float64)
+    below = [tuple(row) for row in losses_NM[(losses_NM < reference).all(axis=1)].tolist()]
+    return _volume(lowest(below), reference.tolist())
+
+
+def _volume(points: list[tuple[float, ...]], reference: Sequence[float]) -> float:
+    """Of points below the reference of which none dominates another."""
+    if not points:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - points[0][0]
+    total, upper = 0.0, reference[-1]
+    if len(reference) == 2:  # ascending in the first objective, hence descending in the second
+        for x, y in points:
+            total += (reference[0] - x) * (upper - y)
+            upper = y
+        return total
+    ends = sorted(points, key=lambda point: point[-1])
+    for k, point in enumerate(ends):
+        following = ends[k + 1][-1] if k + 1 < len(ends) else upper
+        if following > point[-1]:
+            slice_ = lowest([other[:-1] for other in ends[: k + 1]])
+            total += (following - point[-1]) * _volume(slice_, reference[:-1])
+    return total
+
+
+def contributions(losses_NM: np.ndarray, reference: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The volume that each point dominates alone, [n]: by so much the hypervolume falls without it."""
+    whole = hypervolume(losses_NM, reference)
+    return np.array(
+        [whole - hypervolume(np.delete(losses_NM, k, axis=0), reference) for k in range(len(losses_NM))]
+    )
+
+
+def _finite(losses_NM: np.ndarray) -> np.ndarray:
+    """The losses with infinite ones as bad as the worst that is not."""
+    worst = np.where(np.isfinite(losses_NM), losses_NM, -np.inf).max(axis=0, initial=-np.inf)
+    worst = np.where(np.isfinite(worst), worst, 0.0)
+    return np.where(np.isfinite(losses_NM), losses_NM, worst)
+
+
+def survivors(
+    losses_NM: np.ndarray,
+    violations: np.ndarray,
+    number: int,
+    by: Literal["crowding", "hypervolume"] = "crowding",
+) -> np.ndarray:
+    """The places of the points that live on, best first, [number], or [n] where there are no more.
+
+    Whole fronts as long as there is room, and of the next the points that spread best; within a front, by crowding.
+
+    Args:
+        violations: by how much each breaks constraints, [n]; less goes before all else.
+        by: "crowding", the distance of neighbours; "hypervolume": one at a time the point that dominates least alone
+            goes (Beume et al. 2007, SMS-EMOA, algorithm 2), of losses scaled to the range of the front, below 1.1.
+    """
+    front = fronts(losses_NM, violations)
+    kept: list[int] = []
+    for k in range(front.max(initial=-1) + 1):
+        places = np.flatnonzero(front == k)
+        room = number - len(kept)
+        if len(places) > room and by == "hypervolume":
+            places = places[_most_volume(losses_NM[places], room)]
+        kept.extend(places[np.argsort(-crowding(losses_NM[places]), kind="stable")][:room].tolist())
+        if len(kept) == number:
+            break
+    return np.array(kept, dtype=np.intp)
+
+
+def _most_volume(losses_NM: np.ndarray, number: int) -> np.ndarray:
+    """The places of the points that are left when the one that dominates least alone goes, one at a time."""
+    values = _finite(losses_NM)
+    low, width = values.min(axis=0), np.ptp(values, axis=0)
+    values = (values - low) / np.where(width > 0, width, 1.0)
+    left = np.arange(len(values))
+    while len(left) > number:
+        alone = contributions(values[left], np.full(values.shape[1], 1.1))
+        left = np.delete(left, int(np.argmin(alone)))
+    return left

@@ -1,0 +1,137 @@
+import itertools
+
+import numpy as np
+import pytest
+
+import nas.search
+import spaces
+from nas.search.testing import run, strategy_checks
+from nas.types import Ended, InvalidInput, Objective, Proposed, Trial
+from spaces.pareto import hypervolume
+
+HYBRID = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
+GRID = spaces.load("mlp")
+STAR = spaces.load("star", spaces.tokens(256, 64))
+AIMS = (Objective("error"), Objective("size"))
+OPTIONS = {
+    "nsga2": {"population": 8},
+    "nsga2-generations": {"population": 8, "offspring": 8, "selection": "hypervolume"},
+    "nsga2-named": {"population": 4, "named": ["transformer++", "mamba-2"]},
+    "star": {"population": 8},
+}
+
+
+def strategy(name="nsga2", space=GRID, objectives=AIMS, seed=0, **options):
+    return nas.search.load(name, space=space, objectives=objectives, seed=seed, **options)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance(check, name):
+    def make(space, objectives, seed):
+        return strategy(name.partition("-")[0], space, objectives, seed, **OPTIONS[name])
+
+    check(make, HYBRID)
+
+
+def tell(searcher, metrics, status="done"):
+    (proposal,) = searcher.ask(1)
+    searcher.tell(Proposed(proposal))
+    searcher.tell(Ended(Trial(proposal, status, metrics)))
+    return proposal
+
+
+def grid_metrics(genome):
+    """A front of many points: wide layers are large, and narrow ones err."""
+    values = GRID.values(genome)
+    size = float(values["n_units_1"] + values["n_units_2"])
+    off = abs(np.log(values["init_lr"] / 0.005)) + values["dropout_1"] + values["dropout_2"]
+    return {"error": 100 / size + off, "size": size}
+
+
+def searched(trials, seed=0, name="nsga2", **options):
+    searcher = strategy(name, seed=seed, **options)
+    for _ in range(trials):
+        (proposal,) = searcher.ask(1)
+        searcher.tell(Proposed(proposal))
+        searcher.tell(Ended(Trial.done(proposal, grid_metrics(proposal.genome))))
+    return searcher
+
+
+def volume(searcher):
+    losses = np.array([[trial.metrics["error"], trial.metrics["size"]] for trial in searcher.ended])
+    return hypervolume(losses / [10, 1024], [1, 1])
+
+
+@pytest.mark.parametrize("options", [{}, {"selection": "hypervolume"}, {"name": "star"}], ids=str)
+def test_the_front_grows_beyond_that_of_random_search(options):
+    seeds = range(4)
+    found = [volume(searched(150, seed, **options)) for seed in seeds]
+    drawn = [volume(searched(150, seed, population=150)) for seed in seeds]  # nothing but the first population
+    assert np.mean(found) > np.mean(drawn) + 0.005
+
+
+def test_the_front_lives_and_is_spread():
+    searcher = searched(150)
+    living = np.array([[trial.metrics["error"], trial.metrics["size"]] for trial in searcher.living])
+    assert len(living) == 20
+    assert len({tuple(row) for row in living}) >= 5
+    for one, two in itertools.combinations(living, 2):
+        assert not (one < two).all()
+        assert not (two < one).all()
+
+
+def test_who_lives_is_the_best_of_old_and_new():
+    searcher = strategy(population=3)
+    for error, size in ((1.0, 1.0), (3.0, 3.0), (4.0, 4.0), (0.5, 2.0)):
+        tell(searcher, {"error": error, "size": size})
+    assert [trial.id for trial in searcher.living] == [0, 3, 1]
+
+
+def test_an_elite_lives_on_beside_the_newest():
+    searcher = strategy("star", population=3, elitism=1)
+    for error in (1.0, 2.0, 3.0, 5.0, 4.0):
+        tell(searcher, {"error": error, "size": error})
+    assert [trial.id for trial in searcher.living] == [0, 4, 3]
+
+
+def test_constraints_come_before_everything_and_failures_never_live():
+    searcher = strategy(population=2, objectives=(*AIMS, Objective("latency", bound=10.0)))
+    for metrics in (
+        {"error": 1.0, "size": 1.0, "latency": 12.0},
+        {"error": 9.0, "size": 9.0, "latency": 3.0},
+        {"error": 5.0, "size": 5.0, "latency": 11.0},
+    ):
+        tell(searcher, metrics)
+    tell(searcher, {"error": 0.0, "size": 0.0, "latency": 0.0}, "failed")
+    assert [trial.id for trial in searcher.living] == [1, 2]
+
+
+def test_all_children_of_star_are_crossed():
+    searcher = strategy("star", space=STAR)
+    events = run(searcher, 40, 4, np.random.default_rng(0))
+    origins = [event.proposal.origin for event in events if isinstance(event, Proposed)][20:]
+    assert sum(origin.startswith("crossover") for origin in origins) >= 18
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"objectives": (Objective("a", bound=1.0),)}, "follows at least one objective without a bound"),
+        ({"population": 4, "tournament": 5}, "strategy.tournament is of 5, but a population of 4"),
+        ({"population": 4, "elitism": 5}, "strategy.elitism is of 5, but a population of 4"),
+        ({"population": 4, "elitism": 1}, "do not make up a population of 4"),
+        ({"selection": "crowd"}, '\'strategy.selection\' must be "crowding" or "hypervolume"'),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(InvalidInput) as error:
+        strategy(**options)
+    assert message in str(error.value)
+
+
+def test_auto_takes_it_for_several_objectives():
+    found = nas.search.settled("auto", {}, space=GRID, objectives=AIMS, trials=40)
+    assert found["chosen"]["name"] == "nsga2"
+    assert found["because"] == "error and size are objectives, whose Pareto front it spreads over"
+    assert found["chosen"]["population"] == 8

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spaces.pareto import contributions, crowding, fronts, hypervolume, lowest, survivors
+
+NUMBERS = st.integers(0, 6)
+
+
+@st.composite
+def points(draw, most=9):
+    number = draw(st.integers(1, 4))
+    rows = draw(st.lists(st.tuples(*[NUMBERS] * number), min_size=1, max_size=most))
+    return np.array(rows, dtype=float)
+
+
+def dominates(a, b):
+    return all(a <= b) and any(a < b)
+
+
+def cells(losses, top=7):
+    """Twin of the hypervolume: unit cells of the grid that some point is at or below, counted one by one."""
+    corners = np.stack(np.meshgrid(*[np.arange(top)] * losses.shape[1], indexing="ij"), axis=-1)
+    corners = corners.reshape(-1, losses.shape[1])
+    return (losses[:, None] <= corners).all(axis=-1).any(axis=0).sum()
+
+
+@settings(max_examples=60)
+@given(points())
+def test_hypervolume_counts_cells(losses):
+    assert hypervolume(losses, [7] * losses.shape[1]) == cells(losses)
+
+
+def test_hypervolume_of_fractions_and_of_nothing():
+    assert hypervolume(np.array([[0.25, 0.5], [0.5, 0.25]]), [1, 1]) == pytest.approx(0.375 + 0.125)
+    assert hypervolume(np.array([[1.0, 0.0], [np.inf, 0.0]]), [1, 1]) == 0.0
+    assert hypervolume(np.empty((0, 2)), [1, 1]) == 0.0
+
+
+@settings(max_examples=30)
+@given(points())
+def test_contributions_are_what_is_lost(losses):
+    reference = [7] * losses.shape[1]
+    lost = [cells(losses) - cells(np.delete(losses, k, axis=0)) for k in range(len(losses))]
+    assert contributions(losses, reference).tolist() == lost
+
+
+@settings(max_examples=60)
+@given(points(), st.data())
+def test_fronts_peel_off_what_nothing_dominates(losses, data):
+    broken = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(losses), max_size=len(losses))))
+    found = fronts(losses, broken)
+
+    def beats(i, j):
+        return broken[i] < broken[j] or (broken[i] == broken[j] and dominates(losses[i], losses[j]))
+
+    left, front = set(range(len(losses))), 0
+    while left:
+        now = {j for j in left if not any(beats(i, j) for i in left)}
+        assert set(np.flatnonzero(found == front).tolist()) == now
+        left, front = left - now, front + 1
+
+
+@settings(max_examples=60)
+@given(points())
+def test_lowest_are_the_first_front(losses):
+    first = {tuple(row) for row in losses[fronts(losses) == 0].tolist()}
+    assert lowest(map(tuple, losses.tolist())) == sorted(first)
+
+
+def test_crowding_is_the_sum_of_gaps():
+    losses = np.array([[0.0, 10.0], [1.0, 6.0], [2.0, 5.0], [10.0, 0.0]])
+    assert crowding(losses).tolist() == [np.inf, pytest.approx(0.2 + 0.5), pytest.approx(0.9 + 0.6), np.inf]
+    assert crowding(np.array([[1.0, np.inf], [2.0, 3.0], [3.0, 3.0]]))[0] == np.inf
+
+
+def test_survivors_are_whole_fronts_and_then_the_best_spread():
+    losses = np.array([[0.0, 10.0], [5.0, 5.0], [5.1, 4.9], [10.0, 0.0], [11.0, 11.0]])
+    assert sorted(survivors(losses, np.zeros(5), 3).tolist()) in ([0, 1, 3], [0, 2, 3])
+    assert survivors(losses, np.zeros(5), 9).tolist()[-1] == 4
+    assert sorted(survivors(losses, np.array([0, 0, 0, 0, -0.0]), 4).tolist()) == [0, 1, 2, 3]
+    assert survivors(losses, np.array([1.0, 1.0, 1.0, 1.0, 0.0]), 1).tolist() == [4]
+
+
+@settings(max_examples=20)
+@given(points(most=7), st.integers(1, 6))
+def test_what_lives_by_hypervolume_is_of_the_best_fronts(losses, number):
+    kept = survivors(losses, np.zeros(len(losses)), number, "hypervolume")
+    front = fronts(losses)
+    assert len(set(kept.tolist())) == min(number, len(losses))
+    assert sorted(front[kept]) == sorted(front)[: len(kept)]
+
+
+def test_by_hypervolume_the_knee_lives():
+    losses = np.array([[0.0, 1.0], [0.1, 0.1], [0.5, 0.09], [1.0, 0.0]])
+    assert sorted(survivors(losses, np.zeros(4), 3, "hypervolume").tolist()) == [0, 1, 3]
