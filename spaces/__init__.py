@@ -29,6 +29,7 @@ SPACES = {
     "mlp": "spaces.catalog.mlp:MLP",
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",
     "nasbench_graph": "spaces.catalog.nasbench_graph:NASBenchGraph",
+    "nasbench_nlp": "spaces.catalog.nasbench_nlp:NASBenchNLP",
     "regnet": "spaces.catalog.regnet:RegNet",
     "sharpdarts": "spaces.catalog.sharpdarts:SharpDARTS",
     "star": "spaces.catalog.star:STAR",

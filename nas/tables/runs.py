@@ -39,7 +39,7 @@ def runs_along(
     genomes: Sequence[Hashable],
     column: str,
     unit: Literal["epochs", "steps", "tokens"],
-    run: str | None = None,
+    run: tuple[str, ...] = (),
     resumable: bool = True,
 ) -> Runs:
     """Rows that are of training as it went on; those of before training, at an amount of 0, are left out.
@@ -47,7 +47,7 @@ def runs_along(
     Args:
         genomes: what tells the genomes of the rows apart.
         column: of the amount of training.
-        run: the column that tells runs apart, where genomes do not.
+        run: the columns that tell runs apart, where genomes do not.
 
     Raises:
         InvalidInput: amounts are no whole numbers, or two rows are one.
@@ -57,7 +57,7 @@ def runs_along(
         raise InvalidInput(
             f"'along.column' is {column!r}, whose amounts of training must be whole numbers, from 0"
         )
-    keys = genomes if run is None else found.column("along.run", run)
+    keys = [*zip(*(found.column("along.run", name) for name in run), strict=True)] or genomes
     by_run: dict[Hashable, list[int]] = {}
     for row in np.argsort(amounts, kind="stable").tolist():
         if amounts[row]:
@@ -68,7 +68,7 @@ def runs_along(
             one, two = rows[twice[0]], rows[twice[0] + 1]
             raise InvalidInput(
                 f"{found.place(one)} and {found.place(two)} are of one run after {amounts[one]:.0f} {unit}; "
-                "'along.run' may name a column that tells runs apart"
+                "'along.run' may name columns that tell runs apart"
             )
     known = sorted({int(amount) for amount in amounts if amount})
     return Runs(list(by_run.values()), Fidelities(unit, tuple(known), resumable), amounts)

@@ -62,6 +62,7 @@ SPACES = {
     "mlp": spaces.load("mlp"),
     "nasbench201": spaces.load("nasbench201", spaces.image(1, 9, 8, classes=3)),
     "nasbench_graph": spaces.load("nasbench_graph"),
+    "nasbench_nlp": spaces.load("nasbench_nlp", spaces.tokens(32, 16), nodes=9),
     "product": spaces.ProductSpace(
         "svm",
         {"kernel": choice("rbf", "linear"), "log_c": choice(*range(-5, 6), ordered=True)},

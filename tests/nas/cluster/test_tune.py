@@ -39,7 +39,7 @@ def test_what_cannot_be_searched() -> None:
         nas.search.load("tune", space=spaces.load("hybrid"), objectives=[Objective("loss")])
     with pytest.raises(InvalidInput, match="unknown searcher 'optunna', did you mean 'optuna'"):
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher="optunna")
-    with pytest.raises(InvalidInput, match="searcher '.*:missing' cannot be used: no such package"):
+    with pytest.raises(InvalidInput, match=r"searcher '.*:missing' cannot be used: no such package"):
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher=f"{__name__}:missing")
 
 
