@@ -34,42 +34,36 @@ class RecurrentLayer(nn.Module):
         self.nodes, self.states, self.width = tuple(nodes), tuple(states), width
         self.linears = nn.ModuleDict(
             {
-                str(place): nn.ModuleList(
-                    nn.Linear(inputs if kind == "x" else width, width, bias=not k)
-                    for k, (kind, _) in enumerate(operands)
-                )
+                f"{place}_{k}": nn.Linear(inputs if kind == "x" else width, width, bias=not k)
                 for place, (name, operands) in enumerate(nodes)
                 if name == "linear"
+                for k, (kind, _) in enumerate(operands)
             }
         )
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """The output after each token, [B, L, width]; states begin at zero."""
         # What only the token decides is computed for all tokens at once.
-        of_x: dict[str, list[Tensor | None]] = {
-            key: [
-                linear(x_BLD) if kind == "x" else None
-                for linear, (kind, _) in zip(linears, self.nodes[int(key)][1], strict=True)
-            ]
-            for key, linears in self.linears.items()
+        of_x = {
+            f"{place}_{k}": self.linears[f"{place}_{k}"](x_BLD)
+            for place, (_, operands) in enumerate(self.nodes)
+            for k, (kind, _) in enumerate(operands)
+            if kind == "x"
         }
-        zeros = x_BLD.new_zeros(x_BLD.shape[0], self.width)
-        h_S = [zeros] * len(self.states)
+        h_S = [x_BLD.new_zeros(x_BLD.shape[0], self.width)] * len(self.states)
         outputs = []
         for token in range(x_BLD.shape[1]):
             n: list[Tensor] = []
             for place, (name, operands) in enumerate(self.nodes):
-                if name == "linear":
-                    terms = [
-                        linear(h_S[k] if kind == "h" else n[k]) if known is None else known[:, token]
-                        for linear, known, (kind, k) in zip(
-                            self.linears[str(place)], of_x[str(place)], operands, strict=True
-                        )
-                    ]
-                    n.append(torch.stack(terms).sum(dim=0))
-                    continue
-                values = [n[k] if kind == "n" else h_S[k] for kind, k in operands]
-                n.append(self._apply(name, values))
+                terms = []
+                for k, (kind, number) in enumerate(operands):
+                    key = f"{place}_{k}"
+                    if kind == "x":
+                        terms.append(of_x[key][:, token])
+                        continue
+                    value = n[number] if kind == "n" else h_S[number]
+                    terms.append(self.linears[key](value) if name == "linear" else value)
+                n.append(self._apply(name, terms))
             h_S = [n[place] for place in self.states]
             outputs.append(h_S[0])
         return torch.stack(outputs, dim=1)
@@ -78,8 +72,8 @@ class RecurrentLayer(nn.Module):
     def _apply(name: str, values: Sequence[Tensor]) -> Tensor:
         if name in ACTIVATIONS:
             return ACTIVATIONS[name](values[0])
-        if name == "elementwise_sum":
-            return values[0] + values[1]
+        if name in ("linear", "elementwise_sum"):
+            return torch.stack([*values]).sum(dim=0)
         if name == "elementwise_prod":
             return values[0] * values[1]
         gate, one, other = values

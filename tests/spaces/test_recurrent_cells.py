@@ -119,7 +119,7 @@ def test_the_plain_recurrent_network_is_torchs():
     x = model.embedding(tokens)
     for layer, (inputs, width) in zip(model.layers, SPACE.widths, strict=True):
         twin = torch.nn.RNN(inputs, width, batch_first=True)
-        of_x, of_h = layer.linears["0"]
+        of_x, of_h = layer.linears["0_0"], layer.linears["0_1"]
         twin.weight_ih_l0.data, twin.weight_hh_l0.data = of_x.weight.data, of_h.weight.data
         twin.bias_ih_l0.data, twin.bias_hh_l0.data = of_x.bias.data, torch.zeros(width)
         x, _ = twin(x)
@@ -130,16 +130,16 @@ def test_the_gated_unit_step_by_step():
     torch.manual_seed(0)
     model = SPACE.build(SPACE.architecture("gru"))
     layer, x = model.layers[0], torch.randn(2, 5, 6)
-    linears = {key: [(each.weight, each.bias) for each in group] for key, group in layer.linears.items()}
     h, outputs = torch.zeros(2, 9), []
 
-    def linear(key, *values):
-        return sum(v @ w.T + (0 if b is None else b) for v, (w, b) in zip(values, linears[key], strict=True))
+    def linear(place, *values):
+        modules = [layer.linears[f"{place}_{k}"] for k in range(len(values))]
+        return sum(v @ m.weight.T for v, m in zip(values, modules, strict=True)) + modules[0].bias
 
     for token in range(5):
-        reset = torch.sigmoid(linear("0", x[:, token], h))
-        update = torch.sigmoid(linear("2", x[:, token], h))
-        new = torch.tanh(linear("5", x[:, token], reset * h))
+        reset = torch.sigmoid(linear(0, x[:, token], h))
+        update = torch.sigmoid(linear(2, x[:, token], h))
+        new = torch.tanh(linear(5, x[:, token], reset * h))
         h = update * h + (1 - update) * new
         outputs.append(h)
     torch.testing.assert_close(layer(x), torch.stack(outputs, dim=1))
