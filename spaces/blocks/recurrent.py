@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn import functional
 Node = tuple[str, tuple[tuple[str, int], ...]]
 """The name of an operator and its operands: ("h", state), ("n", an operator before it), or ("x", 0), the token."""
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "activation_tanh": torch.tanh,
     "activation_sigm": torch.sigmoid,
     "activation_leaky_relu": functional.leaky_relu,
@@ -63,21 +63,22 @@ class RecurrentLayer(nn.Module):
                         continue
                     value = n[number] if kind == "n" else h_S[number]
                     terms.append(self.linears[key](value) if name == "linear" else value)
-                n.append(self._apply(name, terms))
+                n.append(_applied(name, terms))
             h_S = [n[place] for place in self.states]
             outputs.append(h_S[0])
         return torch.stack(outputs, dim=1)
 
-    @staticmethod
-    def _apply(name: str, values: Sequence[Tensor]) -> Tensor:
-        if name in ACTIVATIONS:
-            return ACTIVATIONS[name](values[0])
-        if name in ("linear", "elementwise_sum"):
-            return torch.stack([*values]).sum(dim=0)
-        if name == "elementwise_prod":
-            return values[0] * values[1]
-        gate, one, other = values
-        return gate * one + (1 - gate) * other
+
+def _applied(name: str, values: Sequence[Tensor]) -> Tensor:
+    """An operator without weights, or the sum of a linear one's products."""
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name](values[0])
+    if name in ("linear", "elementwise_sum"):
+        return torch.stack(list(values)).sum(dim=0)
+    if name == "elementwise_prod":
+        return values[0] * values[1]
+    gate, one, other = values
+    return gate * one + (1 - gate) * other
 
 
 class RecurrentModel(nn.Module):

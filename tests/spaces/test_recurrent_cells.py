@@ -143,6 +143,7 @@ def test_the_gated_unit_step_by_step():
         h = update * h + (1 - update) * new
         outputs.append(h)
     torch.testing.assert_close(layer(x), torch.stack(outputs, dim=1))
+    torch.testing.assert_close(layer.double()(x.double()), torch.stack(outputs, dim=1).double())
 
 
 def test_published_cells_are_genomes():
