@@ -47,6 +47,9 @@ class Near(NamedTuple):
 class Table(Measured):
     """A table that was written by `write`: measurements with genomes as their rows."""
 
+    _asked = 0
+    """How many single texts were asked for, up to `MANY`."""
+
     @staticmethod
     def write(
         path: str | Path,
@@ -110,7 +113,7 @@ class Table(Measured):
         if isinstance(item, Genome):
             return self.space.rank(item)
         if isinstance(item, str):
-            return self.space.rank(self.space.parse(item))
+            return self._row_of_text(item)
         if isinstance(item, Mapping) and isinstance(self.space, ProductSpace):
             return self.rank(self.space.genome(**item))
         try:
@@ -120,6 +123,14 @@ class Table(Measured):
         if not 0 <= rank < len(self):
             raise InvalidTable(f"table {self.name!r} has the rows 0 to {len(self) - 1}, not {item!r}")
         return rank
+
+    def _row_of_text(self, text: str) -> int:
+        """The row of a text that is parsed, or, once many have been asked for, found among those of all rows."""
+        if self._asked < MANY:
+            self._asked += 1
+        elif (row := self._row_of.get(text)) is not None:
+            return row
+        return self.space.rank(self.space.parse(text))
 
     def _listed(self, item: Genome | str) -> int:
         """The row of a genome or its text, which may be written otherwise than in the list."""

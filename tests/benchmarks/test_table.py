@@ -17,6 +17,7 @@ from benchmarks import Description, InvalidTable, Metric, Table
 from benchmarks.catalog import cache_path
 from benchmarks.catalog.package import read
 from benchmarks.distance import TOKEN, edits
+from benchmarks.table import MANY
 from benchmarks.testing import table_checks
 from spaces import InvalidGenome
 
@@ -517,3 +518,13 @@ def test_the_value_of_a_share(made_up):
     assert made_up.value_at(1) == np.nanmin(accuracy), "rows that were not measured do not count"
     with pytest.raises(InvalidTable, match=r"share = 1\.5, but it must be from 0 to 1"):
         made_up.value_at(1.5)
+
+
+def test_texts_are_found_alike_once_many_were_asked_for(made_up):
+    table = Table(made_up.path)
+    texts = [table.genome(row).text for row in range(0, len(table), 13)]
+    assert len(texts) > MANY
+    assert [*map(table.rank, texts)] == [*range(0, len(table), 13)]
+    assert table.rank(f" {texts[5]}") == 5 * 13, "written otherwise, it is parsed"
+    with pytest.raises(InvalidGenome, match="is no cell"):
+        table.rank("nonsense")

