@@ -25,6 +25,7 @@ speed: .venv/dev
 	$(BIN)/python tests/speed/blocks.py
 	$(BIN)/python tests/speed/prediction.py
 	$(BIN)/python tests/speed/tables.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/speed/strategies.py
 	$(BIN)/python tests/speed/simulation.py
 	$(BIN)/python tests/speed/ray_overhead.py
 

@@ -67,7 +67,9 @@ def volume(searcher):
 def test_the_front_grows_beyond_that_of_random_search(options):
     seeds = range(4)
     found = [volume(searched(150, seed, **options)) for seed in seeds]
-    drawn = [volume(searched(150, seed, population=150)) for seed in seeds]  # nothing but the first population
+    drawn = [
+        volume(searched(150, seed, population=150)) for seed in seeds
+    ]  # nothing but the first population
     assert np.mean(found) > np.mean(drawn) + 0.005
 
 
