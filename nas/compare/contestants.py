@@ -9,7 +9,7 @@ import nas.search as search
 import predictors
 from benchmarks import Table
 from nas.cluster.simulated import whole
-from nas.peers import PEERS
+from nas.peers import LIGHT, PEERS
 from nas.types import InvalidInput, Objective, Strategy
 from spaces.errors import suggest
 from spaces.lookup import resolve
@@ -77,9 +77,10 @@ class Contestant:
             peer = resolve(self.strategy, PEERS, "peer", InvalidInput)
         except InvalidInput as error:
             if isinstance(error.__cause__, ModuleNotFoundError):
+                extra = "peers" if self.strategy in LIGHT else "more-peers"
                 raise InvalidInput(
                     f"strategy {self.name!r} needs {error.__cause__.name}, which is not installed: "
-                    "pip install 'grammar-nas[peers]'"
+                    f"pip install 'grammar-nas[{extra}]'"
                 ) from error
             raise
         return peer(table, seed)

@@ -152,19 +152,21 @@ def compare(
         for table in tables
         for contestant in contestants
     ]
+    opened = {name: benchmarks.load(name) for name in tables}
+    settings = [_settings(job, opened[job[0]]) for job in jobs]
     found: dict[int, pyarrow.Table] = {}
     if keep is not None:
         for place, job in enumerate(jobs):
-            kept = _read(keep, job)
+            kept = _read(keep, job, settings[place])
             if kept is not None:
                 found[place] = kept
     missing = {place: job for place, job in enumerate(jobs) if place not in found}
     if found:
         observe(len(found), len(jobs))
-    for place, run in _run_all(missing, processes):
+    for place, run in _run_all(missing, opened, processes):
         found[place] = run
         if keep is not None:
-            _keep(keep, jobs[place], run)
+            _keep(keep, jobs[place], run, settings[place])
         observe(len(found), len(jobs))
     import pyarrow
 
@@ -175,17 +177,19 @@ Job = tuple[str, str, int, int, int, Conditions]
 """Table, contestant, seed, evaluations, workers and conditions of a run."""
 
 
-def _run_all(jobs: dict[int, Job], processes: int | None) -> Iterator[tuple[int, pyarrow.Table]]:
+def _run_all(
+    jobs: dict[int, Job], tables: Mapping[str, benchmarks.Table], processes: int | None
+) -> Iterator[tuple[int, pyarrow.Table]]:
     """Runs, by place, in the order of their ends."""
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     if processes <= 1:
         for place, job in jobs.items():
-            yield place, _run(*job)
+            yield place, _run(tables[job[0]], *job)
         return
     # Spawned, as forking a process with threads may hang it.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting = {pool.submit(_run, *job): place for place, job in jobs.items()}
+        waiting = {pool.submit(_run_there, *job): place for place, job in jobs.items()}
         try:
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
@@ -194,11 +198,25 @@ def _run_all(jobs: dict[int, Job], processes: int | None) -> Iterator[tuple[int,
             raise
 
 
+_open = functools.cache(benchmarks.load)
+"""A table in a process of a comparison, opened once for all its runs."""
+
+
+def _run_there(name: str, *job: Any) -> pyarrow.Table:
+    """One run in a process of its own."""
+    return _run(_open(name), name, *job)
+
+
 def _run(
-    name: str, contestant: str, seed: int, evaluations: int, workers: int, conditions: Conditions
+    table: benchmarks.Table,
+    name: str,
+    contestant: str,
+    seed: int,
+    evaluations: int,
+    workers: int,
+    conditions: Conditions,
 ) -> pyarrow.Table:
     """One run, see `compare`."""
-    table = benchmarks.load(name)
     try:
         strategy = Contestant.parse(contestant).make(table, seed)
         trials = [*simulate(strategy, table, evaluations, workers, conditions, seed)]
@@ -241,7 +259,16 @@ def rows_of(table: benchmarks.Table, trials: Sequence[Trial], told: Mapping[str,
 def _versions() -> dict[str, str]:
     """Of the packages that a run may follow from."""
     versions = {}
-    for package in ("grammar-nas", "numpy", "scikit-learn", "optuna", "pyglove"):
+    for package in (
+        "grammar-nas",
+        "numpy",
+        "scikit-learn",
+        "optuna",
+        "pyglove",
+        "smac",
+        "syne-tune",
+        "xgboost",
+    ):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -249,11 +276,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _settings(job: Job) -> bytes:
+def _settings(job: Job, table: benchmarks.Table) -> bytes:
     """All that a run follows from, but for the code of a strategy of a user's own."""
-    return json.dumps(
-        [*job[:-1], asdict(job[-1]), benchmarks.load(job[0]).description.source, _versions()]
-    ).encode()
+    return json.dumps([*job[:-1], asdict(job[-1]), table.description.source, _versions()]).encode()
 
 
 def _file(keep: Path, job: Job) -> Path:
@@ -262,7 +287,7 @@ def _file(keep: Path, job: Job) -> Path:
     return keep / f"{slug}-{seed}.parquet"
 
 
-def _read(keep: Path, job: Job) -> pyarrow.Table | None:
+def _read(keep: Path, job: Job, settings: bytes) -> pyarrow.Table | None:
     """A run that was kept; None where there is none of these settings."""
     import pyarrow
     from pyarrow import parquet
@@ -271,17 +296,17 @@ def _read(keep: Path, job: Job) -> pyarrow.Table | None:
         run = parquet.read_table(_file(keep, job), memory_map=False)
     except (OSError, pyarrow.ArrowException):
         return None
-    return run if (run.schema.metadata or {}).get(KEY) == _settings(job) else None
+    return run if (run.schema.metadata or {}).get(KEY) == settings else None
 
 
-def _keep(keep: Path, job: Job, run: pyarrow.Table) -> None:
+def _keep(keep: Path, job: Job, run: pyarrow.Table, settings: bytes) -> None:
     """Writes a run, whole or not at all."""
     from pyarrow import parquet
 
     keep.mkdir(parents=True, exist_ok=True)
     path = _file(keep, job)
     made = path.with_suffix(".part")
-    parquet.write_table(run.replace_schema_metadata({KEY: _settings(job)}), made)
+    parquet.write_table(run.replace_schema_metadata({KEY: settings}), made)
     os.replace(made, path)
 
 

@@ -197,8 +197,11 @@ def relative_improvement(rows: pyarrow.Table, over: str = "random") -> dict[tupl
     if any((table, over) not in means for table, _ in means):
         raise ValueError(f"{over!r} is not among the contestants on every table")
     found = {}
+    signs = {
+        table: 1 if benchmarks.load(table).objective.direction == "max" else -1
+        for table in dict.fromkeys(table for table, _ in means)
+    }
     for table, strategy in means:
-        base = means[table, over]
-        sign = 1 if benchmarks.load(table).objective.direction == "max" else -1
+        base, sign = means[table, over], signs[table]
         found[table, strategy] = 100 * sign * (means[table, strategy] - base) / abs(base)
     return found

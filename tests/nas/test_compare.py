@@ -302,7 +302,8 @@ def test_milestones():
         (
             {"contestants": ["evolutoin"]},
             f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: {', '.join(STRATEGIES)}, screened, "
-            "optuna-tpe, optuna-tpe-multivariate, optuna-gp, optuna-nsga2, pyglove-evolution, or strategy+predictor",
+            "optuna-tpe, optuna-tpe-multivariate, optuna-gp, optuna-nsga2, pyglove-evolution, smac-rf, "
+            "syne-tune-bore, syne-tune-cqr, or strategy+predictor",
         ),
         (
             {"contestants": ["evolution+tree"]},
