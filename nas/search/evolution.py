@@ -1,15 +1,15 @@
-"""Regularised evolution (Real et al. 2019, Regularized Evolution for Image Classifier Architecture Search).
+"""Evolution of one objective: regularised (Real et al. 2019, Regularized Evolution for Image Classifier Architecture
+Search), or of the best so far.
 
-The population is the last trials to finish: the oldest die, however good they are. A parent is the best of a
-random tournament, and its child is one mutation away. A child is proposed whenever a worker is free.
+A parent is the best of a random tournament among those that live, and a child is proposed whenever a worker is free. In
+regularised evolution the population is the last trials to finish: the oldest die, however good they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from itertools import islice
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -17,17 +17,24 @@ from annotated_types import Ge, Le
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.random_search import draw
 from nas.search.screening import Screening
-from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial, standing
-from spaces import NoNeighbour, Space
+from nas.search.variation import Variation
+from nas.types import Ended, Event, Fidelity, InvalidInput, Objective, Proposal, Trial, standing
+from spaces import Space
 
 
 class RegularisedEvolution(HistoryStrategy):
-    """Ageing evolution with tournaments; a network is proposed once.
+    """Evolution with tournaments, in the steady state; a network, told by its digest, is proposed once.
 
     Args:
         population: how many trials live at a time; so many are proposed before the first child.
         tournament: how many of them compete to be a parent.
-        crossover: the share of children that cross two parents instead of mutating one.
+        survival: who dies when a trial joins a full population: the oldest ("age"), or the worst ("best", known as
+            steady-state or (μ + 1) evolution).
+        crossover: the share of children that cross two parents; all others are mutated.
+        mutation: the share of crossed children that are mutated too.
+        adapt: whether mutations are drawn by how often they did good, see `Variation`; else as the space draws them.
+        restart: after so many trials in a row that were no better than the best since the last start, all die, and a
+            new population is drawn; default: never.
         named: architectures of the space by name that stand first in the first population, the rest of which
             is random.
         screening: children are made many to one and the most promising is proposed, once a predictor can tell.
@@ -41,7 +48,11 @@ class RegularisedEvolution(HistoryStrategy):
         fidelity: Fidelity,
         population: Annotated[int, Ge(2)] = 20,
         tournament: Annotated[int, Ge(1)] = 5,
+        survival: Literal["age", "best"] = "age",
         crossover: Annotated[float, Ge(0), Le(1)] = 0.0,
+        mutation: Annotated[float, Ge(0), Le(1)] = 0.0,
+        adapt: bool = False,
+        restart: Annotated[int, Ge(1)] | None = None,
         named: tuple[str, ...] = (),
         screening: Screening | None = None,
     ) -> None:
@@ -56,15 +67,41 @@ class RegularisedEvolution(HistoryStrategy):
             )
         self.population = population
         self.tournament = tournament
-        self.crossover = crossover
+        self.survival = survival
+        self.restart = restart
+        self.variation = Variation(space, crossover, mutation, adapt)
         self.screening = screening
         self.named = tuple((name, space.architecture(name)) for name in named)
+        self.living: list[Trial] = []
+        """The trials that can be parents, in the order of their ends."""
+        self._standings: dict[int, tuple[float, float]] = {}
+        self._best = (np.inf, np.inf)
+        self._worse = 0
+        self._began = 0
 
-    @property
-    def living(self) -> list[Trial]:
-        """The trials that can be parents."""
-        newest = (trial for trial in reversed(self.ended) if trial.status == "done")
-        return [*islice(newest, self.population)][::-1]
+    def tell(self, event: Event) -> None:
+        super().tell(event)
+        if isinstance(event, Ended):
+            self._ended(event.trial)
+
+    def _ended(self, trial: Trial) -> None:
+        """Who lives, what changes do good, and whether to start anew, now that a trial has ended."""
+        stands = standing(self.objectives, trial) if trial.status == "done" else (np.inf, np.inf)
+        self._standings[trial.id] = stands
+        parents = trial.proposal.parents
+        if parents:
+            self.variation.learn(trial.proposal.origin, stands < self._standings.get(parents[0], stands))
+        if trial.status == "done":
+            self.living.append(trial)
+            if len(self.living) > self.population:
+                dies = 0
+                if self.survival == "best":
+                    dies = max(range(len(self.living)), key=lambda i: self._standings[self.living[i].id])
+                del self.living[dies]
+        self._worse = 0 if stands < self._best else self._worse + 1
+        self._best = min(self._best, stands)
+        if self.restart is not None and self._worse >= self.restart:
+            self.living, self._best, self._worse, self._began = [], (np.inf, np.inf), 0, len(self.proposals)
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
@@ -73,48 +110,31 @@ class RegularisedEvolution(HistoryStrategy):
             name, genome = self.named[k]
             if genome.digest not in taken:
                 return self.proposal(k, genome, name)
-        living = self.living
-        if k < self.population or not living:
+        if k - self._began < self.population or not self.living:
             return draw(self, k, rng, taken)
         screening = self.screening
         fitted = None if screening is None else screening.fitted(self.ended, self.objectives)
         if screening is None or fitted is None:
-            children = self._children(1, k, living, rng, taken)
+            children = self._children(1, k, rng, taken)
             return children[0] if children else draw(self, k, rng, taken)
         screened = fitted.trusted and rng.random() >= screening.explore
-        children = self._children(screening.candidates if screened else 1, k, living, rng, taken)
+        children = self._children(screening.candidates if screened else 1, k, rng, taken)
         children = children or [draw(self, k, rng, taken)]
         chosen = screening.choose([child.genome for child in children], fitted) if len(children) > 1 else 0
         return dataclasses.replace(children[chosen], notes=screening.notes(fitted, len(children)))
 
-    def _children(
-        self, number: int, k: int, living: list[Trial], rng: np.random.Generator, taken: set[str]
-    ) -> list[Proposal]:
+    def _children(self, number: int, k: int, rng: np.random.Generator, taken: set[str]) -> list[Proposal]:
         """At most so many children of different new networks; fewer where they are hard to find."""
         children: dict[str, Proposal] = {}
         for _ in range(TRIES + number):
-            child = self._child(k, living, rng)
-            if child is not None and child.genome.digest not in taken:
-                children.setdefault(child.genome.digest, child)
+            child = self.variation.child(lambda: self._parent(rng), rng)
+            if child is not None and child[0].digest not in taken:
+                children.setdefault(child[0].digest, self.proposal(k, *child))
                 if len(children) == number:
                     break
         return list(children.values())
 
-    def _child(self, k: int, living: list[Trial], rng: np.random.Generator) -> Proposal | None:
-        parent = self._parent(living, rng)
-        if self.crossover and rng.random() < self.crossover:
-            other = self._parent(living, rng)
-            genome = self.space.crossover(parent.proposal.genome, other.proposal.genome, rng)
-            if genome is None:
-                return None
-            return self.proposal(k, genome, f"crossover of {parent.id} and {other.id}", (parent.id, other.id))
-        try:
-            genome = self.space.mutate(parent.proposal.genome, rng)
-        except NoNeighbour:
-            return None
-        return self.proposal(k, genome, f"mutation of {parent.id}", (parent.id,))
-
-    def _parent(self, living: list[Trial], rng: np.random.Generator) -> Trial:
-        number = min(self.tournament, len(living))
-        candidates = [living[i] for i in rng.choice(len(living), number, replace=False)]
+    def _parent(self, rng: np.random.Generator) -> Trial:
+        number = min(self.tournament, len(self.living))
+        candidates = [self.living[i] for i in rng.choice(len(self.living), number, replace=False)]
         return min(candidates, key=lambda trial: standing(self.objectives, trial))

@@ -14,8 +14,9 @@ from annotated_types import Ge, Le
 
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.random_search import draw
+from nas.search.variation import Variation
 from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial, standing
-from spaces import NoNeighbour, Space
+from spaces import Space
 from spaces.pareto import survivors
 
 
@@ -76,7 +77,8 @@ class NSGA2(HistoryStrategy):
             elitism,
             tournament,
         )
-        self.crossover, self.mutation, self.selection = crossover, mutation, selection
+        self.selection = selection
+        self.variation = Variation(space, crossover, mutation)
         self.named = tuple((name, space.architecture(name)) for name in named)
         self._living: list[Trial] = []
         self._new: list[Trial] = []
@@ -118,26 +120,10 @@ class NSGA2(HistoryStrategy):
         if k < self.population or not living:
             return draw(self, k, rng, taken)
         for _ in range(TRIES):
-            child = self._child(k, living, rng)
-            if child is not None and child.genome.digest not in taken:
-                return child
+            child = self.variation.child(lambda: self._parent(living, rng), rng)
+            if child is not None and child[0].digest not in taken:
+                return self.proposal(k, *child)
         return draw(self, k, rng, taken)
-
-    def _child(self, k: int, living: list[Trial], rng: np.random.Generator) -> Proposal | None:
-        parent = self._parent(living, rng)
-        try:
-            if rng.random() < self.crossover:
-                other = self._parent(living, rng)
-                genome = self.space.crossover(parent.proposal.genome, other.proposal.genome, rng)
-                if genome is not None:
-                    if rng.random() < self.mutation:
-                        genome = self.space.mutate(genome, rng)
-                    origin = f"crossover of {parent.id} and {other.id}"
-                    return self.proposal(k, genome, origin, (parent.id, other.id))
-            genome = self.space.mutate(parent.proposal.genome, rng)
-            return self.proposal(k, genome, f"mutation of {parent.id}", (parent.id,))
-        except NoNeighbour:
-            return None
 
     def _parent(self, living: list[Trial], rng: np.random.Generator) -> Trial:
         """The best of a random tournament."""

@@ -12,6 +12,15 @@ STRATEGIES = {
     "random": {},
     "evolution": {"population": 8, "tournament": 3},
     "evolution-crossed": {"population": 8, "tournament": 3, "crossover": 0.5},
+    "evolution-composed": {
+        "population": 6,
+        "tournament": 3,
+        "survival": "best",
+        "crossover": 0.3,
+        "mutation": 0.5,
+        "adapt": True,
+        "restart": 8,
+    },
     "evolution-named": {"population": 8, "tournament": 3, "named": ["transformer++", "mamba-2"]},
 }
 
@@ -73,6 +82,54 @@ def test_a_child_is_one_mutation_of_the_best_of_its_tournament():
     (child,) = evolution.ask(1)
     assert child.parents == (1,)
     assert child.origin == "mutation of 1"
+
+
+def test_the_worst_die_where_the_best_survive():
+    evolution = strategy(population=3, tournament=3, survival="best")
+    best = tell_done(evolution, 0.0)
+    for loss in (3.0, 2.0, 4.0, 1.0, 5.0):
+        tell_done(evolution, loss)
+    assert evolution.ask(1)[0].parents == (best.id,)
+    assert [trial.metrics["loss"] for trial in evolution.living] == [0.0, 2.0, 1.0]
+
+
+def test_a_population_without_progress_makes_room_for_another():
+    evolution = strategy(population=3, tournament=2, restart=3)
+    for loss in (1.0, 2.0, 0.5, 0.5, 3.0):
+        tell_done(evolution, loss)
+    assert len(evolution.living) == 3
+    tell_done(evolution, 4.0)  # the third in a row that is no better than the best
+    assert evolution.living == []
+    assert [tell_done(evolution, loss).origin for loss in (9.0, 9.5, 9.9, 9.9)] == ["random"] * 3 + [
+        "mutation of 6"
+    ]
+
+
+def test_mutations_that_do_good_are_drawn_more_often():
+    evolution = strategy(population=8, tournament=8, survival="best", adapt=True)
+    for _ in range(80):
+        (proposal,) = evolution.ask(1)
+        evolution.tell(Proposed(proposal))
+        good = proposal.origin.startswith("change")
+        evolution.tell(Ended(Trial.done(proposal, {"loss": -float(proposal.id) if good else 0.0})))
+    weights = evolution.variation.weights
+    assert set(weights) == set(SPACE.mutations)
+    assert weights["change"] > 2 * max(weight for name, weight in weights.items() if name != "change")
+    origins = [proposal.origin.partition(" of ")[0] for proposal in evolution.proposals]
+    assert origins[50:].count("change") > 15
+
+
+def test_some_crossed_children_are_mutated_too():
+    evolution = strategy(population=4, tournament=2, crossover=1.0, mutation=1.0)
+    for loss in (1.0, 2.0, 3.0, 4.0):
+        tell_done(evolution, loss)
+    (child,) = evolution.ask(1)
+    assert len(child.parents) == 2
+    plain = strategy(population=4, tournament=2, crossover=1.0)
+    for loss in (1.0, 2.0, 3.0, 4.0):
+        tell_done(plain, loss)
+    assert plain.ask(1)[0].parents == child.parents
+    assert plain.ask(1)[0].genome != child.genome
 
 
 def test_failed_trials_are_no_parents():
