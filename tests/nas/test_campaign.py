@@ -228,7 +228,10 @@ def test_kill_at_random_moments_loses_nothing(campaign_file, tmp_path, engine):
 def test_prepare_fills_in_every_default(campaign_file):
     config = prepare(configure(campaign_file())).config
     assert config.recipe["lr"] == 0.008
-    assert config.strategy.options == {"population": 4, "tournament": 2, "crossover": 0.0, "named": []}
+    assert config.strategy.options == {
+        **{"population": 4, "tournament": 2, "survival": "age", "crossover": 0.0, "mutation": 0.0},
+        **{"adapt": False, "restart": None, "named": []},
+    }
     assert config.space.options["width"] == 16
     assert prepare(config).config == config
 
