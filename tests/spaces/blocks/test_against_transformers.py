@@ -245,7 +245,7 @@ def test_mamba2():
         }
 
     inner = theirs.backbone
-    genome = "stack(layers=[residual(body=mamba2(state=16, expand=2, head_dim=16))], repeat=2)"
+    genome = "stack(layers=[residual(body=mamba2(state=16, expand=2, head_dim=16, init=decaying))], repeat=2)"
     same_as(theirs, genome, layer, inner.embeddings.weight, inner.norm_f.weight, theirs.lm_head.weight)
 
 
