@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -130,7 +131,7 @@ class Node:
                 parts = tuple([op for group in self.children for node in group for op in node.canonical])
                 self._canonical = parts * self.repeat
             elif form == "residual":
-                branches = [_written(node) for group in self.children for node in group]
+                branches = [written(node) for group in self.children for node in group]
                 self._canonical = (f"+({','.join(sorted(branches))})",)
             elif form == "identity":
                 self._canonical = ()
@@ -140,7 +141,7 @@ class Node:
                 if reals:
                     label += f"({','.join(map(repr, reals))})"
                 for group in self.children:
-                    label += f"[{','.join(map(_written, group))}]"
+                    label += f"[{','.join(map(written, group))}]"
                 self._canonical = (label,)
         return self._canonical
 
@@ -149,7 +150,7 @@ class Node:
         return blake2b(" ".join(self.canonical).encode(), digest_size=16).hexdigest()
 
 
-def _written(node: Node) -> str:
+def written(node: Node) -> str:
     """A branch of the canonical graph; "=" where nothing is on it."""
     return " ".join(node.canonical) or "="
 
@@ -158,6 +159,8 @@ class Table:
     """Every way that one production can stand under one set of attributes."""
 
     __slots__ = (
+        "_above",
+        "_chosen",
         "_labels",
         "_leaf",
         "_matrix",
@@ -171,7 +174,9 @@ class Table:
         "leaves",
         "names",
         "needs",
+        "operator",
         "own",
+        "parts",
         "production",
         "repeat",
         "times",
@@ -182,6 +187,9 @@ class Table:
         self.production = production
         self.at = at
         self.weight = production.weight
+        self.operator = production.name + at.shape
+        """What it is called in the graph."""
+        self.parts = tuple(production.children.values())
         self.names = (*production.choices, *production.reals)
         self.assignments: list[tuple[Any, ...]] = []
         self.codes: list[tuple[int, ...]] = []
@@ -197,15 +205,25 @@ class Table:
         self.ceiling: Vector = NEVER
         self.leaves = not production.children and not production.reals
         self._leaf: dict[int, Node] = {}
+        self._above: dict[Node, Node] = {}
+        self._chosen: dict[int, Mapping[str, Any]] = {}
         self._labels: dict[int, str] = {}
         self._matrix: np.ndarray | None = None
 
+    def chosen(self, index: int) -> Mapping[str, Any]:
+        """The choices of an assignment by name: one mapping for all graphs."""
+        chosen = self._chosen.get(index)
+        if chosen is None:
+            values = self.assignments[index]
+            chosen = self._chosen[index] = dict(zip(self.production.choices, values, strict=True))
+        return chosen
+
     def label(self, index: int) -> str:
-        """The production with its choices, without children: what an operator is called in the graph."""
+        """The production with its choices, without children: what an operator is called in the digest."""
         label = self._labels.get(index)
         if label is None:
             chosen = ",".join(map(spell, self.assignments[index]))
-            label = f"{self.production.name}{self.at.shape}" + (f":{chosen}" if chosen else "")
+            label = self.operator + (f":{chosen}" if chosen else "")
             self._labels[index] = label
         return label
 
@@ -215,6 +233,29 @@ class Table:
         if node is None:
             node = self._leaf[index] = Node(self, index, (), ())
         return node
+
+    def above(self, index: int, reals: tuple[float, ...], child: Node) -> Node:
+        """The node of an assignment with one child; shared by all trees, too, where it is the only way to stand there.
+
+        So the nodes that are kept are at most as many as the leaves.
+        """
+        if not child.table.leaves or len(self.assignments) > 1 or reals:
+            return Node(self, index, reals, ((child,),))
+        node = self._above.get(child)
+        if node is None:
+            node = self._above[child] = Node(self, index, (), ((child,),))
+        return node
+
+    def left_for_children(self, index: int, budget: Vector) -> Vector:
+        """What an assignment leaves of a budget, divided by how often the children count."""
+        own, times = self.own[index], self.times[index]
+        return (
+            (budget[0] - own[0]) // times[0],
+            (budget[1] - own[1]) // times[1],
+            (budget[2] - own[2]) // times[2],
+            (budget[3] - own[3]) // times[3],
+            (budget[4] - own[4]) // times[4],
+        )
 
     def settle(self, needs: list[list[Vector]]) -> bool:
         """Takes what each assignment needs at the least; whether the floors changed."""
@@ -230,7 +271,7 @@ class Table:
 
     def fits(self, budget: Vector) -> bool:
         """Whether some assignment fits."""
-        return within(self.ceiling, budget) or any(within(floor, budget) for floor in self.floors)
+        return any_within(self.floors, budget)
 
     def fitting(self, budget: Vector) -> range | list[int]:
         """The indices of the assignments that fit."""
@@ -241,20 +282,21 @@ class Table:
                 self._matrix = np.array([needed[0] for needed in self.needs])
             fits: list[int] = np.flatnonzero((self._matrix <= np.array(budget)).all(axis=1)).tolist()
             return fits
-        return [i for i, needed in enumerate(self.needs) if any(within(need, budget) for need in needed)]
+        return [i for i, needed in enumerate(self.needs) if any_within(needed, budget)]
 
 
 class Pool:
-    """The tables of one nonterminal under one set of attributes, to draw from where there is room for any."""
+    """Tables to draw from by weight."""
 
-    __slots__ = ("ceiling", "cumulative", "tables", "total")
+    __slots__ = ("cumulative", "tables", "total")
 
     def __init__(self, tables: list[Table]) -> None:
         self.tables = tables
-        self.cumulative = list(itertools.accumulate(table.weight for table in tables))
+        self.cumulative = list(itertools.accumulate([table.weight for table in tables]))
         self.total = self.cumulative[-1] if tables else 0.0
-        ceilings = [table.ceiling for table in tables]
-        self.ceiling: Vector = tuple(map(max, zip(*ceilings, strict=True))) if tables else NEVER
+
+    def draw(self, random: Callable[[], float]) -> Table:
+        return self.tables[bisect(self.cumulative, random() * self.total)]
 
 
 def within(need: Vector, budget: Vector) -> bool:
@@ -266,6 +308,14 @@ def within(need: Vector, budget: Vector) -> bool:
         and need[3] <= budget[3]
         and need[4] <= budget[4]
     )
+
+
+def any_within(needs: Iterable[Vector], budget: Vector) -> bool:
+    """Whether any of some needs fits in a budget."""
+    for need in needs:  # noqa: SIM110 - a generator would take longer than the question
+        if within(need, budget):
+            return True
+    return False
 
 
 def around(own: Vector, times: Vector, below: Vector) -> Vector:

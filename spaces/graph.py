@@ -7,14 +7,14 @@ that genomes with one digest have one graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spaces.derivation import Node
+from spaces.derivation import Node, written
 
 if TYPE_CHECKING:
     import networkx
@@ -42,48 +42,59 @@ def graph(root: Node) -> Graph:
     """The canonical graph of a derivation tree."""
     operators: list[str] = ["input"]
     choices: list[Mapping[str, Any]] = [{}]
-    edges: list[tuple[int, int, int]] = []
+    sources: list[int] = []
+    targets: list[int] = []
+    ports: list[int] = []
 
-    def add(operator: str, chosen: Mapping[str, Any], inputs: list[tuple[int, int]]) -> int:
+    def add(operator: str, chosen: Mapping[str, Any], ends: Sequence[int], into: Sequence[int]) -> int:
+        place = len(operators)
         operators.append(operator)
         choices.append(chosen)
-        place = len(operators) - 1
-        edges.extend((source, place, port) for source, port in inputs)
+        sources.extend(ends)
+        targets.extend([place] * len(ends))
+        ports.extend(into)
         return place
 
     def follow(node: Node, before: int) -> int:
-        form = node.production.form
-        below = [(child, port) for port, group in enumerate(node.children) for child in group]
+        table = node.table
+        form = table.production.form
+        if form == "operator":
+            chosen = node.choices() if table.production.reals else table.chosen(node.index)
+            below = [
+                (follow(child, before), port) for port, group in enumerate(node.children) for child in group
+            ]
+            ends, into = zip(*below, strict=True) if below else ((before,), (0,))
+            return add(table.operator, chosen, ends, into)
         if form == "identity":
             return before
-        if form == "operator":
-            ends = [(follow(child, before), port) for child, port in below]
-            return add(node.production.name + node.table.at.shape, node.choices(), ends or [(before, 0)])
+        children = [child for group in node.children for child in group]
         if form == "residual":
-            branches = sorted((child for child, _ in below), key=lambda child: " ".join(child.canonical))
-            return add("add", {}, [(before, 0), *[(follow(child, before), 0) for child in branches]])
-        start, edge, end = len(operators), len(edges), before
-        for child, _ in below:
+            if len(children) > 1:
+                children.sort(key=written)
+            branches = [before, *[follow(child, before) for child in children]]
+            return add("add", {}, branches, [0] * len(branches))
+        start, edge, end = len(operators), len(sources), before
+        for child in children:
             end = follow(child, end)
-        return repeat(start, edge, end, node.repeat - 1)
+        return repeat(start, edge, end, node.repeat - 1) if node.repeat > 1 else end
 
     def repeat(start: int, edge: int, end: int, times: int) -> int:
         """Copies what was added since, each copy behind the one before it; all of it starts at one operator."""
-        names, chosen, joined = operators[start:], choices[start:], edges[edge:]
-        operators.extend(names * times)
-        choices.extend(chosen * times)
-        size = len(names)
+        size = len(operators) - start
+        operators.extend(operators[start:] * times)
+        choices.extend(choices[start:] * times)
+        joined, into = sources[edge:], targets[edge:]
+        ports.extend(ports[edge:] * times)
         for copy in range(1, times + 1):
             shift = copy * size
-            edges.extend(
-                (source + shift if source >= start else end + shift - size, target + shift, port)
-                for source, target, port in joined
-            )
+            first = end + shift - size
+            sources.extend([source + shift if source >= start else first for source in joined])
+            targets.extend([target + shift for target in into])
         return end + size * times
 
-    add("output", {}, [(follow(root, 0), 0)])
-    sources, targets, ports = np.array(edges, dtype=np.int32).reshape(-1, 3).T
-    return Graph(tuple(operators), tuple(choices), sources, targets, ports)
+    add("output", {}, (follow(root, 0),), (0,))
+    edges = np.array((sources, targets, ports), dtype=np.int32)
+    return Graph(tuple(operators), tuple(choices), *edges)
 
 
 def weisfeiler_lehman(graph: Graph, rounds: int = 3) -> np.ndarray:

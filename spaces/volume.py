@@ -239,20 +239,19 @@ class Volumes:
             return table.leaf(index)
         production, at = table.production, table.child_at[index]
         reals = tuple([real_at(rule, turns.even(STEPS) / len(STEPS)) for rule in production.reals.values()])
-        left = engine.left_for_children(table, index, budget)
-        parts = list(production.children.values())
+        left = table.left_for_children(index, budget)
+        parts = table.parts
         counts = [part.low for part in parts]
         for k, part in enumerate(parts):
             if part.low < part.high:
                 most = engine.most(parts, counts, k, at, left)
                 counts[k] = turns.even(range(part.low, most + 1))
-        floors = engine.reserve(parts, counts, at, left)
-        assert floors is not None
-        for floor in floors:
+        reserved = engine.reserve(parts, counts, at, left)
+        assert reserved is not None
+        for _, floor in reserved:
             left = plus(left, floor, -1)
-        slots = [k for k, count in enumerate(counts) for _ in range(count)]
         groups: list[list[Node]] = [[] for _ in parts]
-        for k, floor in zip(slots, floors, strict=True):
+        for k, floor in reserved:
             left = plus(left, floor)
             node = self._derive(parts[k].nonterminal, at, left, turns)
             groups[k].append(node)

@@ -87,6 +87,31 @@ def test_weights_and_evenness_of_draws():
     )  # chi-square, 2 degrees, p = .001
 
 
+def test_the_law_of_what_fits():
+    """What does not fit leaves the weights of the rest as they are, and so do choices that do not fit."""
+    grammar = Grammar("law", start="model")
+
+    @grammar.production(
+        "model", weight=3, cost=lambda at, context, n: Cost(n, 0, 0, 0), build=lambda at, n: None
+    )
+    def some(n=choice(1, 2, 300, 400)): ...
+
+    @grammar.production("model", weight=1, cost=lambda at, context: Cost(50, 0, 0, 0), build=lambda at: None)
+    def one(): ...
+
+    @grammar.production("model", weight=9, cost=lambda at, context: Cost(200, 0, 0, 0), build=lambda at: None)
+    def none(): ...
+
+    space = spaces.GrammarSpace(grammar, spaces.tokens(4, 4), parameters=frame(4, 4).parameters + 100)
+    rng = np.random.default_rng(0)
+    counts = collections.Counter(space.sample(rng).text for _ in range(8000))
+    expected = {"some(n=1)": 3000, "some(n=2)": 3000, "one()": 2000}
+    assert counts.keys() == expected.keys()
+    assert (
+        sum((counts[text] - n) ** 2 / n for text, n in expected.items()) < 13.8
+    )  # chi-square, 2 degrees, p = .001
+
+
 def test_no_place_of_a_list_is_favoured_under_a_tight_limit():
     """The mean cost of the first layer of four equals that of the last, within four standard errors."""
     space = spaces.load("hybrid", spaces.tokens(64, 64), parameters=120_000, context=128)
