@@ -92,8 +92,22 @@ def main() -> None:
         print(f"{name:14}{written(numbers)}")
         if name == "nasbench201":
             peer_of_cells(numbers)
+    within_limits(rng)
     rest_of_hybrid(drawn["hybrid"], rng)
     growth(rng)
+
+
+def within_limits(rng: np.random.Generator) -> None:
+    """Draws where limits leave less than half of what a draw takes without them."""
+    for name, limits in (
+        ("hybrid", {"parameters": 1_000_000}),
+        ("star", {"state_bytes": 300_000}),
+        ("star", {"state_bytes": 300_000, "parameters": 500_000}),
+    ):
+        space = spaces.load(name, **limits)
+        drawn = rate(space.sample, [(rng,)] * NUMBER)
+        told = ", ".join([f"{key} <= {value:,}" for key, value in limits.items()])
+        print(f"{name:14}{drawn:>11,.0f} draws, {told}")
 
 
 def rest_of_hybrid(drawn: list[Any], rng: np.random.Generator) -> None:
