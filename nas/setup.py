@@ -156,6 +156,7 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
             fidelity=config.budget.fidelity,
             screening=screened,
             trials=config.budget.trials,
+            task=task,
             **strategy_options,
         ),
     )

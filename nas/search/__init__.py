@@ -20,13 +20,14 @@ STRATEGIES = {
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
     "nsga2": "nas.search.nsga2:NSGA2",
     "star": "nas.search.nsga2:star",
+    "gradient": "nas.search.gradient:GradientSearch",
     "pyglove": "nas.search.pyglove:PyGlove",
     "tune": "nas.cluster.tune:TuneStrategy",
 }
 """The strategies known by name, and where they are."""
 
-GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials")
-"""What strategies are made from (the last two where they take them); all else that one takes is an option."""
+GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials", "task")
+"""What strategies are made from (the last three where they take them); all else that one takes is an option."""
 
 TRIALS = 100
 """What a strategy counts on where nobody says."""
@@ -82,6 +83,7 @@ def load(
     fidelity: Fidelity = Fidelity(1),
     screening: Screening | None = None,
     trials: int = TRIALS,
+    task: Any = None,
     **given: Any,
 ) -> Strategy:
     """A strategy by name, or a user's own as "package.module:attribute".
@@ -90,6 +92,7 @@ def load(
         fidelity: what each of its trials spends, where the strategy does not choose.
         screening: ranks the strategy's candidates by a predictor.
         trials: how many there will be, which strategies may go by and need not.
+        task: what trials learn, a `nas.training.tasks.base.Task`; None on a table.
         given: the strategy's own options.
 
     Raises:
@@ -100,6 +103,8 @@ def load(
     takes = inspect.signature(factory).parameters
     if "trials" in takes:
         chosen["trials"] = trials
+    if "task" in takes:
+        chosen["task"] = task
     if screening is not None:
         if "screening" not in takes:
             raise InvalidInput(

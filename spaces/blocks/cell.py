@@ -66,23 +66,27 @@ class Reduction(nn.Module):
 
 
 class CellNetwork(nn.Module):
-    """Stem, stages of equal cells with a reduction between two stages, pooling over the image, and a head.
+    """Stem, stages of cells with a reduction between two stages, pooling over the image, and a head.
 
     Takes images [N, channels, H, W], gives logits [N, classes].
+
+    Args:
+        stages: the cells of each stage.
+        widths: the channels of each stage.
     """
 
     def __init__(
-        self, edges: Sequence[Edge], channels: int, classes: int, widths: Sequence[int], cells: int
+        self, stages: Sequence[Sequence[nn.Module]], channels: int, classes: int, widths: Sequence[int]
     ) -> None:
         super().__init__()
         stem = nn.Sequential(
             nn.Conv2d(channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])
         )
         layers: list[nn.Module] = [stem]
-        for stage, width in enumerate(widths):
+        for stage, cells in enumerate(stages):
             if stage:
-                layers.append(Reduction(widths[stage - 1], width))
-            layers.extend(CellBlock(edges, width) for _ in range(cells))
+                layers.append(Reduction(widths[stage - 1], widths[stage]))
+            layers.extend(cells)
         self.layers = nn.Sequential(*layers)
         self.norm = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
         self.head = nn.Linear(widths[-1], classes)

@@ -65,6 +65,12 @@ def operator(kind: str | Convolutions, channels: int, stride: int) -> nn.Module:
     )
 
 
+def cell_inputs(before: int, last: int, channels: int, halved: bool) -> nn.ModuleList:
+    """What brings the two inputs of a cell to one size and number of channels; see `DARTSCell`."""
+    reduce = FactorizedReduce(before, channels) if halved else relu_conv_norm(before, channels, 1)
+    return nn.ModuleList([reduce, relu_conv_norm(last, channels, 1)])
+
+
 class DARTSCell(nn.Module):
     """A cell: two inputs, brought to one size and number of channels; nodes that add two operators; all concatenated.
 
@@ -80,8 +86,7 @@ class DARTSCell(nn.Module):
         self, edges: Sequence[Edge], before: int, last: int, channels: int, halves: bool, halved: bool
     ) -> None:
         super().__init__()
-        reduce = FactorizedReduce(before, channels) if halved else relu_conv_norm(before, channels, 1)
-        self.inputs = nn.ModuleList([reduce, relu_conv_norm(last, channels, 1)])
+        self.inputs = cell_inputs(before, last, channels, halved)
         self.sources = [source for _, source in edges]
         self.operators = nn.ModuleList(
             operator(kind, channels, stride=2 if halves and source < 2 else 1) for kind, source in edges
@@ -101,24 +106,17 @@ class DARTSNetwork(nn.Module):
     Takes images [N, inputs, H, W], gives logits [N, classes].
 
     Args:
-        cells: the edges of each cell, and whether it halves height and width, and doubles the channels.
+        cells: each takes the outputs of the two before it, of which there are two for the first.
         inputs: channels of the image.
-        channels: of a node in the first cells; the stem has three times as many.
+        stem: channels of what the first cell reads.
+        last: channels of the output of the last cell.
         classes: logits.
     """
 
-    def __init__(
-        self, cells: Sequence[tuple[Sequence[Edge], bool]], inputs: int, channels: int, classes: int
-    ) -> None:
+    def __init__(self, cells: Sequence[nn.Module], inputs: int, stem: int, last: int, classes: int) -> None:
         super().__init__()
-        before = last = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(inputs, last, 3, padding=1, bias=False), nn.BatchNorm2d(last))
-        self.cells = nn.ModuleList()
-        halved = False
-        for edges, halves in cells:
-            channels *= 2 if halves else 1
-            self.cells.append(DARTSCell(edges, before, last, channels, halves, halved))
-            before, last, halved = last, len(edges) // 2 * channels, halves
+        self.stem = nn.Sequential(nn.Conv2d(inputs, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
+        self.cells = nn.ModuleList(cells)
         self.head = nn.Linear(last, classes)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

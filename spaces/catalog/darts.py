@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from annotated_types import Ge
 
 from spaces.blocks.costs import Cost
@@ -31,6 +32,8 @@ from spaces.product import Code, ProductSpace
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from spaces.blocks.supernet import Mixture, Supernet
 
 CELLS = ("normal", "reduce")
 NODES = (2, 3, 4, 5)
@@ -247,16 +250,62 @@ class DARTS(ProductSpace):
         return Cost(parameters, parameters, flops, 0)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.darts import DARTSNetwork
+        from spaces.blocks.darts import DARTSCell
 
         edges = self._edges(self._code_of(genome))
-        cells, channels = [], self.channels
+
+        def make(cell: str, before: int, last: int, channels: int, halves: bool, halved: bool) -> nn.Module:
+            named = [(self._operator(name, channels), source) for name, source in edges[cell]]
+            return DARTSCell(named, before, last, channels, halves, halved)
+
+        return self._network(make)
+
+    def supernet(self, mixture: Mixture = "softmax") -> Supernet:
+        """The network in which every edge of both cells is a mixture of all operators, and of none at all."""
+        from spaces.blocks.supernet import Architecture, MixedDARTSCell, Supernet
+
+        edges = sum(NODES)
+        architectures = {cell: Architecture(edges, len(self.choices) + 1, mixture) for cell in CELLS}
+
+        def make(cell: str, before: int, last: int, channels: int, halves: bool, halved: bool) -> nn.Module:
+            kinds = [*(self._operator(name, channels) for name in self.choices), None]
+            sizes = (before, last, channels, halves, halved)
+            return MixedDARTSCell(len(NODES), kinds, *sizes, architectures[cell])
+
+        return Supernet(self._network(make), architectures)
+
+    def discretised(self, scores: Mapping[str, np.ndarray]) -> Genome:
+        """The genome of the architecture of a supernet: for each node, the two edges with the best operators.
+
+        Args:
+            scores: of each operator and none (the last) on each edge, [14, K + 1], for each cell; greater is better.
+        """
+        values: dict[str, str] = {}
+        for cell in CELLS:
+            best = np.asarray(scores[cell])[:, :-1]
+            first = 0
+            for node in NODES:
+                mine = best[first : first + node]
+                one, other = sorted(np.argsort(-mine.max(axis=1), kind="stable")[:2].tolist())
+                values[f"{cell}_{node}_inputs"] = f"{one},{other}"
+                values[f"{cell}_{node}_first"] = self.choices[mine[one].argmax()]
+                values[f"{cell}_{node}_second"] = self.choices[mine[other].argmax()]
+                first += node
+        return self.genome(**values)
+
+    def _network(self, make: Callable[[str, int, int, int, bool, bool], nn.Module]) -> nn.Module:
+        """The network of cells; each is made from its name and the sizes that `blocks.darts.DARTSCell` takes."""
+        from spaces.blocks.darts import DARTSNetwork
+
+        cells: list[nn.Module] = []
+        channels, halved = self.channels, False
+        before = last = stem = 3 * channels
         for layer in range(self.layers):
             halves = layer in reductions(self.layers)
             channels *= 2 if halves else 1
-            cell = edges["reduce" if halves else "normal"]
-            cells.append(([(self._operator(name, channels), source) for name, source in cell], halves))
-        return DARTSNetwork(cells, self.io.channels, self.channels, self.io.classes)
+            cells.append(make("reduce" if halves else "normal", before, last, channels, halves, halved))
+            before, last, halved = last, len(NODES) * channels, halves
+        return DARTSNetwork(cells, self.io.channels, stem, last, self.io.classes)
 
     def _operator(self, name: str, channels: int) -> str | tuple[int, int, tuple[int, ...]]:
         """An operator as the network takes it, where convolutions are spelled out."""

@@ -9,7 +9,10 @@ poolings of one sum count as two, and nothing is made of pooling being linear.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from spaces.blocks.costs import Cost
 from spaces.cells import Cell
@@ -22,6 +25,8 @@ from spaces.product import Code, ProductSpace
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from spaces.blocks.supernet import Mixture, Supernet
 
 OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -153,8 +158,31 @@ class NASBench201(ProductSpace):
         return Cost(parameters, parameters, flops, 0)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.cell import CellNetwork
+        from spaces.blocks.cell import CellBlock
 
         values = self.values(genome).values()
         edges = [(s, t, operator) for (s, t), operator in zip(EDGES, values, strict=True)]
-        return CellNetwork(edges, self.io.channels, self.io.classes, CHANNELS, CELLS)
+        return self._network(lambda channels: CellBlock(edges, channels))
+
+    def supernet(self, mixture: Mixture = "softmax") -> Supernet:
+        """The network in which every edge of the cell is a mixture of all operators."""
+        from spaces.blocks.supernet import Architecture, MixedCell, Supernet
+
+        architecture = Architecture(len(EDGES), len(OPERATORS), mixture)
+        network = self._network(lambda channels: MixedCell(EDGES, OPERATORS, channels, architecture))
+        return Supernet(network, {"cell": architecture})
+
+    def discretised(self, scores: Mapping[str, np.ndarray]) -> Genome:
+        """The genome of the architecture of a supernet: the best operator of each edge.
+
+        Args:
+            scores: {"cell": of each operator on each edge, [6, 5]}; greater is better.
+        """
+        return self._genome(tuple(np.asarray(scores["cell"]).argmax(axis=1).tolist()))
+
+    def _network(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """The network of cells; each is made for so many channels."""
+        from spaces.blocks.cell import CellNetwork
+
+        stages = [[make(channels) for _ in range(CELLS)] for channels in CHANNELS]
+        return CellNetwork(stages, self.io.channels, self.io.classes, CHANNELS)
