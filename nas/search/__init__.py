@@ -21,6 +21,7 @@ STRATEGIES = {
     "nsga2": "nas.search.nsga2:NSGA2",
     "star": "nas.search.nsga2:star",
     "gradient": "nas.search.gradient:GradientSearch",
+    "controller": "nas.search.controller:Controller",
     "pyglove": "nas.search.pyglove:PyGlove",
     "tune": "nas.cluster.tune:TuneStrategy",
 }
