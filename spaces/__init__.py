@@ -30,6 +30,7 @@ SPACES = {
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",
     "nasbench_graph": "spaces.catalog.nasbench_graph:NASBenchGraph",
     "nasbench_nlp": "spaces.catalog.nasbench_nlp:NASBenchNLP",
+    "nats_size": "spaces.catalog.nats_size:NATSSize",
     "regnet": "spaces.catalog.regnet:RegNet",
     "sharpdarts": "spaces.catalog.sharpdarts:SharpDARTS",
     "star": "spaces.catalog.star:STAR",

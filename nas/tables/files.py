@@ -29,6 +29,7 @@ import numpy as np
 import spaces
 from benchmarks import Description, Metric, Table
 from nas.options import call_options
+from nas.tables import hpob, nats
 from nas.tables.places import free
 from nas.tables.rows import Rows
 from nas.tables.runs import Runs, runs_along
@@ -44,6 +45,10 @@ FORMATS = {path.stem: path for path in sorted((Path(__file__).parent / "formats"
 """The descriptions of files of published studies, by name."""
 
 
+OFFICIAL = {"hpob": hpob.read, "nats-topology": nats.read_topology, "nats-size": nats.read_size}
+"""Files of benchmarks that are no tables of rows: each a function of the file and of the part of it that is wanted."""
+
+
 def read_file(described: str | Path, path: str | Path, file: str | Path | None = None) -> Table:
     """Writes the table that a TOML file describes, and opens it.
 
@@ -51,7 +56,8 @@ def read_file(described: str | Path, path: str | Path, file: str | Path | None =
     genomes gives a table of all, with those that the file does not have unmeasured; another a table of those listed.
 
     Args:
-        described: a TOML file, see `_file` for its keys, or the name of one of `FORMATS`.
+        described: a TOML file, see `_file` for its keys; the name of one of `FORMATS`; or one of `OFFICIAL` with the
+            part of the file, as "nats-topology:cifar10".
         path: the Arrow file, which must not exist yet.
         file: the measurements; default: where the TOML file says.
 
@@ -60,8 +66,15 @@ def read_file(described: str | Path, path: str | Path, file: str | Path | None =
         InvalidTable: the table contradicts itself, or cannot be written.
     """
     path, name = free(path), str(described)
+    official, colon, part = name.partition(":")
+    if official in OFFICIAL and file is not None:
+        if not colon:
+            raise InvalidInput(f"format {name!r} lacks the part of the file, as in '{name}:cifar10'")
+        Table.write(path, *OFFICIAL[official](Path(file), part))
+        return Table(path)
     if name not in FORMATS and not name.endswith(".toml"):
-        raise InvalidInput(f"unknown format {name!r}{suggest(name, FORMATS)}, or a TOML file")
+        known = [*FORMATS, *OFFICIAL]
+        raise InvalidInput(f"unknown format {name!r}{suggest(name, known)}, or a TOML file")
     described = FORMATS.get(name, Path(described))
     keys = keys_of(described)
     importable(described.parent)

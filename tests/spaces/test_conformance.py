@@ -3,6 +3,7 @@ import pytest
 import spaces
 import spaces.cost
 from spaces import Grammar, child, choice, many, real
+from spaces.catalog.points import Points
 from spaces.testing import space_checks
 
 tiny = Grammar("tiny", start="model")
@@ -63,6 +64,8 @@ SPACES = {
     "nasbench201": spaces.load("nasbench201", spaces.image(1, 9, 8, classes=3)),
     "nasbench_graph": spaces.load("nasbench_graph"),
     "nasbench_nlp": spaces.load("nasbench_nlp", spaces.tokens(32, 16), nodes=9),
+    "nats_size": spaces.load("nats_size"),
+    "points": Points(spaces.vector(3)),
     "product": spaces.ProductSpace(
         "svm",
         {"kernel": choice("rbf", "linear"), "log_c": choice(*range(-5, 6), ordered=True)},
