@@ -18,7 +18,7 @@ from spaces.fields import spell
 class Controller(HistoryStrategy):
     """A policy that changes the best architecture so far, a component at a time, and learns which changes helped.
 
-    As in Auto-GNN, components of the best architecture are decided anew where the policy is least sure: a field is drawn
+    As in Auto-GNN, parts of the best architecture are decided anew where the policy is least sure: a field is drawn
     by the entropy of its policy, and its value by the policy; the rest stays. The reward is by how much the trial is
     better than the one that it changed, in standard deviations of all losses, and REINFORCE (Williams 1992) follows it.
     Each field has a softmax of its own in place of Auto-GNN's recurrent encoders, and trials share no weights.
