@@ -19,7 +19,11 @@ import numpy as np
 
 from spaces.derivation import Attributes, Node, Table
 from spaces.engine import Engine
-from spaces.errors import InvalidSpace
+from spaces.errors import InvalidGenome, InvalidSpace
+from spaces.genome import Genome
+
+MOST_REJECTED = 10_000
+"""How many genomes in a row may break a limit in `draw_ranks`."""
 
 State = tuple[str, Attributes]
 """A nonterminal under the attributes that it inherits."""
@@ -255,6 +259,52 @@ def check_number(name: str, number: int, size: int, nodes: int | None = None) ->
         raise InvalidSpace(
             f"space {name!r} has {size} genomes{kind}, so {number} different ones cannot be drawn"
         )
+
+
+def draw_ranks(
+    name: str,
+    unrank: Callable[[int], Genome],
+    ranks: range,
+    number: int,
+    rng: np.random.Generator,
+    *,
+    nodes: int | None = None,
+    advice: str = "raise the limits",
+) -> tuple[list[Genome], int]:
+    """Different genomes of some ranks, all equally likely among those that meet the limits; how many did not.
+
+    Args:
+        name: of the space.
+        unrank: raises InvalidGenome where a genome breaks a limit.
+        nodes: of all these genomes, if they have as many.
+        advice: what to do if genomes break a limit all the time.
+
+    Raises:
+        InvalidSpace: there are fewer, or 10,000 in a row break a limit.
+    """
+    size = ranks.stop - ranks.start  # len() would stop at 2^63
+    check_number(name, number, size, nodes)
+    order = shuffled(rng, size)
+    genomes: list[Genome] = []
+    rejected = in_row = 0
+    while len(genomes) < number:
+        place = next(order, None)
+        if place is None:
+            raise InvalidSpace(
+                f"space {name!r}: {len(genomes)} of its {size} genomes meet the limits, so {number} different ones "
+                "cannot be drawn"
+            )
+        try:
+            genomes.append(unrank(ranks.start + place))
+            in_row = 0
+        except InvalidGenome as error:
+            rejected += 1
+            in_row += 1
+            if in_row == MOST_REJECTED:
+                raise InvalidSpace(
+                    f"space {name!r}: {in_row:,} genomes in a row break a limit, the last as {error}; {advice}"
+                ) from None
+    return genomes, rejected
 
 
 def draw_below(rng: np.random.Generator, number: int) -> int:

@@ -11,8 +11,10 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
+from spaces.counting import draw_ranks
 from spaces.engine import real_at
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.fields import Choice, Real, spell
@@ -21,8 +23,9 @@ from spaces.grammar import Grammar
 from spaces.graph import Graph
 from spaces.io import IO
 from spaces.mutations import Mutable, Mutation
-from spaces.protocol import Space
+from spaces.protocol import Coded, Ranked, Space
 from spaces.trees import TreeSpace, uncosted
+from spaces.volume import centre, coordinates
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,6 +95,8 @@ class JointSpace(Mutable):
         grammar.add(SETTINGS, (SETTINGS,), self.fields, form="operator")
         self._settings = TreeSpace(uncosted(grammar, 1), self.io)
         self.redrawn: Counter[str] = Counter()
+        self.rejected = 0
+        """How many genomes that `sample_uniform` drew broke a limit, and were left out."""
 
     def __reduce__(self) -> Any:
         return JointSpace, (self.architectures, self.fields)
@@ -200,9 +205,10 @@ class JointSpace(Mutable):
         Raises:
             InvalidSpace: the architectures have none, or there are infinitely many genomes.
         """
-        if not hasattr(self.architectures, "rank") or self._settings.size is None:
+        settings = self._settings.size
+        if not isinstance(self.architectures, Ranked) or settings is None or self.size is None:
             raise InvalidSpace(f"space {self.name!r} with {', '.join(self.fields)} has no ranks")
-        return self._settings.size
+        return settings
 
     def rank(self, genome: Genome) -> int:
         """The number of a genome, from 0 to `size` - 1: by architecture, then by hyperparameters.
@@ -222,6 +228,75 @@ class JointSpace(Mutable):
         """
         first, second = divmod(index(rank), self._ranked())
         return self._genome(self.architectures.unrank(first), self._settings.unrank(second))
+
+    def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]:
+        """Different genomes in random order, all equally likely among those that meet the limits.
+
+        Raises:
+            InvalidSpace: there are fewer, or 10,000 in a row break a limit; or as `rank`.
+        """
+        settings = self._ranked()
+        genomes, rejected = draw_ranks(
+            self.name, self.unrank, range(self.architectures.size * settings), number, rng
+        )
+        self.rejected += rejected
+        return genomes
+
+    # Volume coding
+
+    @property
+    def _coded(self) -> Any:
+        """The architectures.
+
+        Raises:
+            InvalidSpace: they are no boxes of a cube.
+        """
+        if not isinstance(self.architectures, Coded):
+            raise InvalidSpace(
+                f"space {self.name!r} has no volume coding, so it has none with {', '.join(self.fields)} either"
+            )
+        return self.architectures
+
+    @property
+    def dimensions(self) -> int:
+        """How many coordinates `encode` gives a genome: those of the hyperparameters and those of the architecture."""
+        return self._settings.dimensions + self._coded.dimensions
+
+    def decode(self, point: ArrayLike) -> Genome:
+        """The genome of a point of the cube [0, 1)^d: the first coordinates say the hyperparameters, which take a turn
+        each, and the others the architecture.
+
+        Raises:
+            InvalidGenome: the point is outside the cube, or has too few coordinates.
+            InvalidSpace: the architectures have no volume coding.
+        """
+        row, first = coordinates(point), self._settings.dimensions
+        if len(row) <= first:
+            raise InvalidGenome(
+                f"the point has {len(row)} coordinates, but {first} say the hyperparameters and others the architecture"
+            )
+        return self._genome(self._coded.decode(row[first:]), self._settings.decode(row[:first]))
+
+    def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it.
+
+        Raises:
+            InvalidGenome: no point decodes to the genome.
+            InvalidSpace: the architectures have no volume coding.
+        """
+        pair = self.pair(genome)
+        halves = self._settings.box(pair.settings), self._coded.box(pair.architecture)
+        low, high = (np.concatenate(corners) for corners in zip(*halves, strict=True))
+        return low, high
+
+    def encode(self, genome: Genome) -> np.ndarray:
+        """A point that decodes to the genome: the centre of its box.
+
+        Raises:
+            InvalidGenome: no point decodes to the genome.
+            InvalidSpace: the architectures have no volume coding.
+        """
+        return centre(self.box(genome))
 
     # Draws
 

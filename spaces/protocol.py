@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
 from spaces.fields import Choice, Real
@@ -44,3 +45,21 @@ class Space(Protocol):
     def cost(self, genome: Genome, context: int | None = None) -> Cost: ...
     def graph(self, genome: Genome) -> Graph: ...
     def build(self, genome: Genome) -> nn.Module: ...
+
+
+@runtime_checkable
+class Ranked(Protocol):
+    """A space whose genomes are numbered from 0 to `size` - 1, where that is not None."""
+
+    def rank(self, genome: Genome) -> int: ...
+    def unrank(self, rank: int) -> Genome: ...
+    def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]: ...
+
+
+@runtime_checkable
+class Coded(Protocol):
+    """A space whose genomes are boxes of a cube of `dimensions`, and every point of it a genome."""
+
+    def decode(self, point: ArrayLike) -> Genome: ...
+    def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]: ...
+    def encode(self, genome: Genome) -> np.ndarray: ...

@@ -12,7 +12,7 @@ from operator import index
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spaces.counting import Ranks, check_number, shuffled
+from spaces.counting import Ranks, draw_ranks
 from spaces.derivation import NOTHING, RESOURCES, UNLIMITED, Node
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace
@@ -24,9 +24,6 @@ from spaces.io import IO
 from spaces.mutations import MUTATIONS, Mutable, Mutation, crossover
 from spaces.parsing import parsed
 from spaces.volume import Volumes, centre, coordinates
-
-MOST_REJECTED = 10_000
-"""How many genomes in a row may break a limit in `sample_uniform`."""
 
 
 def uncosted(grammar: Grammar, nodes: int) -> Engine:
@@ -133,28 +130,16 @@ class TreeSpace(Mutable):
             InvalidSpace: there are fewer, or infinitely many, or 10,000 in a row break a limit.
         """
         first, size = self._ranked().of_nodes(nodes)
-        check_number(self.name, number, size, nodes)
-        ranks = (first + place for place in shuffled(rng, size))
-        genomes: list[Genome] = []
-        in_row = 0
-        while len(genomes) < number:
-            rank = next(ranks, None)
-            if rank is None:
-                raise InvalidSpace(
-                    f"space {self.name!r}: {len(genomes)} of its {size} genomes meet the limits, so {number} "
-                    "different ones cannot be drawn"
-                )
-            try:
-                genomes.append(self.unrank(rank))
-                in_row = 0
-            except InvalidGenome as error:
-                self.rejected += 1
-                in_row += 1
-                if in_row == MOST_REJECTED:
-                    raise InvalidSpace(
-                        f"space {self.name!r}: {in_row:,} genomes in a row break a limit, the last as {error}; lower "
-                        f"'nodes' ({self.nodes}) or raise the limits"
-                    ) from None
+        genomes, rejected = draw_ranks(
+            self.name,
+            self.unrank,
+            range(first, first + size),
+            number,
+            rng,
+            nodes=nodes,
+            advice=f"lower 'nodes' ({self.nodes}) or raise the limits",
+        )
+        self.rejected += rejected
         return genomes
 
     def _apply(

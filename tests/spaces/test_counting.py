@@ -239,7 +239,7 @@ def test_more_draws_than_there_are_genomes():
 
 
 def test_limits_that_hardly_any_genome_meets(monkeypatch):
-    monkeypatch.setattr("spaces.trees.MOST_REJECTED", 1000)
+    monkeypatch.setattr("spaces.counting.MOST_REJECTED", 1000)
     space = spaces.load("hybrid", operators=1)
     message = refusal(InvalidSpace, space.sample_uniform, np.random.default_rng(0), 1)
     assert message.startswith(

@@ -103,10 +103,37 @@ def test_ranks_number_both_halves():
     for rank in (-1, CELLS.size):
         with pytest.raises(InvalidGenome, match="is not from 0 to"):
             CELLS.unrank(rank)
+    with pytest.raises(InvalidSpace, match="has no ranks"):
+        JOINT.unrank(0)
+
+
+def test_uniform_draws_are_of_both_halves():
+    star = spaces.joint(spaces.load("star", layers=2), {"lr": choice(0.1, 0.01)})
+    genomes = star.sample_uniform(np.random.default_rng(0), 40)
+    assert len(set(genomes)) == 40
+    assert {star.values(genome)["lr"] for genome in genomes} == {0.1, 0.01}
+    assert [star.unrank(star.rank(genome)) for genome in genomes] == genomes
+    with pytest.raises(InvalidSpace, match="has 31250 genomes, so 31251 different ones"):
+        CELLS.sample_uniform(np.random.default_rng(0), 31_251)
+
+
+def test_points_code_both_halves():
+    rng = np.random.default_rng(0)
+    for space in (JOINT, CELLS):
+        first = len(space.fields)
+        for genome in [space.sample(rng) for _ in range(20)]:
+            point = space.encode(genome)
+            assert space.values(space.decode(point)).keys() == space.values(genome).keys()
+            pair = space.pair(space.decode(point))
+            assert pair.architecture == space.pair(genome).architecture
+            assert pair.architecture == space.architectures.decode(point[first:])
+    with pytest.raises(InvalidGenome, match="has 2 coordinates, but 2 say the hyperparameters"):
+        JOINT.decode([0.5, 0.5])
     star = spaces.joint(spaces.load("star"), {"lr": choice(0.1, 0.01)})
-    for space in (JOINT, star):
-        with pytest.raises(InvalidSpace, match="has no ranks"):
-            space.unrank(0)
+    with pytest.raises(
+        InvalidSpace, match="space 'star' has no volume coding, so it has none with lr either"
+    ):
+        star.decode([0.5, 0.5])
 
 
 def test_predictors_see_the_hyperparameters():

@@ -12,7 +12,6 @@ from spaces.blocks.operators import Layer, Operator, backbone_cost
 from spaces.catalog.star.backbone import plan_of
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.io import TokenIO
-from spaces.mutations import shuffled
 from spaces.pareto import at_most, lowest
 
 RESOURCES = ("parameters", "flops_per_token", "state_bytes")
@@ -73,29 +72,15 @@ class Budget:
         """Whether so many LIVs fit beside what is used."""
         return any(at_most(_plus(floor, used), self._left) for floor in self.floor(number))
 
-    def draw(self, least: int, most: int, rng: np.random.Generator) -> list[int]:
-        """Classes of a backbone that fits: its depth drawn evenly among those that can, each class likewise."""
-        used = self._those(0, 0, 0)
-        while not self._room(most, used):
+    def depth(self, least: int, most: int, rng: np.random.Generator) -> int:
+        """How many LIVs to draw, evenly among the numbers of LIVs that fit even if nothing is shared."""
+        while not self._room(most, self._those(0, 0, 0)):
             most -= 1
-        depth = least + int(rng.random() * (most - least + 1))
-        if not self._limited:
-            return [self.numbers[int(chance * len(self.numbers))] for chance in rng.random(depth).tolist()]
-        drawn: list[int] = []
-        for left in range(depth - 1, -1, -1):
-            number = next(
-                number
-                for number in shuffled(self.numbers, rng)
-                if self._room(left, _plus(used, self._each[number]))
-            )
-            used = _plus(used, self._each[number])
-            drawn.append(number)
-        order = rng.permutation(depth).tolist()  # where room is short, the last are the cheapest
-        return [drawn[place] for place in order]
+        return least + int(rng.random() * (most - least + 1))
 
-    def fits(self, layers: Sequence[Layer]) -> bool:
-        """Whether a backbone meets the limits, with all that it shares."""
-        return not self._limited or at_most(self._vector(layers), self._left)
+    def fits(self, layers: Sequence[Layer], left: int = 0) -> bool:
+        """Whether a backbone meets the limits with all that it shares, and so many more LIVs that share nothing."""
+        return not self._limited or self._room(left, self._vector(layers))
 
     def check(self, layers: Sequence[Layer]) -> None:
         """Raises InvalidGenome, which names the limit, if a backbone does not meet it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ Genes = tuple[Sequence[Row], Definitions]
 """The LIVs of a genome, and the classes that it defines."""
 Change = Callable[[Genes, np.random.Generator], Genes | None]
 """A change; None where it cannot be made."""
+
+Bound = dict[tuple[int, int], tuple[int, int]]
+"""The class and the strategy of each group that has members, by the place of the group among the fields."""
 
 MOST = tuple(FIELDS.values())
 
@@ -141,20 +144,22 @@ class Changes:
 def share(kinds: Sequence[int], rng: np.random.Generator) -> tuple[Row, ...]:
     """LIVs of these classes, with strategies drawn evenly and groups evenly among those that can hold the LIV."""
     chances = iter(rng.random(4 * len(kinds)).tolist())
-    bound: dict[tuple[int, int], tuple[int, int]] = {}
-    rows = []
-    for kind in kinds:
-        row = [kind]
-        for place, strategy_place in SHARING:
-            strategy, chance = 1 + int(next(chances) * MOST[strategy_place]), next(chances)
-            groups: Sequence[int] = range(1, GROUPS + 1)
-            if strategy != 1:
-                here = (kind, strategy)
-                free = [group for group in groups if bound.get((place, group), here) == here]
-                groups, strategy = (free, strategy) if free else (groups, 1)
-            group = groups[int(chance * len(groups))]
-            if strategy != 1:
-                bound[place, group] = here
-            row += [group, strategy]
-        rows.append(tuple(row))
-    return tuple(rows)
+    bound: Bound = {}
+    return tuple([row_of(kind, bound, chances) for kind in kinds])
+
+
+def row_of(kind: int, bound: Bound, chances: Iterator[float]) -> Row:
+    """One LIV, for four random numbers; what its groups are of from now on is added to `bound`."""
+    row = [kind]
+    for place, strategy_place in SHARING:
+        strategy, chance = 1 + int(next(chances) * MOST[strategy_place]), next(chances)
+        groups: Sequence[int] = range(1, GROUPS + 1)
+        if strategy != 1:
+            here = (kind, strategy)
+            free = [group for group in groups if bound.get((place, group), here) == here]
+            groups, strategy = (free, strategy) if free else (groups, 1)
+        group = groups[int(chance * len(groups))]
+        if strategy != 1:
+            bound[place, group] = here
+        row += [group, strategy]
+    return tuple(row)

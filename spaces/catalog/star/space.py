@@ -16,20 +16,23 @@ from spaces.blocks.operators import backbone_cost, problem
 from spaces.catalog.star import backbone, named
 from spaces.catalog.star.backbone import FIELDS, GROUPS, Backbone, Definitions, Row
 from spaces.catalog.star.budget import Budget
-from spaces.catalog.star.changes import Change, Changes, Genes, share
-from spaces.catalog.star.counting import count
+from spaces.catalog.star.changes import Bound, Change, Changes, Genes, row_of, share
+from spaces.catalog.star.counting import Ranks, count
 from spaces.catalog.star.drawing import OPERATORS, draw
 from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
+from spaces.counting import draw_ranks
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real
 from spaces.genome import Genome
 from spaces.graph import Graph
 from spaces.io import IO, TokenIO, tokens
-from spaces.mutations import TRIES, Mutable, Mutation
+from spaces.mutations import TRIES, Mutable, Mutation, shuffled
 
 if TYPE_CHECKING:
     from torch import nn
 
+STRATEGIES = (FIELDS["featurizer-sharing strategy"] - 1, FIELDS["feature-sharing strategy"] - 1)
+"""How many ways to share there are for each kind of sharing, beside none."""
 LEVELS = ("backbone", "operators", "featurizers")
 
 
@@ -96,7 +99,7 @@ class STAR(Mutable):
         self.layers, self.least, self.context, self.levels = layers, least, context, levels
         self.redrawn: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
-        """How often each mutation or crossover broke a limit on costs and was drawn again."""
+        """How often each mutation, crossover or uniform draw broke a limit on costs and was drawn again."""
         self.unavailable = {
             number: reason
             for number, liv in POOL.items()
@@ -126,14 +129,29 @@ class STAR(Mutable):
     @cached_property
     def size(self) -> int:
         """How many genomes there are, before the limits on costs."""
-        own = 0 if self.levels == "backbone" else len(self._definitions)
-        if self.levels == "featurizers":
-            own += sum(1 for _ in definitions(self.io.width, featurizers=False))
-        meanings = [own + (number not in self.unavailable) for number in POOL]
-        strategies = [
-            FIELDS[name] - 1 for name in ("featurizer-sharing strategy", "feature-sharing strategy")
-        ]
-        return count(range(self.least, self.layers + 1), meanings, GROUPS, strategies)
+        return count(range(self.least, self.layers + 1), list(self._meanings.values()), GROUPS, STRATEGIES)
+
+    @cached_property
+    def _ranks(self) -> Ranks:
+        return Ranks(range(self.least, self.layers + 1), self._meanings, GROUPS, STRATEGIES)
+
+    @property
+    def _meanings(self) -> dict[int, int]:
+        """How many definitions each class may have, that of the pool included."""
+        return {number: len(self._own) + (number not in self.unavailable) for number in POOL}
+
+    @cached_property
+    def _own(self) -> list[Definition]:
+        """All definitions that a genome may give a class."""
+        if self.levels == "backbone":
+            return []
+        deeper = definitions(self.io.width, featurizers=True) if self.levels == "featurizers" else ()
+        return [*definitions(self.io.width, featurizers=False), *deeper]
+
+    @cached_property
+    def _places(self) -> dict[Definition | None, int]:
+        """Of each in `_own`."""
+        return {definition: place for place, definition in enumerate(self._own)}
 
     @cached_property
     def _definitions(self) -> list[Definition]:
@@ -266,6 +284,47 @@ class STAR(Mutable):
             genome.remember(tree)
         return tree
 
+    # Ranks
+
+    def rank(self, genome: Genome) -> int:
+        """The number of a genome, from 0 to `size` - 1.
+
+        Genomes are numbered by depth, then in the order of their digits, then by what defines their classes: the pool,
+        then definitions of their own. Those that break a limit on costs have a rank too.
+        """
+        livs = self._livs(genome)
+        numbers = {}
+        for kind in {row[0] for row in livs.rows}:
+            own, pooled = livs.defined.get(kind), kind not in self.unavailable
+            numbers[kind] = 0 if own is None else self._places[own] + pooled
+        return self._ranks.rank(livs.rows, numbers)
+
+    def unrank(self, rank: int) -> Genome:
+        """The genome of a number.
+
+        Raises:
+            InvalidGenome: the number is not from 0 to `size` - 1, or its genome breaks a limit on costs.
+        """
+        rank = index(rank)
+        if not 0 <= rank < self.size:
+            raise InvalidGenome(f"rank {rank} is not from 0 to {self.size - 1}, the genomes of 'star'")
+        rows, numbers = self._ranks.unrank(rank)
+        own = {kind: number - (kind not in self.unavailable) for kind, number in numbers.items()}
+        return self._genome(rows, {kind: self._own[place] for kind, place in own.items() if place >= 0})
+
+    def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]:
+        """Different genomes in random order, all equally likely among those that meet the limits.
+
+        They are drawn by rank, and those that break a limit left out, counted in `rejected`. Nearly all of a space of
+        several depths are of the largest. Networks that can be written in more ways are drawn more often.
+
+        Raises:
+            InvalidSpace: there are fewer, or 10,000 in a row break a limit.
+        """
+        genomes, rejected = draw_ranks(self.name, self.unrank, range(self.size), number, rng)
+        self.rejected["sample_uniform"] += rejected
+        return genomes
+
     # What a genome costs, looks like and builds
 
     def cost(self, genome: Genome, context: int | None = None) -> Cost:
@@ -295,9 +354,11 @@ class STAR(Mutable):
     def sample(self, rng: np.random.Generator, size: int | None = None) -> Genome:
         """A random genome of at most `size` LIVs (default: the limit of the space).
 
-        The depth is drawn evenly among those that fit, and so are the classes of LIVs among those that fit as if
-        nothing were shared, strategies, and groups among those that can hold the LIV. At other levels than the
-        backbone, a class in use has, where that fits, a definition of its own in half of the cases.
+        The depth is drawn evenly, and so are the classes of LIVs, strategies, and groups among those that can hold the
+        LIV. At other levels than the backbone, a class in use has a definition of its own in half of the cases. What is
+        so drawn is taken if it meets the limits. If not, another is drawn LIV by LIV, of classes and with sharing that
+        leave enough for the cheapest LIVs that share nothing, and with definitions that fit. So every genome whose
+        classes can be at this width may be drawn, and nothing is drawn more than twice.
 
         Raises:
             InvalidSpace: no genome is that small.
@@ -305,24 +366,47 @@ class STAR(Mutable):
         most = self.layers if size is None else min(size, self.layers)
         if most < self.least:
             raise InvalidSpace(f"space 'star': all genomes have at least {self.least} LIVs, more than {size}")
-        kinds = self._budget.draw(self.least, most, rng)
-        defined: dict[int, Definition] = {}
-        if self.levels != "backbone":
-            defined = self._defined(kinds, rng)
-        rows = share(kinds, rng)
-        return Genome(Backbone(self, rows, defined, backbone.plan(rows, defined, self.io.width)))
+        drawn = self._defined(self._free(most, rng), rng, within=False)
+        if not self._budget.fits(drawn.layers):
+            drawn = self._defined(self._fitting(most, rng), rng, within=True)
+        return Genome(drawn)
 
-    def _defined(self, kinds: Sequence[int], rng: np.random.Generator) -> dict[int, Definition]:
-        """Definitions for some of the classes, where the backbone fits with them."""
+    def _free(self, most: int, rng: np.random.Generator) -> tuple[Row, ...]:
+        """The LIVs of a backbone whatever it costs."""
+        depth = self.least + int(rng.random() * (most - self.least + 1))
+        kinds = self._budget.numbers
+        return share([kinds[int(chance * len(kinds))] for chance in rng.random(depth).tolist()], rng)
+
+    def _fitting(self, most: int, rng: np.random.Generator) -> tuple[Row, ...]:
+        """The LIVs of a backbone that meets the limits: each leaves enough for those after it."""
+        depth = self._budget.depth(self.least, most, rng)
+        rows: tuple[Row, ...] = ()
+        bound: Bound = {}
+        for left in range(depth - 1, -1, -1):
+            for kind in shuffled(self._budget.numbers, rng):
+                tried = dict(bound)
+                longer = (*rows, row_of(kind, tried, iter(rng.random(4).tolist())))
+                if self._budget.fits(backbone.plan(longer, {}, self.io.width), left):
+                    break
+            rows, bound = longer, tried  # of a kind that leaves enough: the cheapest always do
+        mixed = tuple([rows[place] for place in rng.permutation(depth).tolist()])
+        # Where room is short, the last LIVs are the cheapest; which of them lead a group may matter.
+        return mixed if self._budget.fits(backbone.plan(mixed, {}, self.io.width)) else rows
+
+    def _defined(self, rows: tuple[Row, ...], rng: np.random.Generator, within: bool) -> Backbone:
+        """The backbone with definitions for some of its classes; where that is asked for, those that fit."""
         defined: dict[int, Definition] = {}
-        for number in dict.fromkeys(kinds):
+        layers = backbone.plan(rows, defined, self.io.width)
+        if self.levels == "backbone":
+            return Backbone(self, rows, defined, layers)
+        for number in dict.fromkeys([row[0] for row in rows]):
             if rng.random() < 0.5:
                 own = self._definitions[int(rng.random() * len(self._definitions))]
                 tried = {**defined, number: own}
-                alone = tuple([(kind, 1, 1, 1, 1) for kind in kinds])
-                if self._budget.fits(backbone.plan(alone, tried, self.io.width)):
-                    defined = tried
-        return defined
+                planned = backbone.plan(rows, tried, self.io.width)
+                if not within or self._budget.fits(planned):
+                    defined, layers = tried, planned
+        return Backbone(self, rows, defined, layers)
 
     @cached_property
     def mutations(self) -> Mapping[str, Mutation]:
