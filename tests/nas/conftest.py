@@ -1,5 +1,6 @@
 import sys
 import textwrap
+from functools import partial
 
 import pytest
 
@@ -44,11 +45,11 @@ engine = "serial"
 """
 
 
-@pytest.fixture
-def campaign_file(tmp_path, text_folder):
-    """Writes a small campaign file; keyword arguments replace lines by "section.key"."""
+@pytest.fixture(scope="session")
+def write_campaign(text_folder):
+    """Writes a small campaign file into a folder; keyword arguments replace lines by "section.key"."""
 
-    def write(name="campaign.toml", **changes):
+    def write(folder, file="campaign.toml", /, **changes):
         lines, section = [], ""
         for line in textwrap.dedent(FILE.format(text=text_folder)).splitlines():
             if line.startswith("["):
@@ -63,11 +64,17 @@ def campaign_file(tmp_path, text_folder):
         for key, value in changes.items():
             section, _, last = key.rpartition(".")
             lines.insert(lines.index(f"[{section}]") + 1, f"{last} = {value}")
-        path = tmp_path / name
+        path = folder / file
         path.write_text("\n".join(lines))
         return path
 
     return write
+
+
+@pytest.fixture
+def campaign_file(tmp_path, write_campaign):
+    """The same in the folder of the test."""
+    return partial(write_campaign, tmp_path)
 
 
 def names(folder):

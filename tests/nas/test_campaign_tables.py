@@ -16,41 +16,15 @@ from nas.types import InvalidInput
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, text_folder):
+def runs(tmp_path_factory, write_campaign):
     """The run folders of two campaigns that differ in their seeds, and of one that trained longer."""
     folder = tmp_path_factory.mktemp("runs")
-    toml = f"""
-[space]
-name = "hybrid"
-width = 16
-context = 32
-operators = 4
-nodes = 12
-parameters = 40_000
-[task]
-name = "bytes"
-text = "{text_folder}"
-length = 16
-batch = 4
-valid_tokens = 256
-test_tokens = 256
-[strategy]
-name = "evolution"
-population = 3
-tournament = 2
-named = ["transformer++"]
-[[objectives]]
-metric = "valid_bpb"
-[workers]
-engine = "serial"
-"""
+    small = {"strategy.population": 3, "strategy.named": '["transformer++"]', "budget.trials": 5}
     made = {}
     for name, seed, steps in (("first", 0, 2), ("second", 7, 2), ("longer", 0, 3)):
-        file = folder / f"{name}.toml"
-        budget = f"[budget]\ntrials = 5\nsteps = {steps}\nconfirm = 1\n"
-        file.write_text(f'name = "{name}"\nseed = {seed}\n{toml}{budget}')
+        changes = {"name": f'"{name}"', "seed": seed, "budget.steps": steps, **small}
         made[name] = folder / name
-        nas.run(file, dir=made[name])
+        nas.run(write_campaign(folder, f"{name}.toml", **changes), dir=made[name])
     return made
 
 
