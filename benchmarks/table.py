@@ -252,6 +252,29 @@ class Table(Measured):
             return np.stack(np.unravel_index(np.arange(len(self)), sizes), axis=1)
         return np.array([self.space.code(text) for text in self._texts.to_pylist()])
 
+    @functools.cached_property
+    def networks(self) -> np.ndarray:
+        """A number for the network of each row, [rows] int64: rows of equal digests have that of the first of them.
+
+        They were trained apart, so what was measured of them differs. Digests of all rows take seconds.
+        """
+        first: dict[str, int] = {}
+        digests = (self.genome(row).digest for row in range(len(self)))
+        return np.array([first.setdefault(digest, row) for row, digest in enumerate(digests)], dtype=np.int64)
+
+    @property
+    def network_count(self) -> int:
+        """How many different networks the rows hold."""
+        return int((self.networks == np.arange(len(self))).sum())
+
+    def same_network(self, item: Item) -> np.ndarray:
+        """The rows that hold the network of one, itself among them, ascending, [n] int64.
+
+        Raises:
+            InvalidTable: no such row.
+        """
+        return np.flatnonzero(self.networks == self.networks[self.rank(item)])
+
     def neighbours(self, item: Item) -> np.ndarray:
         """The rows that differ from one in the value of one field, ascending, [n] int64.
 

@@ -20,22 +20,24 @@ from nas.types import Fidelity, InvalidInput, Measurement, OnReport, Proposal, S
 
 @dataclass(frozen=True)
 class Conditions:
-    """What befalls simulated trials, each by a draw of its own that follows from its number.
+    """What befalls simulated trials, each by a draw of its own that follows from its number, and when the clock stops.
 
     Attributes:
         noisy: a trial tells one training run of its row, where the table has several, not their mean.
         stragglers: the share of trials that take `slowdown` times as long.
         deaths: the share of trainings whose worker dies on the way. As on Ray, such a trial is trained once more from
             the start, and fails if that dies too.
+        seconds: when the clock stops; trials that have not ended by then never do.
 
     Raises:
-        InvalidInput: a share is not from 0 to 1, or the slowdown is below 1.
+        InvalidInput: a share is not from 0 to 1, the slowdown is below 1, or there is no time.
     """
 
     noisy: bool = False
     stragglers: float = 0.0
     slowdown: float = 4.0
     deaths: float = 0.0
+    seconds: float = math.inf
 
     def __post_init__(self) -> None:
         for key, share in (("stragglers", self.stragglers), ("deaths", self.deaths)):
@@ -43,6 +45,8 @@ class Conditions:
                 raise InvalidInput(f"{key} = {share:g}, but it must be a share from 0 to 1")
         if not self.slowdown >= 1:
             raise InvalidInput(f"slowdown = {self.slowdown:g}, but it must be at least 1")
+        if not self.seconds > 0:
+            raise InvalidInput(f"seconds = {self.seconds:g}, but it must be above 0")
 
 
 def whole(table: Table) -> Fidelity:
@@ -84,7 +88,7 @@ class SimulatedEngine:
         self.now = 0.0
         self._table, self._conditions, self._seed = table, conditions, seed
         self._on_report = on_report
-        self._eventful = conditions != Conditions()
+        self._eventful = conditions.noisy or conditions.stragglers > 0 or conditions.deaths > 0
         self._metrics = [name for name, metric in table.metrics.items() if metric.split != "test"]
         self._free = [(0.0, number) for number in range(workers)]
         self._waiting: deque[Proposal] = deque()
@@ -101,8 +105,8 @@ class SimulatedEngine:
         self._start()
 
     def poll(self, timeout: float) -> Sequence[Trial]:
-        """Jumps to the next end, whatever `timeout` says; none if nothing runs."""
-        while self._next:
+        """Jumps to the next end, whatever `timeout` says; none if nothing runs or the clock has stopped."""
+        while self._next and self._next[0][0] <= self._conditions.seconds:
             self.now, number, worker, course = heapq.heappop(self._next)
             try:
                 heapq.heappush(self._next, (next(course), number, worker, course))

@@ -34,8 +34,19 @@ def add(commands: Commands) -> None:
     query.add_argument("genome", metavar="GENOME", help="its text or its rank")
     for command in (query, best):
         command.add_argument("--metric", metavar="NAME", help="default: the table's objective")
-    query.add_argument(
-        "--fidelity", type=at_least(1), metavar="N", help="after so much training (default: at its end)"
+    for command in (query, best):
+        command.add_argument(
+            "--fidelity", type=at_least(1), metavar="N", help="after so much training (default: at its end)"
+        )
+    best.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="only rows that meet it, as 'parameters < 500000' or 'lr_schedule == cosine'; may be repeated",
+    )
+    info.add_argument(
+        "--networks", action="store_true", help="count the different networks among the rows (takes seconds)"
     )
     query.add_argument("--curve", action="store_true", help="the metric along training")
     query.add_argument(
@@ -121,12 +132,22 @@ def _info(options: argparse.Namespace) -> int:
         {**asdict(metric), "best": table.best(name)[0].value, "median": _median(table, name)}
         for name, metric in table.metrics.items()
     ]
+    counted = {"networks": table.network_count} if options.networks else {}
     if options.json:
-        print_json({**about.to_dict(), "rows": len(table), "metrics": metrics, "path": str(table.path)})
+        told = {**about.to_dict(), "rows": len(table), **counted, "metrics": metrics, "path": str(table.path)}
+        print_json(told)
         return DONE
     print(f"{table.name}: {about.about}")
     each = "listed genomes" if about.listed else "one for each genome"
     print(f"rows       {len(table):,}, {each} of space {about.space}")
+    for what, number in counted.items():
+        print(f"{what:<10} {number:,} different ones")
+    if table.fidelities is not None:
+        axis = table.fidelities
+        each = "along training" if axis.resumable else "of trainings of their own"
+        print(
+            f"fidelities {len(axis.amounts):,} from {axis.amounts[0]:,} to {axis.amounts[-1]:,} {axis.unit}, {each}"
+        )
     print(f"objective  {about.objective}")
     print(f"source     {about.source}")
     print(f"licence    {about.licence}")
@@ -241,7 +262,8 @@ def _nearest(options: argparse.Namespace, table: Table, item: Any) -> int:
 def _best(options: argparse.Namespace) -> int:
     table = load_table(options.table)
     name = table.metric(options.metric).name
-    rows = table.best(name, options.count)
+    among = table.filter(*options.where)
+    rows = table.best(name, options.count, options.fidelity, among)
     if options.json:
         print_json(
             [

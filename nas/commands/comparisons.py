@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from dataclasses import asdict
@@ -63,13 +64,22 @@ def add(kinds: Commands) -> None:
             metavar="SHARE",
             help="of trainings whose worker dies on the way",
         )
+        command.add_argument(
+            "--seconds",
+            type=float,
+            default=math.inf,
+            metavar="S",
+            help="when the simulated clock stops: what ends later does not count",
+        )
         command.add_argument("--json", action="store_true")
 
 
 def _conditions(options: argparse.Namespace) -> Conditions:
     from nas.cluster.simulated import Conditions
 
-    return Conditions(noisy=options.noisy, stragglers=options.stragglers, deaths=options.deaths)
+    return Conditions(
+        noisy=options.noisy, stragglers=options.stragglers, deaths=options.deaths, seconds=options.seconds
+    )
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -134,7 +144,8 @@ def _compare(options: argparse.Namespace) -> int:
         print()
     for curve in curves:
         if curve.shortest < options.evaluations:
-            ended = f"a run ended after {curve.shortest:,} evaluations, with no more to propose"
+            why = "with no more to propose" if options.seconds == math.inf else "when the clock stopped"
+            ended = f"a run ended after {curve.shortest:,} evaluations, {why}"
             print(f"{curve.strategy} on {curve.table}: {ended}")
     print(f"Written: {', '.join(map(str, written))}")
     return DONE

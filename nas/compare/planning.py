@@ -53,7 +53,7 @@ def plan(
     of the table. Known models that the strategy starts from are left out, as they are of another space.
 
     Raises:
-        InvalidInput: the strategy does not fit the table, or a number cannot be.
+        InvalidInput: the strategy does not fit the table, a number cannot be, or no trial ends in time.
     """
     if seeds < 1 or not workers or min(workers) < 1:
         raise InvalidInput(f"workers = {list(workers)} and seeds = {seeds} must be at least 1")
@@ -93,4 +93,6 @@ def _outcome(table: benchmarks.Table, trials: Iterable[Trial], workers: int) -> 
         loss = objective.loss(trial.metrics)
         if loss < best:
             best, found = loss, table.losses()[table.rank(trial.proposal.genome)]
+    if not wall:
+        raise InvalidInput(f"no trial ended on {workers} workers; the shortest on the table takes longer")
     return wall, busy / (workers * wall), busy / wall, float(table.regret_of(np.array(found))), failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -225,7 +226,8 @@ def _run(
             f"strategy {contestant!r} failed on table {name!r} with seed {seed}: {type(error).__name__}: {error}"
         ) from error
     if not trials:
-        raise RuntimeError(f"strategy {contestant!r} proposed nothing on table {name!r} with seed {seed}")
+        what = "proposed nothing" if conditions.seconds == math.inf else "had no trial end in time"
+        raise RuntimeError(f"strategy {contestant!r} {what} on table {name!r} with seed {seed}")
     return rows_of(table, trials, {"table": name, "strategy": contestant, "seed": seed})
 
 

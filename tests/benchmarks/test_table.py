@@ -528,3 +528,12 @@ def test_texts_are_found_alike_once_many_were_asked_for(made_up):
     assert table.rank(f" {texts[5]}") == 5 * 13, "written otherwise, it is parsed"
     with pytest.raises(InvalidGenome, match="is no cell"):
         table.rank("nonsense")
+
+
+def test_rows_of_one_network(made_up):
+    assert made_up.network_count == 5_425, "so many functions the cells compute"
+    for text in ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", made_up.genome(77).text):
+        same = made_up.same_network(text)
+        assert made_up.rank(text) in same
+        assert len(same) > 1
+        assert {made_up.genome(row).digest for row in same.tolist()} == {made_up.space.parse(text).digest}

@@ -97,6 +97,19 @@ def test_best(capsys):
     assert json.loads(out)[0]["latency"] < 0.01
 
 
+def test_best_among_some_rows(capsys):
+    import benchmarks
+
+    table = benchmarks.load("nasbench201/cifar10")
+    rows = table.filter("parameters < 500000", "edge_0to1 == skip_connect")
+    arguments = ("best", "nasbench201/cifar10", "--where", "parameters < 500000", "--where")
+    _, out, _ = run(capsys, *arguments, "edge_0to1 == skip_connect", "--json")
+    assert json.loads(out)[0]["rank"] == rows[table.column()[rows].argmax()]
+    code, _, err = run(capsys, *arguments, "edge_0to1 == skip_conect")
+    assert code == 2
+    assert "names no value of the field, did you mean 'skip_connect'?" in err
+
+
 def test_compare(capsys, tmp_path):
     out = tmp_path / "a" / "b"
     arguments = ("compare", "nasbench201/cifar10", "nasbench201/cifar100", "--strategies", "random,evolution")

@@ -224,6 +224,18 @@ def test_a_strategy_may_have_no_more():
     assert len([*simulate(Three(table), table, 10)]) == 3
 
 
+def test_a_budget_of_simulated_seconds():
+    table = benchmarks.load(TABLE)
+    seconds = 20 * np.median(table.column("train_time"))
+    given = {"evaluations": 30, "seeds": 2, "processes": 1}
+    whole = compare([TABLE], ["random"], **given)
+    short = compare([TABLE], ["random"], **given, conditions=Conditions(seconds=seconds))
+    assert short.equals(whole.filter(pyarrow.compute.less_equal(whole["seconds"], seconds)))
+    assert 0 < short.num_rows < whole.num_rows
+    with pytest.raises(RuntimeError, match="'random' had no trial end in time on table"):
+        compare([TABLE], ["random"], **given, conditions=Conditions(seconds=1))
+
+
 def test_written(rows, tmp_path):
     from pyarrow import parquet
 

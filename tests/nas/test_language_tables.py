@@ -125,7 +125,7 @@ def test_routed_models(table):
     assert round(made.query(best, "parameters") / 1e9) == 207
 
 
-def test_recurrent_cells(table, shared_data):
+def test_recurrent_cells(table, shared_data, capsys):
     """Published cells are looked up as they are published, sizes are those of the space, and writings of one cell agree."""
     made = table("nasbench_nlp")
     rows = pyarrow.parquet.read_table(shared_data("nasbench_nlp_wikitext2.parquet")).to_pylist()
@@ -147,6 +147,11 @@ def test_recurrent_cells(table, shared_data):
     assert np.exp(made.query(best, "test_loss")) == pytest.approx(91.5, abs=1)
     digests = {made.genome(row).digest for row in range(len(made))}
     assert len(digests) == 258, "17 rows are other writings of a cell, or hold operators that do not count"
+    assert made.network_count == 258
+    assert main(["bench", "info", str(made.path), "--networks"]) == 0
+    out = capsys.readouterr().out
+    assert "networks   258 different ones\n" in out
+    assert "fidelities 50 from 1 to 50 epochs, along training\n" in out
 
 
 def test_predictors_learn_from_it(table):

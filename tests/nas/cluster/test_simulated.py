@@ -136,6 +136,14 @@ def test_stragglers_take_longer(table):
     assert 70 <= sum(trial.duration == 24.0 for trial in trials) <= 130
 
 
+def test_the_clock_stops(table):
+    all_of_them = course(table, [0, 1, 3, 4] * 5, Conditions(), workers=2)
+    ends = sorted(trial.started + trial.duration for trial in all_of_them)
+    some = course(table, [0, 1, 3, 4] * 5, Conditions(seconds=ends[7]), workers=2)
+    assert sorted(trial.started + trial.duration for trial in some) == [end for end in ends if end <= ends[7]]
+    assert {trial.id: trial for trial in some}.items() <= {trial.id: trial for trial in all_of_them}.items()
+
+
 def test_workers_that_die(table):
     """A trial is trained again, and fails where that dies too: about a quarter of a half of them."""
     trials = course(table, [3] * 400, Conditions(deaths=0.5))
@@ -166,6 +174,7 @@ def test_what_befalls_a_trial_follows_from_its_number_and_the_seed(table):
         ("stragglers", 1.5, "stragglers = 1.5, but it must be a share from 0 to 1"),
         ("deaths", -0.1, "deaths = -0.1, but it must be a share from 0 to 1"),
         ("slowdown", 0.5, "slowdown = 0.5, but it must be at least 1"),
+        ("seconds", 0.0, "seconds = 0, but it must be above 0"),
     ],
 )
 def test_conditions_that_cannot_be(key, value, message):
