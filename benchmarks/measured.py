@@ -30,6 +30,9 @@ class Measured:
         objective: what a search on it is after, where not what its description says; a metric of the test split has to
             be asked for here, as none is searched on by default.
 
+    Attributes:
+        checksum: of the description and all values, as they were written; see `verify`.
+
     Raises:
         InvalidTable: the file is no table, or a damaged one, or has no such metric.
     """
@@ -43,7 +46,9 @@ class Measured:
                 reader = pyarrow.ipc.open_file(source)
                 self._rows = reader.get_batch(0)
             self._texts = self._rows.column(writing.TEXT)
-            self.description = Description.from_dict(json.loads(reader.schema.metadata[writing.KEY]))
+            told = reader.schema.metadata
+            self._told, self.checksum = told[writing.KEY].decode(), told[writing.CHECKSUM].decode()
+            self.description = Description.from_dict(json.loads(self._told))
         except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
             raise InvalidTable(f"{path} is no table: {type(error).__name__}: {error}") from error
         self.name = self.description.name
@@ -56,6 +61,16 @@ class Measured:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {len(self):,} rows, {', '.join(self.metrics)})"
+
+    def verify(self) -> None:
+        """Reads the whole file.
+
+        Raises:
+            InvalidTable: it is not what was written.
+        """
+        found = writing.checksum(self._told, self._rows)
+        if found != self.checksum:
+            raise InvalidTable(f"{self.path} has the checksum {found}, but was written with {self.checksum}")
 
     def __len__(self) -> int:
         return self._rows.num_rows

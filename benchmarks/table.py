@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from benchmarks.distance import edits, hamming
 from benchmarks.filters import matching
 from benchmarks.measured import Curve, Measured
 from spaces import Genome, ProductSpace
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Item = Genome | str | int | Mapping[str, Any]
 """What may be looked up: a genome, its text, its rank, or the values of its fields."""
@@ -181,6 +184,31 @@ class Table(Measured):
             if None not in rows:
                 return np.array(rows, dtype=np.int64)
         return np.array([*map(self.rank, items)], dtype=np.int64)
+
+    def rows(
+        self, items: np.ndarray | Sequence[Item], seed: int | None = None, fidelity: int | None = None
+    ) -> pyarrow.Table:
+        """The rows of several items as an Arrow table: `row`, `text` and every metric, as `query_many` gives it.
+
+        Args:
+            seed, fidelity: as of `row`.
+
+        Raises:
+            InvalidTable, InvalidGenome: as `rank` and `column`.
+        """
+        import pyarrow
+
+        ranks = self._ranks(items).reshape(-1)
+        columns: dict[str, Any] = {"row": ranks, "text": self._texts.take(pyarrow.array(ranks))}
+        for name, metric in self.metrics.items():
+            known = seed if seed is None or seed < metric.seeds else None
+            if fidelity is None or (metric.split is None and not metric.curve):
+                columns[name] = self.column(name, known)[ranks]
+            elif metric.curve:
+                columns[name] = self.column(name, known, fidelity)[ranks]
+            if name == TRAIN_TIME and fidelity is not None and not metric.curve:
+                columns[name] = columns[name] * fidelity / self.lengths[ranks]
+        return pyarrow.table(columns)
 
     def row(self, item: Item, seed: int | None = None, fidelity: int | None = None) -> dict[str, float]:
         """All metrics of a row at the end of training, or those known after an amount of it.

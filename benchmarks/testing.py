@@ -175,6 +175,8 @@ def check_written_again(table: Table) -> None:
         Table.write(path, table.description, columns, texts, curves)
         copy = Table(path)
         assert copy.description == table.description
+        assert copy.checksum == table.checksum
+        copy.verify()
         for name in table.metrics:
             np.testing.assert_array_equal(copy.column(name), table.column(name))
         for name, values in curves.items():

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +23,9 @@ TEXT = "text"
 
 KEY = b"grammar-nas.table"
 """The key of the description in the metadata of the Arrow file."""
+
+CHECKSUM = b"grammar-nas.checksum"
+"""The key of the checksum there."""
 
 
 def of_seed(metric: Metric, seed: int | None) -> str:
@@ -57,7 +61,8 @@ def write(
             f"table {description.name!r}: a metric is called as the seed or the curve of another: {called}"
         )
     table = pyarrow.table(arrays).combine_chunks()
-    table = table.replace_schema_metadata({KEY: json.dumps(description.to_dict())})
+    told = json.dumps(description.to_dict())
+    table = table.replace_schema_metadata({KEY: told, CHECKSUM: checksum(told, table.to_batches()[0])})
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +80,17 @@ def write(
     except BaseException:
         os.unlink(made)
         raise
+
+
+def checksum(told: str, rows: Any) -> str:
+    """32 hexadecimal digits of BLAKE2b over a description and what it is of, a record batch that was read or made."""
+    found = blake2b(told.encode(), digest_size=16)
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        found.update(name.encode())
+        column = column.values if hasattr(column, "values") else column
+        for buffer in column.buffers()[1:]:
+            found.update(buffer)
+    return found.hexdigest()
 
 
 def _texts(description: Description, texts: Sequence[str]) -> list[str]:

@@ -135,6 +135,7 @@ def _info(options: argparse.Namespace) -> int:
     counted = {"networks": table.network_count} if options.networks else {}
     if options.json:
         told = {**about.to_dict(), "rows": len(table), **counted, "metrics": metrics, "path": str(table.path)}
+        told["checksum"] = table.checksum
         print_json(told)
         return DONE
     print(f"{table.name}: {about.about}")
@@ -152,6 +153,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"source     {about.source}")
     print(f"licence    {about.licence}")
     print(f"paper      {about.paper}")
+    print(f"checksum   {table.checksum}")
     print(f"kept in    {table.path}")
     print()
     heads = ["metric", "direction", "best", "median", "seeds", "split", "unit"]

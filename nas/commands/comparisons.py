@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nas.commands.common import DONE, FAILED, Commands, at_least, load_table, print_columns, print_json
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nas.cluster.simulated import Conditions
 
 
@@ -116,10 +118,19 @@ def _compare(options: argparse.Namespace) -> int:
     ]
     if len(strategies) > 1:
         written += plots.ranks_figure(ranks, folder)
+    better = compare.relative_improvement(rows) if "random" in strategies else {}
     if options.json:
         print_json(
             {
                 "regret": compare.summary(curves),
+                "improvement": [
+                    {
+                        "table": table,
+                        "strategy": strategy,
+                        "percent": None if math.isnan(percent) else percent,
+                    }
+                    for (table, strategy), percent in better.items()
+                ],
                 "ranks": {key: None if value != value else value for key, value in asdict(ranks).items()},
                 "files": list(map(str, written)),
             }
@@ -127,6 +138,9 @@ def _compare(options: argparse.Namespace) -> int:
         return DONE
     interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
     print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
+    print(
+        f"Best found: so many runs had one of the best {compare.TOP:.2%} of the rows, and the median of when"
+    )
     print()
     cells: dict[tuple[str, str], list[str]] = {}
     for row in compare.summary(curves):
@@ -134,6 +148,13 @@ def _compare(options: argparse.Namespace) -> int:
         cells.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
     milestones = compare.milestones(len(curves[0].median))
     heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
+    if better:
+        heads.append("over random")
+        for key, percent in better.items():
+            cells[key].append("-" if math.isnan(percent) else f"{percent:+.3g} %")
+    heads.append("best found")
+    for curve in curves:
+        cells[curve.table, curve.strategy].append(_found(curve.reached))
     print_columns([heads, *([*key, *values] for key, values in cells.items())])
     print()
     if len(strategies) > 1:
@@ -149,6 +170,15 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"{curve.strategy} on {curve.table}: {ended}")
     print(f"Written: {', '.join(map(str, written))}")
     return DONE
+
+
+def _found(reached: np.ndarray) -> str:
+    """How many runs had one of the best rows, and the median of after how many evaluations."""
+    import numpy as np
+
+    times = reached[np.isfinite(reached)]
+    after = f" after {np.median(times):g}" if len(times) else ""
+    return f"{len(times)} of {len(reached)}{after}"
 
 
 def _simulate(options: argparse.Namespace) -> int:

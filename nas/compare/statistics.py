@@ -180,7 +180,7 @@ def relative_improvement(rows: pyarrow.Table, over: str = "random") -> dict[tupl
     """How much better than random search each contestant is in the end, in percent, by table and contestant.
 
     100 (m - r) / |r| for the means over seeds of the best values found, m of the contestant and r of `over`, turned so
-    that better is positive (Yang et al. 2020, section 3.1).
+    that better is positive (Yang et al. 2020, section 3.1). NaN where r is zero and m is not.
 
     Raises:
         ValueError: `over` was not compared.
@@ -203,5 +203,6 @@ def relative_improvement(rows: pyarrow.Table, over: str = "random") -> dict[tupl
     }
     for table, strategy in means:
         base, sign = means[table, over], signs[table]
-        found[table, strategy] = 100 * sign * (means[table, strategy] - base) / abs(base)
+        better = sign * (means[table, strategy] - base)
+        found[table, strategy] = 100 * better / abs(base) if base else 0.0 if not better else math.nan
     return found

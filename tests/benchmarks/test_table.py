@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow
 import pytest
 from made_up import DESCRIPTION, columns
 
@@ -537,3 +538,29 @@ def test_rows_of_one_network(made_up):
         assert made_up.rank(text) in same
         assert len(same) > 1
         assert {made_up.genome(row).digest for row in same.tolist()} == {made_up.space.parse(text).digest}
+
+
+def test_many_rows_as_arrow(made_up, curved):
+    rows = made_up.rows(made_up.filter("valid_acc > 99"))
+    assert rows.column_names == ["row", "text", *made_up.metrics]
+    assert rows["text"].to_pylist() == [made_up.genome(row).text for row in rows["row"].to_pylist()]
+    np.testing.assert_array_equal(rows["loss"], made_up.query_many(rows["text"], "loss"))
+    early = curved.rows(np.array([5, 91]), seed=1, fidelity=12)
+    assert early.column_names == ["row", "text", "valid_acc", "train_time", "train_loss"]
+    for place, row in enumerate((5, 91)):
+        told = {key: early[key][place].as_py() for key in early.column_names[2:]}
+        assert told == pytest.approx(curved.row(row, seed=1, fidelity=12), nan_ok=True)
+    again = pyarrow.array(made_up.query_many(rows["text"]))
+    assert again == rows["valid_acc"].combine_chunks()
+
+
+def test_a_changed_value_is_noticed(made_up, tmp_path):
+    value = made_up.column("loss")[1234]
+    data = made_up.path.read_bytes()
+    made_up.verify()
+    path = tmp_path / "changed.arrow"
+    path.write_bytes(data.replace(value.tobytes(), (value + 1).tobytes()))
+    changed = Table(path)
+    assert changed.query(1234, "loss") == value + 1
+    with pytest.raises(InvalidTable, match=f"has the checksum .*, but was written with {made_up.checksum}"):
+        changed.verify()

@@ -118,14 +118,19 @@ def test_compare(capsys, tmp_path):
     assert err == "\r8 of 8 runs\n"
     lines = text.splitlines()
     assert lines[0] == "Regret (loss - best) / (median - best), median of 2 seeds"
-    assert lines[2].split() == ["table", "strategy", "after", "6", "after", "12", "after", "24"]
-    assert [line.split()[:2] for line in lines[3:7]] == [
+    assert (
+        lines[1] == "Best found: so many runs had one of the best 0.05% of the rows, and the median of when"
+    )
+    heads = ["table", "strategy", "after 6", "after 12", "after 24", "over random", "best found"]
+    assert re.split(r"  +", lines[3]) == heads
+    assert re.search(r"  \+0 %  +\d of 2", lines[4]), "random is no better than itself"
+    assert [line.split()[:2] for line in lines[4:8]] == [
         [f"nasbench201/{data}", strategy]
         for data in ("cifar10", "cifar100")
         for strategy in ("random", "evolution")
     ]
-    assert lines[8].startswith("Mean rank over 4 rankings, in the end; ")
-    assert {line.split()[1] for line in lines[10:12]} == {"random", "evolution"}
+    assert lines[9].startswith("Mean rank over 4 rankings, in the end; ")
+    assert {line.split()[1] for line in lines[11:13]} == {"random", "evolution"}
     figures = {f"{name}.{kind}" for name in ("regret", "edf", "ranks") for kind in ("svg", "png")}
     assert {path.name for path in out.iterdir()} == {"evaluations.parquet", "runs", *figures}
     code, text, _ = run(
@@ -133,6 +138,7 @@ def test_compare(capsys, tmp_path):
     )
     told = json.loads(text)
     assert len(told["regret"]) == 2 * 2 * 3
+    assert {row["percent"] for row in told["improvement"] if row["strategy"] == "random"} == {0}
     assert set(told["ranks"]) == {"mean", "difference", "p", "blocks"}
 
 
@@ -208,10 +214,10 @@ def test_a_table_of_ones_own(own_table, tmp_path):
         "compare", str(own_table), "--strategies", "random, evolution", "--evaluations", "8", "--seeds", "5"
     )
     assert done.returncode == 0, done.stderr
-    random, evolution = done.stdout.splitlines()[3:5]
+    random, evolution = done.stdout.splitlines()[4:6]
     # All eight rows were asked for, so the best is found.
     assert random.split()[1] == "random"
-    assert random.endswith("  0.000 [0.000, 0.000]")
+    assert "  0.000 [0.000, 0.000]  +" in random
     assert evolution.split()[1] == "evolution"
     assert (tmp_path / "elsewhere" / "comparison" / "regret.svg").exists()
 

@@ -224,6 +224,15 @@ def test_a_strategy_may_have_no_more():
     assert len([*simulate(Three(table), table, 10)]) == 3
 
 
+def test_no_improvement_over_nothing():
+    """Where random search finds zero, what finds it too is no better, and anything else cannot be told in percent."""
+    rows = made_up({(TABLE, "random"): [[0.0]], (TABLE, "same"): [[0.0]], (TABLE, "other"): [[0.0]]})
+    rows = rows.append_column("value", pyarrow.array([0.0, 0.0, 1.0]))
+    found = relative_improvement(rows)
+    assert found[TABLE, "random"] == found[TABLE, "same"] == 0
+    assert np.isnan(found[TABLE, "other"])
+
+
 def test_a_budget_of_simulated_seconds():
     table = benchmarks.load(TABLE)
     seconds = 20 * np.median(table.column("train_time"))
