@@ -60,21 +60,22 @@ class HistoryStrategy(ABC):
     def ask(self, n: int) -> list[Proposal]:
         """At most n proposals whose networks are new, numbered on from those told; the strategy is unchanged."""
         asked: list[Proposal] = []
-        new: set[str] = set()
+        new: list[str] = []
         running = [*self._running.values()]
         try:
             for k in range(len(self.proposals), len(self.proposals) + n):
-                proposal = self.propose(
-                    k, np.random.default_rng([self.seed, k]), self._digests, [*running, *asked]
-                )
-                new |= {proposal.genome.digest} - self._digests
-                self._digests |= new
+                proposal = self.propose(k, np.random.default_rng([self.seed, k]), self._digests, running)
+                digest = proposal.genome.digest
+                if digest not in self._digests:
+                    self._digests.add(digest)
+                    new.append(digest)
                 asked.append(proposal)
+                running.append(proposal)
         except Finished:
             if not asked:
                 raise
         finally:  # nothing was told yet; a copy of all digests would cost as much as there are trials
-            self._digests -= new
+            self._digests.difference_update(new)
         return asked
 
     @abstractmethod
