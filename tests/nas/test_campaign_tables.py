@@ -10,7 +10,7 @@ import nas
 import predictors
 from benchmarks.testing import table_checks
 from nas.cli import main
-from nas.compare import compare
+from nas.compare import compare, plan
 from nas.tables import tabulate
 from nas.types import InvalidInput
 
@@ -100,3 +100,8 @@ def test_what_cannot_be_one_table(runs, tmp_path):
 def test_strategies_are_not_compared_on_it(table):
     with pytest.raises(InvalidInput, match="genomes of its space, but strategies propose any of them"):
         compare([str(table.path)], ["random"])
+
+
+def test_campaigns_are_not_planned_on_it(runs, table):
+    with pytest.raises(InvalidInput, match=r"'own/first' lists .* but strategies propose any of them"):
+        plan(nas.load(runs["first"]).config, table, [1])

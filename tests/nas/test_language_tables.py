@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet
 import pytest
+from scipy.stats import kendalltau
 
 import predictors
 import spaces
@@ -152,6 +153,13 @@ def test_recurrent_cells(table, shared_data, capsys):
     out = capsys.readouterr().out
     assert "networks   258 different ones\n" in out
     assert "fidelities 50 from 1 to 50 epochs, along training\n" in out
+
+
+def test_predictors_learn_from_recurrent_cells(table):
+    made = table("nasbench_nlp")
+    genomes = [made.genome(row) for row in np.random.default_rng(0).permutation(len(made))]
+    fitted = predictors.load("gaussian", space=made.space).fit(genomes[:150], made.query_many(genomes[:150]))
+    assert kendalltau(fitted.predict(genomes[150:]).mean, made.query_many(genomes[150:])).statistic > 0.2
 
 
 def test_predictors_learn_from_it(table):
