@@ -39,7 +39,7 @@ def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
         panel.set_yticks([0, 0.01, 0.03, 0.1, 0.3, 1], ["0", "0.01", "0.03", "0.1", "0.3", "1"])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("evaluations")
-    figure.axes[0].legend(frameon=False)
+    _explain(figure)
     return _saved(figure, folder, "regret")
 
 
@@ -53,8 +53,15 @@ def edf_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
         panel.step([0, *errors], [0, *shares], where="post", color=colour, label=curve.strategy)
         panel.set_xscale("symlog", linthresh=0.01)
         panel.set_xlabel("regret at the end")
-    figure.axes[0].legend(frameon=False)
+    _explain(figure)
     return _saved(figure, folder, "edf")
+
+
+def _explain(figure: Figure) -> None:
+    """Names the contestants below the panels, where no curve runs."""
+    lines, names = figure.axes[0].get_legend_handles_labels()
+    width = 4 if len(figure.axes) > 1 else 2
+    figure.legend(lines, names, loc="outside lower center", ncols=min(width, len(names)), frameon=False)
 
 
 def _panels(curves: Sequence[Curve], label: str) -> tuple[Figure, list[tuple[Curve, Any, str]]]:
@@ -65,7 +72,7 @@ def _panels(curves: Sequence[Curve], label: str) -> tuple[Figure, list[tuple[Cur
     strategies = list(dict.fromkeys(curve.strategy for curve in curves))
     columns = min(3, len(tables))
     rows = -(-len(tables) // columns)
-    figure = Figure(figsize=(1.2 + 4.2 * columns, 0.4 + 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(1.2 + 4.2 * columns, 1.0 + 3.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for panel, table in zip(grid.flat, tables, strict=False):
         panel.set_title(table)
@@ -91,10 +98,10 @@ def ranks_figure(ranks: Ranks, folder: Path) -> list[Path]:
     groups = _alike(means, ranks.difference)
     left = -(-len(names) // 2)
     bottom = -0.35 * max(left, len(names) - left) - 0.13 * len(groups)
-    figure = Figure(figsize=(7, 1.2 - bottom), layout="constrained")
+    figure = Figure(figsize=(8, 1.2 - bottom), layout="constrained")
     panel = figure.subplots()
     panel.set_axis_off()
-    panel.set_xlim(0.2, len(names) + 0.8)
+    panel.set_xlim(0.7, len(names) + 0.3)
     panel.set_ylim(bottom - 0.2, 0.9)
     panel.plot([1, len(names)], [0, 0], color="black", linewidth=1)
     for rank in range(1, len(names) + 1):
@@ -108,10 +115,11 @@ def ranks_figure(ranks: Ranks, folder: Path) -> list[Path]:
     for k, (name, mean) in enumerate(zip(names, means, strict=True)):
         best = k < left
         height = -0.13 * len(groups) - 0.35 * (k + 1 if best else len(names) - k)
-        end = 0.75 if best else len(names) + 0.25
+        end = 0.8 if best else len(names) + 0.2
         panel.plot([mean, mean, end], [0, height, height], color="grey", linewidth=0.8)
         text = f"{name}  {mean:.2f}" if best else f"{mean:.2f}  {name}"
-        panel.text(end, height + 0.03, text, ha="left" if best else "right", va="bottom", fontsize=9)
+        away = -0.06 if best else 0.06  # beside the line, as others' lines pass above it
+        panel.text(end + away, height, text, ha="right" if best else "left", va="center", fontsize=9)
     return _saved(figure, folder, "ranks")
 
 
