@@ -203,3 +203,112 @@ def test_text_without_a_genome_is_told(folder):
     (folder / "svm.toml").write_text(TOML.replace("[fields]", 'text = "kernel"\n[fields]'))
     with pytest.raises(InvalidInput, match=re.escape("runs.csv, row 1: ")):
         read_file(folder / "svm.toml", folder / "svm.arrow")
+
+
+RUNS = """
+name = "mine/runs"
+file = "runs.parquet"
+space = "spaces.catalog.language_models:LanguageModels"
+io = {tokens = {}}
+objective = "valid_loss"
+along = {column = "step", unit = "steps"}
+[fields]
+width = "d"
+batch = {columns = ["sequences", "length"], scale = 2}
+recipe = {columns = ["data", "schedule"]}
+family = {value = "mine"}
+[metrics.valid_loss]
+columns = ["loss"]
+direction = "min"
+split = "valid"
+curve = true
+[metrics.parameters]
+columns = ["size"]
+direction = "min"
+"""
+
+TRAINED = {
+    "d": [32, 32, 32, 64, 64],
+    "sequences": [4, 4, 4, 8, 8],
+    "length": [16] * 5,
+    "data": ["a"] * 5,
+    "schedule": ["cosine"] * 5,
+    "step": [0, 20, 10, 10, 20],
+    "loss": [9.0, 2.0, 3.0, 2.5, None],
+    "size": [100, 100, 100, 400, 400],
+}
+
+
+def trained(folder, toml=RUNS, **changes):
+    parquet.write_table(pyarrow.table({**TRAINED, **changes}), folder / "runs.parquet")
+    (folder / "runs.toml").write_text(toml)
+    return read_file(folder / "runs.toml", folder / "runs.arrow")
+
+
+def test_rows_along_training_are_runs(folder):
+    table = trained(folder)
+    for check in table_checks:
+        check(table)
+    small = 'language_model(family=mine, width=32, batch=128, recipe="a-cosine")'
+    assert [table.genome(row).text for row in range(2)] == [
+        small,
+        small.replace("32", "64").replace("128", "256"),
+    ]
+    assert table.curve(small).amounts.tolist() == [10, 20], "what was measured before training is left out"
+    assert table.curve(small).values.tolist() == [3.0, 2.0]
+    assert table.query(small) == 2.0
+    assert np.isnan(table.query(1)), "it ended without a loss"
+    assert table.query(1, fidelity=10) == 2.5
+    assert table.query_many([0, 1], "parameters").tolist() == [100, 400]
+
+
+def test_runs_of_one_genome_and_a_second_file(folder):
+    runs = {"run": ["p", "q"], "d": [32, 32], "size": [100, 100]}
+    parquet.write_table(pyarrow.table(runs), folder / "runs.parquet")
+    curves = {"run": ["q", "p", "p", "r"], "step": [10, 10, 20, 10], "loss": [1.0, 2.0, 1.5, 9.0]}
+    parquet.write_table(pyarrow.table(curves), folder / "curves.parquet")
+    toml = RUNS.partition("batch =")[0] + RUNS[RUNS.index("[metrics.valid") :]
+    toml = toml.replace(
+        "along = {", 'repeats = true\njoin = {file = "curves.parquet", on = "run"}\nalong = {run = ["run"], '
+    )
+    (folder / "runs.toml").write_text(toml)
+    table = read_file(folder / "runs.toml", folder / "runs.arrow")
+    assert len(table) == 1
+    assert sorted(table.query(0, seed=seed, fidelity=10) for seed in (0, 1)) == [1.0, 2.0]
+    assert sorted(table.query(0, seed=seed) for seed in (0, 1)) == [1.0, 1.5]
+
+
+def test_lists_are_taken_apart(folder):
+    toml = RUNS.replace("along = {", 'explode = {lists = ["loss"], place = "step"}\nalong = {')
+    lists = {key: [values[0], values[-1]] for key, values in TRAINED.items() if key != "step"}
+    parquet.write_table(pyarrow.table({**lists, "loss": [[3.0, 2.0, 1.0], [2.0]]}), folder / "runs.parquet")
+    (folder / "runs.toml").write_text(toml)
+    table = read_file(folder / "runs.toml", folder / "runs.arrow")
+    assert table.curve(0).amounts.tolist() == [1, 2, 3]
+    assert table.curve(0).values.tolist() == [3.0, 2.0, 1.0]
+    assert table.curve(1).values.tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    "old, new, changes, message",
+    [
+        ("", "", {"step": [0, 10, 10, 10, 20]}, "runs.parquet, row 2 and runs.parquet, row 3 are of one run after 10 steps; 'along.run' may name"),
+        ("", "", {"step": [0, 0.5, 10, 10, 20]}, "'along.column' is 'step', whose amounts of training must be whole numbers, from 0"),
+        ('column = "step"', 'column = "stp"', {}, "'along.column' is 'stp', a column that runs.parquet does not have, did you mean 'step'?"),
+        ('unit = "steps"', 'unit = "hours"', {}, "'along.unit' must be "),
+        ('"sequences", "length"', '"sequence", "length"', {}, "'fields.batch' is 'sequence', a column that runs.parquet does not have, did you mean 'sequences'?"),
+        ("scale = 2", "scal = 2", {}, "unknown key 'fields.batch.scal', did you mean 'fields.batch.scale'?"),
+        ('width = "d"', 'widht = "d"', {}, "unknown key 'fields.widht', did you mean 'width'?"),
+        ("along = {", 'join = {file = "svm.toml", on = "d"}\nalong = {', {}, "'file' is 'svm.toml', which is no CSV or Parquet file"),
+        ("along = {", 'join = {file = "runs.csv", on = "C"}\nalong = {', {}, "'join.on' is 'C', a column that runs.parquet does not have"),
+        ("along = {", 'join = {file = "other.csv", on = "d"}\nalong = {', {}, "'join.on' is 'd', of which runs.parquet and other.csv share no value"),
+        ("along = {", 'explode = {lists = ["loss"], place = "p"}\nalong = {', {}, "'explode.columns' has 'loss', a column of runs.parquet without lists"),
+        ("along = {", 'explode = {lists = ["loss", "size"], place = "p"}\nalong = {', {"loss": [[1]] * 5, "size": [[1], [1, 2], [1], [1], [1]]}, "runs.parquet, row 2: lists of loss, size differ in their lengths"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_runs_is_told(folder, old, new, changes, message):
+    (folder / "other.csv").write_text("d\n77\n")
+    with pytest.raises(InvalidInput) as error:
+        trained(folder, RUNS.replace(old, new, 1), **changes)
+    assert message in str(error.value)
+    assert not (folder / "runs.arrow").exists()
