@@ -54,7 +54,11 @@ def add(commands: Commands) -> None:
 
 
 def _add_space(command: argparse.ArgumentParser) -> None:
-    command.add_argument("space", metavar="SPACE", help="a name, or package.module:attribute")
+    command.add_argument(
+        "space",
+        metavar="SPACE",
+        help="a name, package.module:attribute, or a campaign file (.toml): its space",
+    )
     command.add_argument(
         "--width", type=at_least(1), metavar="N", help="features of the residual stream (default: 128)"
     )
@@ -111,8 +115,23 @@ def _load(options: argparse.Namespace) -> Any:
     import spaces
     from spaces.lookup import importable
 
+    if options.space.endswith(".toml"):
+        return _of_campaign(options)
     importable(Path.cwd())
     return spaces.load(options.space, _io(options), **_set(options.set))
+
+
+def _of_campaign(options: argparse.Namespace) -> Any:
+    """The space of a campaign file, with its hyperparameters, bound to what its task reads and predicts."""
+    from nas.setup import configure, prepare
+    from nas.types import InvalidInput
+
+    for flag in ("io", "vocab", "width", "set"):
+        if getattr(options, flag):
+            raise InvalidInput(
+                f"--{flag} cannot be given with a campaign file: change {options.space} instead"
+            )
+    return prepare(configure(options.space)).space
 
 
 def _io(options: argparse.Namespace) -> Any:
@@ -205,38 +224,8 @@ def _genome_row(space: Any, genome: Any) -> dict[str, Any]:
 
 
 def _show(options: argparse.Namespace) -> int:
-    import spaces
-
     space = _load(options)
-    rows: list[dict[str, Any]]
-    if isinstance(space, spaces.GrammarSpace):
-        rows = [
-            {
-                "production": production.name,
-                "of": list(production.nonterminals),
-                "weight": production.weight,
-                "available": production.name not in space.unavailable,
-                "fields": {key: _field(field) for key, field in production.fields.items()},
-            }
-            for production in space.grammar.productions.values()
-        ]
-    elif isinstance(space, spaces.FlowSpace):
-        rows = [
-            {"field": form, "values": f"a form of weight {weight:g}"}
-            for form, weight in space.grammar.weights.items()
-        ]
-        rows += [
-            {"field": kind, "values": " | ".join(terminals)}
-            for kind, terminals in space.grammar.terminals.items()
-        ]
-    elif isinstance(space, spaces.ProductSpace):
-        rows = [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
-    else:
-        rows = [
-            {"field": f"{name}.{key}", "values": _field(field)}
-            for name, choices in space.operators.items()
-            for key, field in choices.items()
-        ]
+    rows = _rows(space)
     if options.json:
         print_json(rows)
         return DONE
@@ -250,6 +239,42 @@ def _show(options: argparse.Namespace) -> int:
         for key, field in row["fields"].items():
             print(f"    {key}: {field}")
     return DONE
+
+
+def _rows(space: Any) -> list[dict[str, Any]]:
+    """What a space is made of: its productions, or its fields."""
+    import spaces
+
+    if isinstance(space, spaces.JointSpace):
+        ours = [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
+        return _rows(space.architectures) + ours
+    if isinstance(space, spaces.GrammarSpace):
+        return [
+            {
+                "production": production.name,
+                "of": list(production.nonterminals),
+                "weight": production.weight,
+                "available": production.name not in space.unavailable,
+                "fields": {key: _field(field) for key, field in production.fields.items()},
+            }
+            for production in space.grammar.productions.values()
+        ]
+    if isinstance(space, spaces.FlowSpace):
+        forms = [
+            {"field": form, "values": f"a form of weight {weight:g}"}
+            for form, weight in space.grammar.weights.items()
+        ]
+        return forms + [
+            {"field": kind, "values": " | ".join(terminals)}
+            for kind, terminals in space.grammar.terminals.items()
+        ]
+    if isinstance(space, spaces.ProductSpace):
+        return [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
+    return [
+        {"field": f"{name}.{key}", "values": _field(field)}
+        for name, choices in space.operators.items()
+        for key, field in choices.items()
+    ]
 
 
 def _field(field: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,22 @@ class Box:
     height: float
     draw: Callable[[Axes, float, float], None]
     head: bool = True
+
+
+def folds(steps: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
+    """How a row of steps is folded: of each part in order its number of steps, and how often they come, 1 for a step
+    that is not repeated. Of all repeats from a place on, the fewest steps that cover the most are taken."""
+    place = 0
+    while place < len(steps):
+        best = (1, 1)
+        for period in range(1, (len(steps) - place) // 2 + 1):
+            pattern, times = steps[place : place + period], 1
+            while steps[place + times * period : place + (times + 1) * period] == pattern:
+                times += 1
+            if times > 1 and period * times > best[0] * best[1]:
+                best = (period, times)
+        yield best
+        place += best[0] * best[1]
 
 
 def choices(values: Mapping[str, Any]) -> list[str]:
@@ -78,6 +94,18 @@ def column(boxes: Sequence[Box]) -> Box:
             box.draw(axes, x, y)
             y += box.height + GAP
 
+    return Box(max(box.width for box in boxes), height, draw, boxes[0].head)
+
+
+def stack(boxes: Sequence[Box]) -> Box:
+    """One below the other, apart."""
+
+    def draw(axes: Axes, x: float, y: float) -> None:
+        for box in boxes:
+            box.draw(axes, x, y)
+            y += box.height + GAP
+
+    height = sum(box.height for box in boxes) + GAP * (len(boxes) - 1)
     return Box(max(box.width for box in boxes), height, draw)
 
 

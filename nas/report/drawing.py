@@ -1,7 +1,7 @@
 """Genomes as drawings that a person can read. Needs matplotlib (`pip install 'grammar-nas[report]'`).
 
 Derivation trees are drawn from the top down: sequences below one another, branches side by side, repeats folded into
-one frame with its number. All other genomes are drawn as their canonical graph, in layers.
+one frame with its number; STAR's backbones likewise. All other genomes are drawn as their canonical graph, in layers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.report.boxes import GAP, LINE, Box, arrow, choices, column, frame, label, operator, residual, row
+from nas.report.boxes import (
+    GAP,
+    LINE,
+    Box,
+    arrow,
+    choices,
+    column,
+    frame,
+    label,
+    operator,
+    residual,
+    row,
+    stack,
+)
 from nas.report.flow_drawing import flow
 from nas.report.plots import require
+from nas.report.star_drawing import star
 from nas.types import InvalidInput
-from spaces import FlowSpace, Genome, GrammarSpace, Space
+from spaces import FlowSpace, Genome, GrammarSpace, JointSpace, Space
+from spaces.catalog.star import STAR
 from spaces.derivation import Node
 from spaces.graph import Graph
 
@@ -41,12 +56,7 @@ def draw(space: Space, genome: Genome, path: str | Path) -> Path:
     require()
     from matplotlib.figure import Figure
 
-    if isinstance(space, GrammarSpace):
-        box = column([label("input"), _tree(space.tree(genome)), label("output")])
-    elif isinstance(space, FlowSpace):
-        box = column([label("input"), flow(space.tree(genome)), label("output")])
-    else:
-        box = _layers(space.graph(genome))
+    box = _box(space, genome)
     margin = LINE
     width, height = box.width + 2 * margin, box.height + 2 * margin
     figure = Figure(figsize=(width, height))
@@ -57,6 +67,23 @@ def draw(space: Space, genome: Genome, path: str | Path) -> Path:
     box.draw(axes, width / 2, margin)
     figure.savefig(path, dpi=150)
     return path
+
+
+def _box(space: Space, genome: Genome) -> Box:
+    """A genome from its input to its output; hyperparameters stand below the network."""
+    if isinstance(space, JointSpace):
+        pair = space.pair(genome)
+        settings = operator("hyperparameters", choices(space.values_of(pair.settings)))
+        return stack([_box(space.architectures, pair.architecture), settings])
+    if isinstance(space, GrammarSpace):
+        inner = _tree(space.tree(genome))
+    elif isinstance(space, FlowSpace):
+        inner = flow(space.tree(genome), space.grammar)
+    elif isinstance(space, STAR):
+        inner = star(space.tree(genome))
+    else:
+        return _layers(space.graph(genome))
+    return column([label("input"), inner, label("output")])
 
 
 def _tree(node: Node) -> Box:

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from spaces.catalog.einspace_models import MODELS
-from spaces.flow.grammar import FlowGrammar, same_axes
+from spaces.flow.grammar import FlowGrammar, Fused, same_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +229,7 @@ def _linear(grammar: FlowGrammar, width: int) -> None:
     )
 
 
-def _convolution(node: Node) -> Callable[[], nn.Module] | None:
+def _convolution(node: Node) -> Fused | None:
     """A routing of im2col, linear and col2im as a convolution: the same function with the same number of weights."""
     pre, post = node.terminals
     inner = node.children[0]
@@ -238,7 +238,8 @@ def _convolution(node: Node) -> Callable[[], nn.Module] | None:
     if not inner.terminals[0].name.startswith("linear"):
         return None
     kernel, stride, padding = (int(number) for number in pre.name.split("_")[1:])
-    return _block("Conv2d", 0, node.shape[0], node.out[0], kernel, stride, padding)
+    module = _block("Conv2d", 0, node.shape[0], node.out[0], kernel, stride, padding)
+    return Fused(f"conv_{kernel}_{stride}_{padding}", module)
 
 
 einspace = _declare("einspace", loose=False)

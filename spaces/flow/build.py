@@ -21,9 +21,8 @@ def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
             return Sequential(*[module(step) for step in node.steps])
         if node.form == "computation":
             return node.terminals[0].module(node.shape, node.out)
-        fused = grammar.fuse(node) if node.form == "routing" and grammar.fuse else None
-        if fused is not None:
-            return fused()
+        if fused := grammar.fused(node):
+            return fused.module()
         first, last = node.terminals
         inner = node.children[0]
         before = first.module(node.shape, inner.shape)

@@ -14,7 +14,7 @@ import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spaces.errors import InvalidGrammar, suggest
 from spaces.fields import spell
@@ -85,6 +85,13 @@ class Terminal:
     sums: Sums = no_axes
 
 
+class Fused(NamedTuple):
+    """One module in place of a routing."""
+
+    name: str
+    module: Callable[[], nn.Module]
+
+
 class FlowGrammar:
     """A grammar over the terminals that are added to it; declare it at the top of a module.
 
@@ -96,7 +103,7 @@ class FlowGrammar:
         name: of the space.
         clones: the ways of the clones, 2 among them.
         computation: the probability of that form; the three others share the rest evenly.
-        fuse: for a routing, what builds it as one module, or None where its parts are built.
+        fuse: for a routing, the name and the maker of one module that is all of it; None where its parts are built.
         named: the text of known models, for an input shape, by name.
 
     Raises:
@@ -109,10 +116,10 @@ class FlowGrammar:
         *,
         clones: tuple[int, ...] = (2, 4, 8),
         computation: float = 0.32,
-        fuse: Callable[[Node], Callable[[], nn.Module] | None] | None = None,
+        fuse: Callable[[Node], Fused | None] | None = None,
         named: Mapping[str, Callable[[Shape], str]] | None = None,
     ) -> None:
-        self.name, self.fuse, self.named = name, fuse, dict(named or {})
+        self.name, self._fuse, self.named = name, fuse, dict(named or {})
         if 2 not in clones:
             raise InvalidGrammar(f"grammar {name!r}: clones = {clones}, but 2 must be among them")
         if not 0 < computation < 1:
@@ -138,6 +145,10 @@ class FlowGrammar:
                 )
             )
         self._add(Terminal("add", "join", equal, _add, neutral=True, sums=same_axes))
+
+    def fused(self, node: Node) -> Fused | None:
+        """The one module that a node is built as, if it is a routing that has one."""
+        return self._fuse(node) if node.form == "routing" and self._fuse else None
 
     def computation(
         self,

@@ -181,6 +181,20 @@ def test_spaces_are_shown_and_counted(capsys):
     assert size == spaces.load("hybrid", nodes=3).size
 
 
+def test_the_space_of_a_campaign_file(capsys, tmp_path):
+    path = tmp_path / "campaign.toml"
+    path.write_text(
+        'name = "joint"\n[space]\nname = "nasbench201"\nhyperparameters = {lr = [0.1, 0.01]}\n'
+        '[task]\nname = "images"\n[budget]\ntrials = 1\nsteps = 1\n'
+        '[[objectives]]\nmetric = "valid_accuracy"\n'
+    )
+    assert call(capsys, "space", "count", path)[1] == "31,250\n"
+    assert call(capsys, "space", "show", path)[1].endswith("  lr: 0.1 | 0.01\n")
+    assert call(capsys, "space", "sample", path)[1].startswith("joint(architecture=")
+    code, _, err = call(capsys, "space", "show", path, "--width", 6)
+    assert (code, err.count("--width cannot be given with a campaign file")) == (2, 1)
+
+
 def test_genomes_are_mutated(capsys):
     lines = call(capsys, "space", "mutate", "nasbench201", "resnet", "--count", 3, "--seed", 1)[
         1

@@ -79,6 +79,30 @@ def test_shapes_that_flow_are_drawn_with_repeats_folded(tmp_path):
         draw(space, space.sample(rng), tmp_path / "drawn.svg")
 
 
+def test_convolutions_are_one_box(tmp_path):
+    space = spaces.load("einspace")
+    found = texts(draw(space, space.architecture("resnet18"), tmp_path / "resnet.svg"))
+    assert found.count("conv_3_2_1") == found.count("conv_1_2_0") == 3
+    assert not [text for text in found if "im2col" in text or "col2im" in text or "linear" in text]
+
+
+def test_backbones_have_their_classes_by_name_and_equal_ones_folded(tmp_path):
+    space = spaces.load("star", layers=6, levels="operators")
+    genome = space.parse("11112-11112-11112-51211-51211-21111 | 2=12123")
+    found = texts(draw(space, genome, tmp_path / "star.svg"))
+    assert found == [
+        *("input", "SA-1", "LIV 1", "+", "×2, LIVs 2 to 3", "SA-1", "features BV of LIV 1", "+"),
+        *("Rec-1", "LIV 4", "+", "Rec-1", "LIV 5", "weights ABCTV of LIV 4", "+", "2=12123", "LIV 6", "+"),
+        "output",
+    ]
+
+
+def test_hyperparameters_stand_below_the_network(tmp_path):
+    space = spaces.joint(spaces.load("hybrid"), {"lr": choice(0.01)})
+    found = texts(draw(space, space.architecture("mamba-2"), tmp_path / "joint.svg"))
+    assert found[-3:] == ["output", "hyperparameters", "lr=0.01"]
+
+
 def test_other_forms_and_spaces(tmp_path):
     space = spaces.ProductSpace("svm", {"kernel": choice("rbf", "linear")}, spaces.vector(2))
     assert draw(space, space.unrank(0), tmp_path / "svm.png").read_bytes()[:4] == b"\x89PNG"

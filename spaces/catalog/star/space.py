@@ -179,7 +179,7 @@ class STAR(Mutable):
 
     def numbers(self, genome: Genome) -> list[int]:
         """The numbers of a genome, five for each LIV."""
-        return [number for row in self._livs(genome).rows for number in row]
+        return [number for row in self.tree(genome).rows for number in row]
 
     def repair(self, numbers: Iterable[int], definitions: Mapping[int, str] | None = None) -> Genome:
         """The genome of any whole numbers, five for each LIV; what cannot be is changed, and nothing else.
@@ -274,8 +274,8 @@ class STAR(Mutable):
         if reason is not None:
             raise InvalidGenome(f"{place} cannot be: {reason}")
 
-    def _livs(self, genome: Genome) -> Backbone:
-        """What stands behind a genome; parsed where another process or space made it."""
+    def tree(self, genome: Genome) -> Backbone:
+        """The LIVs of a genome, what it defines and what is shared; parsed where another process or space made it."""
         tree = genome.tree
         if not isinstance(tree, Backbone) or tree.space is not self:
             made = self.parse(genome.text).tree
@@ -292,7 +292,7 @@ class STAR(Mutable):
         Genomes are numbered by depth, then in the order of their digits, then by what defines their classes: the pool,
         then definitions of their own. Those that break a limit on costs have a rank too.
         """
-        livs = self._livs(genome)
+        livs = self.tree(genome)
         numbers = {}
         for kind in {row[0] for row in livs.rows}:
             own, pooled = livs.defined.get(kind), kind not in self.unavailable
@@ -334,20 +334,20 @@ class STAR(Mutable):
         """
         if context is not None and context < 1:
             raise InvalidSpace(f"context = {context}, but it must be at least 1")
-        layers = self._livs(genome).layers
+        layers = self.tree(genome).layers
         own = backbone_cost(layers, self.io.width, self.context if context is None else context)
         return frame(self.io.width, self.io.vocab) + own
 
     def graph(self, genome: Genome) -> Graph:
         """LIVs and the sums of their residual branches; what is shared comes from its leader or owner by ports."""
-        return draw(self._livs(genome).layers)
+        return draw(self.tree(genome).layers)
 
     def build(self, genome: Genome) -> nn.Module:
         """The torch model, initialised from torch's global random state."""
         from spaces.blocks import liv
         from spaces.compile import LanguageModel
 
-        return LanguageModel(self.io, liv.Backbone(self.io.width, self._livs(genome).layers))
+        return LanguageModel(self.io, liv.Backbone(self.io.width, self.tree(genome).layers))
 
     # Draws
 
@@ -428,7 +428,7 @@ class STAR(Mutable):
         return None
 
     def _genes(self, genome: Genome) -> Genes:
-        livs = self._livs(genome)
+        livs = self.tree(genome)
         return livs.rows, livs.defined
 
     def _apply(self, name: str, change: Change, genome: Genome, rng: np.random.Generator) -> Genome | None:
