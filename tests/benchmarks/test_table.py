@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import logging
 import os
 import pickle
@@ -496,6 +497,7 @@ def test_nearest_rows_of_a_product(made_up):
 
 
 def test_edits_against_the_plain_table():
+    @functools.cache
     def plain(a, b):
         if not a or not b:
             return len(a) + len(b)
@@ -503,7 +505,7 @@ def test_edits_against_the_plain_table():
 
     words = ["f(a=1)", "f(a=2)", "f()", "g(a=1)", "f(a=1, a=1)", ""]
     for word in words:
-        expected = [plain(TOKEN.findall(each), TOKEN.findall(word)) for each in words]
+        expected = [plain(tuple(TOKEN.findall(each)), tuple(TOKEN.findall(word))) for each in words]
         assert edits(words, word).tolist() == expected
 
 
