@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from spaces.errors import InvalidSpace
+from spaces.flow import FlowSpace
+from spaces.flow.tree import Node
 from spaces.genome import Genome
 from spaces.mutations import sites
 from spaces.space import GrammarSpace
 
 
-def learned_weights(space: GrammarSpace, genomes: Sequence[Genome], prior: float = 8.0) -> dict[str, float]:
+def learned_weights(
+    space: GrammarSpace | FlowSpace, genomes: Sequence[Genome], prior: float = 8.0
+) -> dict[str, float]:
     """Weights under which a space draws its productions about as often as these genomes use them.
 
-    For each nonterminal the shares are those among its nodes in all genomes, with the present weights counting as
+    The forms of a flow grammar are productions of one nonterminal.     For each nonterminal the shares are those among its nodes in all genomes, with the present weights counting as
     `prior` nodes more (the mean of a Dirichlet posterior), so that nothing dies out and few genomes change little.
     A production of several nonterminals takes the mean of its shares, by how often each nonterminal was derived.
     Limits and guards, which also decide what is drawn, are left out of account. In estimation-of-distribution
@@ -25,12 +29,18 @@ def learned_weights(space: GrammarSpace, genomes: Sequence[Genome], prior: float
         InvalidSpace: the space has no grammar, or prior is not above 0.
         InvalidGenome: one of the genomes is not of the space.
     """
-    if not isinstance(space, GrammarSpace):
+    if not isinstance(space, GrammarSpace | FlowSpace):
         raise InvalidSpace(
-            f"weights are learned for a GrammarSpace, but {space.name!r} is a {type(space).__name__}"
+            f"weights are learned for a GrammarSpace or a FlowSpace, but {space.name!r} is a {type(space).__name__}"
         )
     if not prior > 0:
         raise InvalidSpace(f"prior = {prior}, but it must be above 0")
+    if isinstance(space, FlowSpace):
+        forms = Counter(form for genome in genomes for form in _forms(space.tree(genome)))
+        return {
+            form: (forms[form] + prior * weight) / (forms.total() + prior)
+            for form, weight in space.weights.items()
+        }
     used: Counter[tuple[str, str]] = Counter()
     derived: Counter[str] = Counter()
     for genome in genomes:
@@ -49,3 +59,12 @@ def learned_weights(space: GrammarSpace, genomes: Sequence[Genome], prior: float
             seen += derived[nonterminal] + prior
         weights[name] = ratios / seen
     return weights
+
+
+def _forms(root: Node) -> Iterator[str]:
+    """The form of every node of a tree."""
+    left = [root]
+    while left:
+        node = left.pop()
+        yield node.form
+        left += node.children

@@ -10,6 +10,11 @@ from typing import Any
 
 from nas.commands.common import DONE, Commands, at_least, print_json
 
+EXACT = (5, 7, 8, 10, 11)
+"""The numbers of nodes whose genomes of a flow grammar are counted, which takes a second or so."""
+ESTIMATED = (15, 20, 30, 40)
+"""Those whose genomes are estimated."""
+
 
 def add(commands: Commands) -> None:
     space = commands.add_parser("space", help="look at search spaces").add_subparsers(
@@ -262,7 +267,7 @@ def _rows(space: Any) -> list[dict[str, Any]]:
     if isinstance(space, spaces.FlowSpace):
         forms = [
             {"field": form, "values": f"a form of weight {weight:g}"}
-            for form, weight in space.grammar.weights.items()
+            for form, weight in space.weights.items()
         ]
         return forms + [
             {"field": kind, "values": " | ".join(terminals)}
@@ -293,20 +298,46 @@ def _field(field: Any) -> str:
 
 
 def _count(options: argparse.Namespace) -> int:
+    import spaces
+
+    space = _load(options)
+    by_nodes = _by_nodes(space) if isinstance(space, spaces.FlowSpace) else []
+    if options.json:
+        print_json({"genomes": space.size} | ({"by_nodes": by_nodes} if by_nodes else {}))
+        return DONE
+    print(f"{_number(space.size)}{', by number of nodes:' if by_nodes else ''}")
+    for row in by_nodes:
+        if "genomes" in row:
+            print(f"  {row['nodes']:>3}  {_number(row['genomes'])}")
+        else:
+            print(
+                f"  {row['nodes']:>3}  about 10^{row['log10']:.2f}, with a standard error of {row['standard_error']:.0%}"
+            )
+    return DONE
+
+
+def _number(size: int | None) -> str:
     from decimal import Decimal
 
-    size = _load(options).size
-    if options.json:
-        print_json({"genomes": size})
-    else:
-        print(
-            "uncounted or infinitely many"
-            if size is None
-            else f"{size:,}"
-            if size < 10**15
-            else f"{Decimal(size):.3e}"
-        )
-    return DONE
+    if size is None:
+        return "uncounted or infinitely many"
+    return f"{size:,}" if size < 10**15 else f"{Decimal(size):.3e}"
+
+
+def _by_nodes(space: Any) -> list[dict[str, Any]]:
+    """The genomes of each number of nodes: exact where there are few shapes, then estimates with relative errors."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = [
+        {"nodes": nodes, "genomes": space.count(nodes)} for nodes in EXACT if nodes <= space.nodes
+    ]
+    for nodes in ESTIMATED:
+        if nodes <= space.nodes:
+            log10, error = space.estimate(nodes, rng)
+            if np.isfinite(error):
+                rows.append({"nodes": nodes, "log10": log10, "standard_error": error})
+    return rows
 
 
 def _sample(options: argparse.Namespace) -> int:

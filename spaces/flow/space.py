@@ -14,6 +14,7 @@ from spaces.blocks.costs import Cost
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real
 from spaces.flow.build import build
+from spaces.flow.counting import Counts, estimated
 from spaces.flow.draw import Drawer
 from spaces.flow.grammar import FlowGrammar, Shape
 from spaces.flow.graph import graph
@@ -126,7 +127,9 @@ class FlowSpace(Mutable):
         """How often a draw was given up for another, because it could have no parameters or no gradient."""
         forks = [fork.ways for fork in grammar.terminals["fork"].values()]
         fewest = min([ways for ways in forks if ways > 2], default=0)
-        sizes = Sizes(grammar.reweighted(weights or {}), forks.count(2) / len(forks), fewest, nodes)
+        self.weights = grammar.reweighted(weights or {})
+        """The probability of each form."""
+        sizes = Sizes(self.weights, forks.count(2) / len(forks), fewest, nodes)
         limit: Price = (_limit(parameters), _limit(flops), _limit(activations), _limit(operators))
         self._drawer = Drawer(Reach(grammar, sizes), (outputs, 2 * outputs, outputs))
         self._changer = Changer(self._drawer, limit)
@@ -166,6 +169,33 @@ class FlowSpace(Mutable):
     def memory(self) -> Mapping[str, tuple[int, int]]:
         """For each question of the look-ahead, how many answers are remembered, and how often one had to be found."""
         return self._drawer.reach.memory
+
+    def count(self, nodes: int) -> int:
+        """How many genomes have exactly so many nodes, before the other limits.
+
+        Raises:
+            InvalidSpace: that takes too many shapes (see `spaces.flow.counting`); `estimate` does not.
+        """
+        if not 5 <= nodes <= self.nodes:
+            return 0
+        return self._counts.trees(self.shape, None, nodes).total()
+
+    @cached_property
+    def _counts(self) -> Counts:
+        return Counts(self._drawer.reach)
+
+    def estimate(self, nodes: int, rng: np.random.Generator, draws: int = 1000) -> tuple[float, float]:
+        """log10 of how many genomes have exactly so many nodes, before the other limits, and the standard error of the
+        number relative to it (see `spaces.flow.counting`).
+
+        Raises:
+            InvalidSpace: no genome has so many nodes.
+        """
+        if not 5 <= nodes <= self.nodes or self._drawer.sizes.mass[nodes] == 0:
+            raise InvalidSpace(
+                f"space {self.name!r}: no genome has {nodes} nodes; allowed: 5, 7, 8 and 10 to {self.nodes}"
+            )
+        return estimated(self._drawer.reach, self.shape, nodes, draws, rng)
 
     def at(self, io: IO) -> FlowSpace:
         """The same grammar and limits at another input and output."""

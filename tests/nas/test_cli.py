@@ -175,6 +175,11 @@ def test_spaces_are_shown_and_counted(capsys):
     assert rows[0]["production"] == "stack"
     assert rows[0]["of"] == ["model", "layer"]
     assert call(capsys, "space", "count", "mlp")[1] == "62,208\n"
+    small = ("--io", "image(channels=3, height=4, width=4, classes=3)", "--set", "nodes=15")
+    counts = json.loads(call(capsys, "space", "count", "einspace", *small, "--json")[1])["by_nodes"]
+    assert [row["nodes"] for row in counts] == [5, 7, 8, 10, 11, 15]
+    assert counts[0]["genomes"] == spaces.load("einspace", spaces.image(3, 4, 4, 3)).count(5)
+    assert set(counts[-1]) == {"nodes", "log10", "standard_error"}
     size = Decimal(spaces.load("hybrid").size)
     assert call(capsys, "space", "count", "hybrid")[1] == f"{size:.3e}\n"
     size = json.loads(call(capsys, "space", "count", "hybrid", "--set", "nodes=3", "--json")[1])["genomes"]

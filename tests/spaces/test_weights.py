@@ -101,5 +101,23 @@ def test_refused():
     assert str(caught.value) == "grammar 'hybrid': weights are [1, 2], but must be numbers by production"
     with pytest.raises(InvalidSpace, match="prior = 0, but it must be above 0"):
         learned_weights(spaces.load("hybrid"), [], prior=0)
-    with pytest.raises(InvalidSpace, match="weights are learned for a GrammarSpace, but 'mlp' is a MLP"):
+    with pytest.raises(
+        InvalidSpace, match="weights are learned for a GrammarSpace or a FlowSpace, but 'mlp' is a MLP"
+    ):
         learned_weights(spaces.load("mlp"), [])
+
+
+def test_forms_of_a_flow_grammar_are_learned():
+    """As many nodes of each form as there are, and eight more by the present weights."""
+    space = spaces.load("einspace")
+    genome = space.parse("sequential(first=computation(op=norm), second=computation(op=linear_64))")
+    learned = learned_weights(space, [genome] * 10)
+    rest = 8 * 0.68 / 3
+    assert learned == {
+        "sequential": pytest.approx((10 + rest) / 38),
+        "branching": pytest.approx(rest / 38),
+        "routing": pytest.approx(rest / 38),
+        "computation": pytest.approx((20 + 8 * 0.32) / 38),
+    }
+    again = learned_weights(spaces.load("einspace", weights=learned), [])
+    assert again == pytest.approx(learned)
