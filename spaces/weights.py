@@ -18,9 +18,10 @@ def learned_weights(
 ) -> dict[str, float]:
     """Weights under which a space draws its productions about as often as these genomes use them.
 
-    The forms of a flow grammar are productions of one nonterminal.     For each nonterminal the shares are those among its nodes in all genomes, with the present weights counting as
+    For each nonterminal the shares are those among its nodes in all genomes, with the present weights counting as
     `prior` nodes more (the mean of a Dirichlet posterior), so that nothing dies out and few genomes change little.
-    A production of several nonterminals takes the mean of its shares, by how often each nonterminal was derived.
+    The forms of a flow grammar are the productions of its one nonterminal. A production
+    of several nonterminals takes the mean of its shares, by how often each nonterminal was derived.
     Limits and guards, which also decide what is drawn, are left out of account. In estimation-of-distribution
     algorithms over grammars this is one generation's update (Salustowicz and Schmidhuber 1997, Probabilistic
     Incremental Program Evolution; Megane et al. 2021, Probabilistic Grammatical Evolution).
