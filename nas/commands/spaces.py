@@ -310,9 +310,8 @@ def _count(options: argparse.Namespace) -> int:
         if "genomes" in row:
             print(f"  {row['nodes']:>3}  {_number(row['genomes'])}")
         else:
-            print(
-                f"  {row['nodes']:>3}  about 10^{row['log10']:.2f}, with a standard error of {row['standard_error']:.0%}"
-            )
+            about, error = row["log10"], row["standard_error"]
+            print(f"  {row['nodes']:>3}  about 10^{about:.2f}, with a standard error of {error:.0%}")
     return DONE
 
 

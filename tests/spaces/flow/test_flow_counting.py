@@ -45,12 +45,8 @@ def valid(text):
 
 def test_the_count_is_that_of_trying_all():
     assert SPACE.count(5) == sum(map(valid, texts(5)))
-    assert [SPACE.count(n) for n in (2, 4, 6, 9, 513)] == [0] * 5
-
-
-@pytest.mark.slow
-def test_the_count_of_two_branches_is_that_of_trying_all():
     assert SPACE.count(7) == sum(map(valid, texts(7)))
+    assert [SPACE.count(n) for n in (2, 4, 6, 9, 513)] == [0] * 5
 
 
 @pytest.mark.parametrize("nodes", [5, 7, 8, 10])
