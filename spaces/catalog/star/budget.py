@@ -37,7 +37,7 @@ class Budget:
         around = frame(io.width, io.vocab)
         left = [(limits[key] or 0) - getattr(around, key) for key in RESOURCES]
         self._left = self._those(left[0], left[1] * context, left[2])
-        self._each = {number: self._vector(plan_of([operator])) for number, operator in classes.items()}
+        self._each = {number: self.vector(plan_of([operator])) for number, operator in classes.items()}
         self._cheapest = lowest(self._each.values())
         self._floors: list[list[Vector]] = [[self._those(0, 0, 0)]]
 
@@ -45,7 +45,16 @@ class Budget:
         """Of all resources, those that are limited."""
         return tuple([resources[place] for place in self._limited])
 
-    def _vector(self, layers: Sequence[Layer]) -> Vector:
+    @property
+    def nothing(self) -> Vector:
+        return self._those(0, 0, 0)
+
+    def with_one(self, used: Vector, number: int) -> Vector:
+        """What is used with one more LIV of a class that shares nothing."""
+        return _plus(used, self._each[number])
+
+    def vector(self, layers: Sequence[Layer]) -> Vector:
+        """What layers cost with all that they share."""
         cost = backbone_cost(tuple(layers), self.io.width, self.context)
         return self._those(cost.parameters, round(cost.flops_per_token * self.context), int(cost.state_bytes))
 
@@ -59,7 +68,7 @@ class Budget:
 
     def demand(self, least: int) -> None:
         """Raises InvalidSpace if no backbone of so many LIVs that share nothing meets the limits."""
-        if not self._room(least, self._those(0, 0, 0)):
+        if not self.room(least, self.nothing):
             given = ", ".join(
                 [f"{key} = {limit:,}" for key, limit in self.limits.items() if limit is not None]
             )
@@ -68,19 +77,19 @@ class Budget:
                 f"{self.io.vocab}, meet {given}"
             )
 
-    def _room(self, number: int, used: Vector) -> bool:
-        """Whether so many LIVs fit beside what is used."""
+    def room(self, number: int, used: Vector) -> bool:
+        """Whether so many LIVs that share nothing fit beside what is used."""
         return any(at_most(_plus(floor, used), self._left) for floor in self.floor(number))
 
     def depth(self, least: int, most: int, rng: np.random.Generator) -> int:
         """How many LIVs to draw, evenly among the numbers of LIVs that fit even if nothing is shared."""
-        while not self._room(most, self._those(0, 0, 0)):
+        while not self.room(most, self.nothing):
             most -= 1
         return least + int(rng.random() * (most - least + 1))
 
-    def fits(self, layers: Sequence[Layer], left: int = 0) -> bool:
-        """Whether a backbone meets the limits with all that it shares, and so many more LIVs that share nothing."""
-        return not self._limited or self._room(left, self._vector(layers))
+    def fits(self, layers: Sequence[Layer]) -> bool:
+        """Whether a backbone meets the limits, with all that it shares."""
+        return not self._limited or at_most(self.vector(layers), self._left)
 
     def check(self, layers: Sequence[Layer]) -> None:
         """Raises InvalidGenome, which names the limit, if a backbone does not meet it."""

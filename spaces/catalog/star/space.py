@@ -382,13 +382,18 @@ class STAR(Mutable):
         depth = self._budget.depth(self.least, most, rng)
         rows: tuple[Row, ...] = ()
         bound: Bound = {}
+        used = self._budget.nothing  # at least what the rows cost; exactly only where that decides
         for left in range(depth - 1, -1, -1):
             for kind in shuffled(self._budget.numbers, rng):
                 tried = dict(bound)
                 longer = (*rows, row_of(kind, tried, iter(rng.random(4).tolist())))
-                if self._budget.fits(backbone.plan(longer, {}, self.io.width), left):
+                after = self._budget.with_one(used, kind)
+                if self._budget.room(left, after):
                     break
-            rows, bound = longer, tried  # of a kind that leaves enough: the cheapest always do
+                after = self._budget.vector(backbone.plan(longer, {}, self.io.width))
+                if self._budget.room(left, after):
+                    break
+            rows, bound, used = longer, tried, after  # of a kind that leaves enough: the cheapest always do
         mixed = tuple([rows[place] for place in rng.permutation(depth).tolist()])
         # Where room is short, the last LIVs are the cheapest; which of them lead a group may matter.
         return mixed if self._budget.fits(backbone.plan(mixed, {}, self.io.width)) else rows
