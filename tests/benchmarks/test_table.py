@@ -566,3 +566,17 @@ def test_a_changed_value_is_noticed(made_up, tmp_path):
     assert changed.query(1234, "loss") == value + 1
     with pytest.raises(InvalidTable, match=f"has the checksum .*, but was written with {made_up.checksum}"):
         changed.verify()
+
+
+def test_tables_of_one_package_are_told_apart():
+    """What was measured on other data does not compare, whatever else is the same."""
+    naval, protein = benchmarks.load("fcnet/naval"), benchmarks.load("fcnet/protein")
+    with pytest.raises(
+        InvalidTable, match="one was measured on naval propulsion, the other protein structure"
+    ):
+        benchmarks.stack([naval, protein])
+    for name in NAMES:
+        data = {metric.data for metric in benchmarks.load(name).metrics.values() if metric.split}
+        assert len(data) == 1
+        assert data != {""}
+    benchmarks.check_comparable(naval, naval)
