@@ -29,26 +29,31 @@ def pick(space: Space, objectives: Sequence[Objective], trials: int, screened: b
         screened: whether a predictor ranks candidates, which only evolution makes.
     """
     aims = [objective.metric for objective in objectives if objective.bound is None]
-    if len(aims) > 1:
-        because = f"{', '.join(aims[:-1])} and {aims[-1]} are objectives, whose Pareto front it spreads over"
-        return Pick("nsga2", because, {"population": max(4, min(20, trials // 5))})
-    if screened:
-        return Pick(
-            "evolution", "a predictor is given, which ranks the candidates of evolution", _sized(trials)
-        )
+    one = len(aims) == 1
+    told = "one objective" if one else f"{', '.join(aims[:-1])} and {aims[-1]} as objectives"
+    evolution, sized = (
+        ("evolution", _sized(trials)) if one else ("nsga2", {"population": _population(trials)})
+    )
+    if screened and one:
+        return Pick("evolution", "a predictor is given, which ranks the candidates of evolution", sized)
     if not (hasattr(space, "operators") and hasattr(space, "graph")):
         because = (
             f"space {space.name!r} does not say what stands in its graphs, from which a surrogate would learn"
         )
-        return Pick("evolution", because, _sized(trials))
+        return Pick(evolution, because, sized)
     if trials > MANY:
         because = f"{trials:,} trials are so many that mutations find what a surrogate would, at no cost"
-        return Pick("evolution", because, {"population": 100, "tournament": 10})
-    because = f"one objective and {trials:,} trial{'s' * (trials > 1)}: a surrogate makes the most of each"
+        return Pick(evolution, because, sized)
+    because = f"{told} and {trials:,} trial{'s' * (trials > 1)}: a surrogate makes the most of each"
     return Pick("bayesian", because, {"initial": max(2, min(10, trials // 4))})
 
 
+def _population(trials: int) -> int:
+    """At most a fifth of the trials."""
+    return max(4, min(100, trials // 5))
+
+
 def _sized(trials: int) -> dict[str, Any]:
-    """Evolution's population and tournament: at most a fifth of the trials are the first population."""
-    population = max(4, min(100, trials // 5))
-    return {"population": population, "tournament": max(2, population // 4)}
+    """Evolution's population and tournament."""
+    population = _population(trials)
+    return {"population": population, "tournament": max(2, population // 4 if population < 100 else 10)}

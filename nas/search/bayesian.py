@@ -21,9 +21,13 @@ from nas.search.random_search import draw
 from nas.types import Fidelity, Objective, Proposal
 from predictors import Prediction, Predictor, log_expected_improvement
 from spaces import Genome, Space
+from spaces.pareto import lowest
 
 CONFIDENCE = 2.0
 """Standard deviations below the mean, for the lower confidence bound."""
+
+REFERENCE = 1.1
+"""The reference point of several objectives, where the best of each is 0 and the worst on the front so far is 1."""
 
 Acquisition = Literal["improvement", "bound", "thompson"]
 
@@ -35,6 +39,11 @@ class BayesianOptimisation(HistoryStrategy):
     predicted to be most like (a Kriging believer: Ginsbourger et al. 2010, Kriging is Well-Suited to Parallelize
     Optimization), so that workers do not crowd in one place.
 
+    Of several objectives, each proposal minimises a scalar of its own: how far the worst of them is from a reference
+    point, in a direction drawn evenly. The mean over all directions is the hypervolume (Golovin and Zhang 2020, Random
+    Hypervolume Scalarizations for Provable Multi-Objective Black Box Optimization, section 3), so that the proposals
+    spread over the part of the Pareto front that counts.
+
     Args:
         surrogate: a predictor by name, as in `predictors.PREDICTORS`.
         initial: trials before the surrogate is asked, spread over the space where it is a cube, else random.
@@ -43,6 +52,8 @@ class BayesianOptimisation(HistoryStrategy):
             are weighed by the chance not to fail.
         named: architectures of the space by name that stand first.
     """
+
+    several = True
 
     def __init__(
         self,
@@ -62,7 +73,7 @@ class BayesianOptimisation(HistoryStrategy):
         self.points = spread_out(space, initial, seed)
         self._surrogate = predictors.load(surrogate, space=space, seed=seed)
         self._believer = predictors.load(surrogate, space=space, seed=seed)
-        self._labels = -1
+        self._known: np.ndarray | None = None
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
@@ -74,9 +85,9 @@ class BayesianOptimisation(HistoryStrategy):
             if k < len(self.points) and self.points[k].digest not in taken:
                 return self.proposal(k, self.points[k], "spread")
             return draw(self, k, rng, taken)
-        model = self._fitted(running)
+        losses = self._losses(rng)
+        model = self._fitted(losses, running)
         genomes = [trial.proposal.genome for trial in self.ended]
-        losses = np.array([label(trial, self.objectives) for trial in self.ended])
         order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
         chosen = most_promising(
             self.space,
@@ -87,13 +98,27 @@ class BayesianOptimisation(HistoryStrategy):
         )
         return draw(self, k, rng, taken) if chosen is None else self.proposal(k, chosen, "bayesian")
 
-    def _fitted(self, running: Sequence[Proposal]) -> Predictor:
+    def _losses(self, rng: np.random.Generator) -> np.ndarray:
+        """What the surrogate learns of the trials that have ended, [n]; NaN for what failed or breaks a constraint."""
+        y = np.array([label(trial, self.objectives) for trial in self.ended])
+        if len(self.aims) == 1:
+            return y
+        direction = np.abs(rng.standard_normal(len(self.aims)))
+        losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in self.ended])
+        measured = np.isfinite(y) & np.isfinite(losses_NA).all(axis=1)
+        if not measured.any():
+            return np.full(len(y), np.nan)
+        front_FA = np.array(lowest(map(tuple, losses_NA[measured].tolist())))
+        low, width = front_FA.min(axis=0), np.ptp(front_FA, axis=0)
+        beyond_NA = (losses_NA - low) / np.where(width > 0, width, np.abs(low) + 1e-12) - REFERENCE
+        return np.where(measured, (beyond_NA / direction).max(axis=1), np.nan)
+
+    def _fitted(self, y: np.ndarray, running: Sequence[Proposal]) -> Predictor:
         """The surrogate of all trials that have ended, and of what those that run are believed to give."""
         genomes = [trial.proposal.genome for trial in self.ended]
-        y = np.array([label(trial, self.objectives) for trial in self.ended])
-        if self._labels != len(y):
+        if self._known is None or not np.array_equal(self._known, y, equal_nan=True):
             self._surrogate.fit(genomes, y)
-            self._labels = len(y)
+            self._known = y
         if not running or not np.isfinite(y).any():
             return self._surrogate
         known = np.flatnonzero(np.isfinite(y))

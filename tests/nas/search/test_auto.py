@@ -15,6 +15,7 @@ from nas.types import Fidelity, InvalidInput, Objective
 
 SPACE = spaces.load("nasbench201")
 LOSS = (Objective("loss", "min"),)
+AIMS = (*LOSS, Objective("size", "min"))
 
 
 class Opaque:
@@ -40,6 +41,9 @@ def test_conformance(check):
         ({}, "bayesian", "one objective and 100 trials: a surrogate"),
         ({"trials": 1}, "bayesian", "one objective and 1 trial: a"),
         ({"trials": MANY + 1}, "evolution", "5,001 trials are so many"),
+        ({"objectives": AIMS}, "bayesian", "loss and size as objectives and 100 trials: a surrogate"),
+        ({"objectives": AIMS, "trials": MANY + 1}, "nsga2", "5,001 trials are so many"),
+        ({"objectives": AIMS, "space": Opaque(SPACE)}, "nsga2", "space 'opaque' does not say"),
         ({"screened": True}, "evolution", "a predictor is given"),
         ({"space": Opaque(SPACE)}, "evolution", "space 'opaque' does not say"),
     ],
@@ -48,7 +52,7 @@ def test_what_is_picked_and_why(asked, name, because):
     picked = pick(**{"space": SPACE, "objectives": LOSS, "trials": 100, **asked})
     assert picked.name == name
     assert because in picked.because
-    assert nas.search.options(name, picked.options)["population" if name == "evolution" else "initial"] >= 2
+    assert nas.search.options(name, picked.options)["initial" if name == "bayesian" else "population"] >= 2
 
 
 @pytest.mark.parametrize("trials", [1, 4, 5, 19, 20, 100, 100_000])

@@ -5,8 +5,9 @@ import nas.search
 import spaces
 from nas.search.initial import spread_out
 from nas.search.promising import most_promising
-from nas.search.testing import strategy_checks
+from nas.search.testing import check_failures, check_replay, strategy_checks
 from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+from spaces.pareto import hypervolume
 
 GRID = spaces.load("mlp")
 HYBRID = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
@@ -48,6 +49,48 @@ def test_conformance_on_a_product(check):
 @pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
 def test_conformance_on_a_grammar(check):
     check(lambda space, objectives, seed: bayesian(space, seed, initial=30, surrogate="gaussian"), HYBRID)
+
+
+@pytest.mark.parametrize("check", [pytest.param(check_replay, marks=pytest.mark.slow), check_failures])
+def test_conformance_with_several_objectives(check):
+    aims = (Objective("loss", "min"), Objective("loss", "max"))
+    check(
+        lambda space, objectives, seed: nas.search.load(
+            "bayesian", space=space, objectives=aims, seed=seed, initial=32, surrogate="gaussian"
+        ),
+        spaces.load("nasbench201"),
+    )
+
+
+def front_volume(trials):
+    """The hypervolume of a width and a loss that wants to be wide, [0, 1]."""
+    losses = np.array([[trial.metrics["width"], trial.metrics["loss"]] for trial in trials])
+    return hypervolume(losses / [1024, 10], [1, 1])
+
+
+def wide_or_good(proposal):
+    values = GRID.values(proposal.genome)
+    width = values["n_units_1"] + values["n_units_2"]
+    off = abs(np.log(values["init_lr"] / 0.005)) + values["dropout_1"] + values["dropout_2"]
+    return Trial.done(proposal, {"width": float(width), "loss": 100 / width + off})
+
+
+@pytest.mark.slow
+def test_several_objectives_give_a_front():
+    aims = (Objective("width"), Objective("loss"))
+    found, drawn = (
+        [
+            front_volume(
+                run(nas.search.load(name, space=GRID, objectives=aims, seed=seed, **more), 40, wide_or_good)
+            )
+            for seed in range(2)
+        ]
+        for name, more in (
+            ("bayesian", {}),
+            ("nsga2", {"population": 40}),
+        )  # nothing but its first population
+    )
+    assert min(found) > max(drawn)
 
 
 @pytest.mark.parametrize("acquisition", ["improvement", "bound", "thompson"])

@@ -130,10 +130,3 @@ def test_errors(options, message):
     with pytest.raises(InvalidInput) as error:
         strategy(**options)
     assert message in str(error.value)
-
-
-def test_auto_takes_it_for_several_objectives():
-    found = nas.search.settled("auto", {}, space=GRID, objectives=AIMS, trials=40)
-    assert found["chosen"]["name"] == "nsga2"
-    assert found["because"] == "error and size are objectives, whose Pareto front it spreads over"
-    assert found["chosen"]["population"] == 8
