@@ -50,6 +50,7 @@ def status(result: Result) -> JSON:
         "best": best[0].merits.get(aim.metric) if best else None,
         "best_trial": best[0].id if best else None,
         "best_genome": best[0].proposal.genome.text if best else None,
+        "pareto": [trial.id for trial in result.pareto()],
         "confirmed": [
             {"seed": run.seed, **run.metrics} for run in result.confirmations if run.status == "done"
         ],

@@ -14,6 +14,9 @@ from nas.report.data import failures, first_line, ranking, status, strategy
 from nas.result import Result
 from nas.types import JSON
 
+SHOWN = 20
+"""Trials of a Pareto front that are named."""
+
 WIDTH = 110
 """Columns where the output is no terminal."""
 
@@ -90,6 +93,13 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
     out.print(Text.assemble(("Best genome  ", "bold"), best.text), soft_wrap=True)
     if "\n" in best.outline and not out.options.ascii_only:
         out.print(Text(f"\n{indent(best.outline, '  ')}\n"), soft_wrap=True)
+    if len(result.aims) > 1:
+        aims, front = [aim.metric for aim in result.aims], result.pareto()
+        shown = ", ".join(str(trial.id) for trial in front[:SHOWN])
+        more = f" and {len(front) - SHOWN} more" if len(front) > SHOWN else ""
+        out.print(
+            f"Pareto front of {', '.join(aims[:-1])} and {aims[-1]}: trials {shown}{more}", soft_wrap=True
+        )
     for line in conclusion_lines(result):
         out.print(line, soft_wrap=True)
 

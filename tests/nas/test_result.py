@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nas.config import parse
+from nas.report.tables import console, print_ranking
 from nas.result import Result, student_quantile, welch_half_width
 from nas.store import Concluded, Confirmed
 from nas.types import Ended, Fidelity, Proposal, Proposed, Trial
@@ -41,6 +42,16 @@ def test_the_front_of_two_objectives():
     result = Result(aims, records(rows))
     assert [trial.id for trial in result.pareto()] == [0, 1]
     assert result.best().id == 0
+
+
+def test_the_front_is_told_with_the_ranking(capsys):
+    aims = config({"metric": "a"}, {"metric": "b", "direction": "max"})
+    rows = [({"a": float(i), "b": float(i)}, "") for i in range(23)]
+    print_ranking(Result(aims, records([*rows, ({"a": 30.0, "b": 0.0}, "")])), console())
+    shown = ", ".join(map(str, range(20)))
+    assert f"Pareto front of a and b: trials {shown} and 3 more\n" in capsys.readouterr().out
+    print_ranking(Result(config({"metric": "a"}), records(rows)), console())
+    assert "front" not in capsys.readouterr().out
 
 
 def test_equal_trials_are_all_on_the_front():
