@@ -27,11 +27,13 @@ from spaces.flow.tree import Node, Price
 from spaces.genome import Genome
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, VectorIO, image
-from spaces.mutations import TRIES, Mutable, Mutation
+from spaces.mutations import Mutable, Mutation
 
 if TYPE_CHECKING:
     from torch import nn
 
+MOST_DISCARDED = 1000
+"""How many draws in a row may be given up for another."""
 LARGEST = 1000
 """The largest limit on nodes: trees of more would nest too deep to be written and read."""
 
@@ -214,11 +216,10 @@ class FlowSpace(Mutable):
         second branch by the same law among the trees that give this shape. Constant operators are left out, and a
         tree without parameters has one leaf exchanged for one with some (`repaired`). Where the limits do not allow
         that, as with copies of copies of a leaf, and where nothing of the input would come through to the head, as
-        behind a softmax along an axis that it averages, another of the same size is drawn, up to 32 times
-        (`discarded`); then it stays as it is.
+        behind a softmax along an axis that it averages, another of the same size is drawn (`discarded`).
 
         Raises:
-            InvalidSpace: there is no genome that small.
+            InvalidSpace: there is no genome that small, or 1,000 draws in a row were discarded.
         """
         most = self.nodes if size is None else min(size, self.nodes)
         if most < 5:
@@ -231,20 +232,25 @@ class FlowSpace(Mutable):
         """A random genome of exactly so many nodes, by the law of `sample`.
 
         Raises:
-            InvalidSpace: there is no genome of that size: there are none of fewer than 5, of 6 and of 9.
+            InvalidSpace: there is no genome of that size (there are none of fewer than 5, of 6 and of 9), or 1,000
+                draws in a row were discarded.
         """
         sizes = self._drawer.sizes
         if not 5 <= nodes <= self.nodes or sizes.joins[nodes] is None:
             raise InvalidSpace(
                 f"space {self.name!r}: no genome has {nodes} nodes; allowed: 5, 7, 8 and 10 to {self.nodes}"
             )
-        for _ in range(TRIES):
+        for _ in range(MOST_DISCARDED):
             root = self._drawer.free(self.shape, None, nodes, self._changer.limit, (0, 1), rng)
             root = self._parametrized(root, rng)
             if root.price[0] and not blocked(root):
-                break
+                return self._genome(root)
             self.discarded += 1
-        return self._genome(root)
+        limits = [f"{key} = {limit:,}" for key, limit in self.limits.items() if isinstance(limit, int)]
+        raise InvalidSpace(
+            f"space {self.name!r}: {MOST_DISCARDED:,} draws of {nodes} nodes in a row had no parameters before the "
+            f"head, or none that learns of the input; raise the limits ({', '.join(limits)})"
+        )
 
     def _parametrized(self, root: Node, rng: np.random.Generator) -> Node:
         if root.price[0]:

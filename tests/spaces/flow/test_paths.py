@@ -78,3 +78,17 @@ def test_draws_are_never_blocked_and_mutants_no_more_than_their_parents():
         assert not blocked(SPACE.tree(genome))
         assert not blocked(SPACE.tree(SPACE.mutate(genome, rng)))
     assert SPACE.discarded > 0
+
+
+def test_limits_that_leave_no_parameters_before_the_head_are_told():
+    head = 4 * (3 + 1)
+    space = spaces.load("einspace", spaces.image(3, 16, 16, classes=4), nodes=5, parameters=head)
+    with pytest.raises(spaces.InvalidSpace) as error:
+        space.sample(np.random.default_rng(0))
+    assert str(error.value) == (
+        "space 'einspace': 1,000 draws of 5 nodes in a row had no parameters before the head, or none that learns of "
+        "the input; raise the limits (nodes = 5, parameters = 16, activations = 16,777,216, operators = 1,024)"
+    )
+    assert space.discarded == 1000
+    space = spaces.load("einspace", space.io, nodes=5, parameters=head + 6)  # a norm has so many
+    assert space.cost(space.sample(np.random.default_rng(0))).parameters == head + 6
