@@ -35,16 +35,17 @@ class Rates(nn.Module):
 
     The latter is the reparametrisation of StableSSM (Wang and Li, arXiv 2311.14495) that is best in that the gradient
     of a model, which goes with the rate's derivative over its square, is bounded by the weight: here it is 2 w. The
-    paper leaves b open; half the inverse of the greatest rate at the start lets rates at most double.
+    paper leaves b open; half the inverse of the greatest rate at the start, which is told as the meta device has no
+    values, lets rates at most double.
 
     Raises ValueError if the kind is unknown.
     """
 
-    def __init__(self, rate: Tensor, kind: Literal["exp", "stable"]) -> None:
+    def __init__(self, rate: Tensor, greatest: float, kind: Literal["exp", "stable"]) -> None:
         super().__init__()
         if kind not in ("exp", "stable"):
             raise ValueError(f"unknown rate {kind!r}: use 'exp' or 'stable'")
-        self.least = 0.5 / rate.max().item() if kind == "stable" else None
+        self.least = 0.5 / greatest if kind == "stable" else None
         self.weight = nn.Parameter(rate.log() if self.least is None else (1 / rate - self.least).sqrt())
 
     def forward(self) -> Tensor:
@@ -122,7 +123,7 @@ class S4D(Block):
             rate_N = torch.full((modes,), 0.5)
             angle_N = math.pi * n_N if init == "lin" else state / math.pi * (state / (2 * n_N + 1) - 1)
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, width))
-        self.rate = Rates(rate_N.repeat(width, 1), rate)
+        self.rate = Rates(rate_N.repeat(width, 1), modes if init == "real" else 0.5, rate)
         self.angle = None if angle_N is None else nn.Parameter(angle_N.repeat(width, 1))
         self.read = nn.Parameter(torch.randn(self.parts, width, modes) * self.parts**-0.5)
         self.skip = nn.Parameter(torch.randn(width))
@@ -206,7 +207,7 @@ class S5(Block):
         b_DN = torch.randn(width, state) * width**-0.5 + 0j
         c_DN = torch.randn(width, state) * state**-0.5 + 0j
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, state // 2))
-        self.rate = Rates(torch.full((state // 2,), 0.5), rate)
+        self.rate = Rates(torch.full((state // 2,), 0.5), 0.5, rate)
         self.angle = nn.Parameter(angle_N)
         self.write = nn.Parameter(torch.view_as_real(b_DN @ vectors_SN.conj()).flatten(1))
         self.read = nn.Parameter(torch.view_as_real((c_DN @ vectors_SN).conj().resolve_conj()).flatten(1))

@@ -117,3 +117,10 @@ def test_models_start_near_the_uniform_loss_with_finite_gradients(genome):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("mixer", ["s4d(state=8, init=lin, rate=stable)", "s5(state=16, rate=stable)"])
+def test_stable_rates_are_built_without_data(mixer):
+    with torch.device("meta"):
+        model = SPACE.build(SPACE.parse(f"stack(layers=[residual(body={mixer})], repeat=1)"))
+    assert all(parameter.is_meta for parameter in model.parameters())
