@@ -25,14 +25,17 @@ class ProductKeyMemory(Block):
     BatchNorm: statistics of a batch would leak later tokens into earlier ones and differ between training
     and decoding.
 
+    sparse: the gradient of the values is a sparse tensor of the rows that were read, for optimizers that take one
+    (`torch.optim.SparseAdam`, `SGD`). Otherwise it is as large as the table, and so is the work of each step.
+
     Raises ValueError unless 1 <= top_k <= keys.
     """
 
-    def __init__(self, width: int, *, keys: int, heads: int, top_k: int) -> None:
+    def __init__(self, width: int, *, keys: int, heads: int, top_k: int, sparse: bool = False) -> None:
         super().__init__()
         if not 1 <= top_k <= keys:
             raise ValueError(f"top_k {top_k} is not between 1 and the number of keys of a half, {keys}")
-        self.heads, self.top_k = heads, top_k
+        self.heads, self.top_k, self.sparse = heads, top_k, sparse
         self.query = linear(width, heads * QUERY_DIM)
         self.query_norm = nn.LayerNorm(QUERY_DIM)
         self.keys = nn.Parameter(torch.empty(heads, 2, keys, HALF).uniform_(-(HALF**-0.5), HALF**-0.5))
@@ -46,7 +49,9 @@ class ProductKeyMemory(Block):
         if torch.compiler.is_exporting():  # elsewhere an embedding bag becomes a loop over tokens
             y_TD = (weight_TR[:, None] @ F.embedding(row_TR, self.values)).squeeze(1)
         else:
-            y_TD = F.embedding_bag(row_TR, self.values, per_sample_weights=weight_TR, mode="sum")
+            y_TD = F.embedding_bag(
+                row_TR, self.values, per_sample_weights=weight_TR, mode="sum", sparse=self.sparse
+            )
         return y_TD.view_as(x_BLD), state
 
     def lookup(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,7 @@ def selective_scan(
         if torch.compiler.is_exporting():  # in pieces, the graph would have a node for each token
             y_LBI, state_BNI = _scan_whole(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, state_BNI)
         else:
-            y_LBI, state_BNI = _SelectiveScan.apply(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, state_BNI, first_LB)
+            y_LBI, state_BNI = _scan_in_pieces(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, state_BNI, first_LB)
     return y_LBI.transpose(0, 1), state_BNI
 
 
@@ -155,6 +155,11 @@ def _states(
     for after_BNI, keep_BNI in zip(h_QBNI, keep_QBNI, strict=True):
         h_BNI = after_BNI.addcmul_(keep_BNI, h_BNI)
     return keep_QBNI, h_QBNI
+
+
+@torch.compiler.disable(reason="its loop over tokens would be a graph of thousands of nodes")
+def _scan_in_pieces(*inputs: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _SelectiveScan.apply(*inputs)
 
 
 class _SelectiveScan(torch.autograd.Function):

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.blocks.base import Block, state_bytes, total_aux_loss
 from spaces.blocks.costs import Cost
+from spaces.blocks.width import width_dimensions
 
 LENGTHS = (1, 2, 63, 64, 65, 257)
 DOCUMENTS = ((1, 63, 64, 65, 5), (63, 2, 1, 130, 2))
@@ -30,15 +31,16 @@ DOCUMENTS = ((1, 63, 64, 65, 5), (63, 2, 1, 130, 2))
 class BlockCase:
     """One block with one setting.
 
-    make: builds it, in float32. twin: its slow form, (block, x_BLD) -> y_BLD. cost: context -> Cost, children
-    included.
+    make: builds it for a width, in float32. twin: its slow form, (block, x_BLD) -> y_BLD. cost: context -> Cost,
+    children included. square: what the block keeps for its gradient grows by the square of the length.
     """
 
     name: str
-    make: Callable[[], Block]
+    make: Callable[[int], Block]
     twin: Callable[[Any, Tensor], Tensor]
     cost: Callable[[int], Cost]
     width: int
+    square: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -47,7 +49,7 @@ class BlockCase:
         """The block, always with the same weights."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
-            return self.make().to(dtype)
+            return self.make(self.width).to(dtype)
 
     def inputs(self, batch: int, length: int, dtype: torch.dtype) -> Tensor:
         """Normal inputs [B, L, D], always the same for the same shape."""
@@ -178,6 +180,65 @@ def exports(case: BlockCase, length: int = 70) -> None:
             _assert_close(program(x_BLD)[0], block(x_BLD)[0], 1e-5, f"{case}: exported output")
 
 
+def compiles(case: BlockCase, length: int = 70) -> None:
+    """`torch.compile` accepts the block: outputs and gradients are those of the block as it is.
+
+    What is traced is held, not what a backend makes of it (that of the check runs the graph as it stands), so that no
+    compiler is needed.
+    """
+    block = case.build(torch.float64)
+    x_BLD = case.inputs(2, length, torch.float64).requires_grad_()
+    leaves = [x_BLD, *block.parameters()]
+    torch._dynamo.reset()
+    compiled = torch.compile(block, backend="aot_eager")
+    results = []
+    for name, form in (("compiled", compiled), ("plain", block)):
+        try:
+            y_BLD, _ = form(x_BLD)
+            gradients = torch.autograd.grad(y_BLD.square().sum(), leaves, materialize_grads=True)
+        except Exception as error:  # what torch raises has no common type
+            raise AssertionError(f"{case}: the {name} form fails: {error}") from error
+        results.append((y_BLD, *gradients))
+    for ours, theirs in zip(*results, strict=True):
+        _assert_close(ours, theirs, 1e-12, f"{case}: compiled output or gradient")
+
+
+def tells_width(case: BlockCase) -> None:
+    """Which dimensions of its parameters are width can be told, and they are the same from any width on."""
+    try:
+        tags, others = (width_dimensions(case.make, width) for width in (case.width, 3 * case.width))
+    except ValueError as error:
+        raise AssertionError(f"{case}: {error}") from error
+    assert tags == others, f"{case}: {tags} grow from width {case.width}, {others} from {3 * case.width}"
+    assert any(map(any, tags.values())), f"{case}: no parameter grows with the width"
+
+
+def keeps_linear_memory(case: BlockCase, length: int = 512) -> None:
+    """What is kept for the gradient grows with the length, or by the square where the case says so."""
+    block = case.build(torch.float32)
+    kept = [kept_bytes(block, case.inputs(1, n * length, torch.float32).requires_grad_()) for n in (1, 2, 4)]
+    first, second = kept[1] - kept[0], kept[2] - kept[1]
+    assert second <= (4.1 if case.square else 2.1) * first, (
+        f"{case}: {kept} bytes are kept for the gradient at {length}, {2 * length} and {4 * length} tokens"
+    )
+
+
+def kept_bytes(block: Block, x_BLD: Tensor) -> int:
+    """Bytes of all memory that autograd keeps for the gradient of `block(x_BLD)`, each counted once."""
+    kept: dict[int, int] = {}
+    tensors = []  # held, so that no memory is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        tensors.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y_BLD = block(x_BLD)
+    assert y_BLD[0].requires_grad
+    return sum(kept.values())
+
+
 def ignores_batch_order(case: BlockCase) -> None:
     """A sequence's output depends on no other sequence of its batch."""
     block = case.build(torch.float64)
@@ -267,6 +328,9 @@ CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     keeps_states_intact,
     packs_documents,
     exports,
+    compiles,
+    tells_width,
+    keeps_linear_memory,
     ignores_batch_order,
     survives_bfloat16,
     runs_under_autocast,

@@ -2,17 +2,17 @@
 
 import pytest
 
-from spaces.blocks.testing import CHECKS, BlockCase, exports
+from spaces.blocks.testing import CHECKS, BlockCase, compiles, exports
 
 
 def suite(cases: list[BlockCase]) -> list[object]:
-    """One parameter a case and check; a block is exported in its first setting, in the others by `make test-all`."""
+    """One parameter a case and check; a block is exported and compiled in its first setting, the others are slow."""
     seen: set[str] = set()
     parameters = []
     for case in cases:
         block = case.name.partition("(")[0].partition(" ")[0]
         for check in CHECKS:
-            slow = [pytest.mark.slow] if check is exports and block in seen else []
+            slow = [pytest.mark.slow] if check in (compiles, exports) and block in seen else []
             parameters.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=slow))
         seen.add(block)
     return parameters

@@ -54,10 +54,12 @@ def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: A
     name = twin.__name__
     return BlockCase(
         name=f"{name}({', '.join(f'{key}={value}' for key, value in choices.items())})",
-        make=lambda: block(WIDTH, **choices),
+        make=lambda width: block(width, **choices),
         twin=twin,
         cost=lambda context: COSTS[name](AT, context, **choices),
         width=WIDTH,
+        # ALiBi's biases are handed to the kernel as a matrix, which a window cuts into blocks.
+        square=choices.get("position") == "alibi" and choices["window"] is None,
     )
 
 
@@ -94,12 +96,12 @@ def layer_scale(block: LayerScale, x_BLD: Tensor) -> Tensor:
     return block.scale * gated_conv(block.body, x_BLD)
 
 
-def make_residual() -> Residual:
-    return Residual(WIDTH, GatedConv(WIDTH, **CONV))
+def make_residual(width: int) -> Residual:
+    return Residual(width, GatedConv(width, **CONV))
 
 
-def make_parallel() -> Parallel:
-    return Parallel(WIDTH, [GatedConv(WIDTH, **CONV), SwiGLU(WIDTH, **FEED)])
+def make_parallel(width: int) -> Parallel:
+    return Parallel(width, [GatedConv(width, **CONV), SwiGLU(width, **FEED)])
 
 
 def residual_cost(context: int) -> Any:
@@ -168,12 +170,16 @@ CASES = [
     case(ProductKeyMemory, product_key_memory, keys=4, heads=1, top_k=4),
     BlockCase("residual", make_residual, residual, residual_cost, WIDTH),
     BlockCase(
-        "layer_scale", lambda: LayerScale(WIDTH, GatedConv(WIDTH, **CONV)), layer_scale, residual_cost, WIDTH
+        "layer_scale",
+        lambda width: LayerScale(width, GatedConv(width, **CONV)),
+        layer_scale,
+        residual_cost,
+        WIDTH,
     ),
     BlockCase("parallel", make_parallel, parallel, parallel_cost, WIDTH),
     BlockCase(
         "stack",
-        lambda: Stack([make_residual(), make_parallel()]),
+        lambda width: Stack([make_residual(width), make_parallel(width)]),
         stack,
         lambda context: COSTS["stack"](AT, context) + residual_cost(context) + parallel_cost(context),
         WIDTH,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from spaces.blocks.liv import Backbone
-from spaces.blocks.operators import Layer, Operator, backbone_cost, shapes
+from spaces.blocks.operators import BANDED, SOFTMAX, Layer, Operator, backbone_cost, shapes
 from spaces.blocks.reference.liv import backbone
 from spaces.blocks.testing import BlockCase
 from tests.spaces.blocks.suite import suite
@@ -29,10 +29,17 @@ def layer(
 def case(name: str, *layers: Layer) -> BlockCase:
     return BlockCase(
         name,
-        lambda: Backbone(WIDTH, layers),
+        lambda width: Backbone(width, layers),
         backbone,
         lambda context: backbone_cost(layers, WIDTH, context),
         WIDTH,
+        # Scores under other functions than a softmax are written out whole.
+        square=any(
+            at.operator.remembers_scores
+            and at.operator.sparsity != BANDED
+            and at.operator.nonlinearity != SOFTMAX
+            for at in layers
+        ),
     )
 
 

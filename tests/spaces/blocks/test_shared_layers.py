@@ -21,8 +21,9 @@ from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.moe import moe
 from spaces.blocks.reference.sharing import parallel_streams, shared
 from spaces.blocks.sharing import ParallelStreams, Shared
-from spaces.blocks.testing import CHECKS, BlockCase
+from spaces.blocks.testing import BlockCase
 from spaces.blocks.topology import Residual, Stack
+from tests.spaces.blocks.suite import suite
 
 WIDTH = 16
 AT = SimpleNamespace(width=WIDTH)
@@ -31,8 +32,8 @@ MAMBA = {"state": 4, "expand": 1, "head_dim": 8}
 EXPERTS = {"experts": 4, "top_k": 2, "mult": 1}
 
 
-def make_group() -> Stack:
-    return Stack([Residual(WIDTH, Attention(WIDTH, **ATTENTION)), Residual(WIDTH, MoE(WIDTH, **EXPERTS))])
+def make_group(width: int) -> Stack:
+    return Stack([Residual(width, Attention(width, **ATTENTION)), Residual(width, MoE(width, **EXPERTS))])
 
 
 def group(block: Stack, x_BLD: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ def passes(
 ) -> BlockCase:
     return BlockCase(
         name,
-        lambda: Shared([make() for _ in range(templates)], passes=number),
+        lambda width: Shared([make(width) for _ in range(templates)], passes=number),
         lambda block, x_BLD: shared(block, x_BLD, twin),
         lambda context: (
             COSTS["shared"](AT, context, passes=number, templates=templates)
@@ -68,15 +69,15 @@ def passes(
 def streams(name: str, number: int, make: Callable, twin: Callable, cost: Callable) -> BlockCase:
     return BlockCase(
         name,
-        lambda: ParallelStreams(WIDTH, make(), streams=number),
+        lambda width: ParallelStreams(width, make(width), streams=number),
         lambda block, x_BLD: parallel_streams(block, x_BLD, twin),
         lambda context: COSTS["parallel_streams"](AT, context, streams=number) + cost(context).run(number),
         WIDTH,
     )
 
 
-def make_mamba() -> Mamba2:
-    return Mamba2(WIDTH, **MAMBA)
+def make_mamba(width: int) -> Mamba2:
+    return Mamba2(width, **MAMBA)
 
 
 def cross_layer(name: str, layers: int, **choices: object) -> BlockCase:
@@ -88,10 +89,13 @@ def cross_layer(name: str, layers: int, **choices: object) -> BlockCase:
 
     return BlockCase(
         name,
-        lambda: CrossLayerAttention(WIDTH, [Follower(WIDTH, make_group()) for _ in range(layers)], **choices),
+        lambda width: CrossLayerAttention(
+            width, [Follower(width, make_group(width)) for _ in range(layers)], **choices
+        ),
         lambda block, x_BLD: cross_layer_attention(block, x_BLD, group),
         cost,
         WIDTH,
+        square=choices["position"] == "alibi",
     )
 
 
@@ -107,8 +111,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case, check", suite(CASES))
 def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
     check(case)
 
@@ -140,16 +143,16 @@ def test_streams_differ_from_the_start() -> None:
 
 def test_impossible_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="passes 0 is below 1"):
-        Shared([make_mamba()], passes=0)
+        Shared([make_mamba(WIDTH)], passes=0)
     with pytest.raises(ValueError, match="streams 0 is below 1"):
         ParallelStreams(WIDTH, Mamba2(WIDTH, **MAMBA), streams=0)
     with pytest.raises(ValueError, match="there are 3 templates for 2 passes"):
-        Shared([make_mamba() for _ in range(3)], passes=2)
+        Shared([make_mamba(WIDTH) for _ in range(3)], passes=2)
 
 
 def test_passes_begin_as_the_templates_in_turn() -> None:
     torch.manual_seed(0)
-    block = Shared([make_mamba() for _ in range(2)], passes=3)
+    block = Shared([make_mamba(WIDTH) for _ in range(2)], passes=3)
     x = torch.randn(1, 5, WIDTH)
     y = x
     for number in (0, 1, 0):

@@ -20,9 +20,9 @@ WIDTH = 4
 class Decay(Block):
     """A correct block: y[t] = a y[t-1] + x[t]."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.rate = nn.Parameter(torch.full((WIDTH,), 0.5))
+        self.rate = nn.Parameter(torch.full((width,), 0.5))
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
@@ -42,7 +42,7 @@ class Decay(Block):
         return self.rate * h_BD + x_BD
 
     def init_state(self, batch: int) -> State:
-        return (self.rate.new_zeros(batch, WIDTH),)
+        return (self.rate.new_zeros(batch, len(self.rate)),)
 
 
 class WrongGradient(Decay):
@@ -109,6 +109,26 @@ class BranchesOnExport(Decay):
         return super().step(h_BD, x_BD) * (2 if torch.compiler.is_exporting() else 1)
 
 
+class BreaksUnderCompilation(Decay):
+    def step(self, h_BD: Tensor, x_BD: Tensor) -> Tensor:
+        return super().step(h_BD, x_BD) * (2 if torch.compiler.is_compiling() else 1)
+
+
+class ChangesWithWidth(Decay):
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        if width > WIDTH:
+            self.wide = nn.Parameter(torch.zeros(1))
+
+
+class KeepsPairs(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        pairs_BLL = (x_BLD @ x_BLD.transpose(1, 2)).exp()
+        return pairs_BLL @ x_BLD * self.rate, state
+
+
 class MixesSequences(Decay):
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
@@ -148,7 +168,11 @@ def case(block: type[Block]) -> BlockCase:
     return BlockCase(block.__name__, block, twin, lambda context: Cost(WIDTH, WIDTH, 0, 4 * WIDTH), WIDTH)
 
 
-SHORT = {testing.matches_twin: {"lengths": (1, 5)}, testing.exports: {"length": 5}}
+SHORT = {
+    testing.matches_twin: {"lengths": (1, 5)},
+    testing.exports: {"length": 5},
+    testing.compiles: {"length": 5},
+}
 """Where a loop over tokens would take long."""
 
 
@@ -178,6 +202,17 @@ def test_a_correct_block_passes(check: Callable[..., None]) -> None:
             BranchesOnExport,
             "BranchesOnExport: exported output differs by",
         ),
+        (
+            partial(testing.compiles, length=5),
+            BreaksUnderCompilation,
+            "BreaksUnderCompilation: compiled output or gradient differs by",
+        ),
+        (
+            testing.tells_width,
+            ChangesWithWidth,
+            "ChangesWithWidth: wide is a parameter at only one of the widths 4",
+        ),
+        (testing.keeps_linear_memory, KeepsPairs, "KeepsPairs: .* bytes are kept for the gradient at 512"),
         (testing.ignores_batch_order, MixesSequences, "MixesSequences: outputs of a reordered part"),
         (testing.survives_bfloat16, Overflows, "Overflows: output is not finite"),
         (testing.runs_under_autocast, InfiniteGradient, "InfiniteGradient: gradient of rate is not finite"),
