@@ -20,7 +20,7 @@ def test_a_campaign_trains_each_genome_with_its_own_hyperparameters(campaign_fil
 
     monkeypatch.setattr(Optimization, "step", watched)
     said = "{lr = [0.001, 0.003], weight_decay = {low = 0.01, high = 1.0, log = true}}"
-    path = campaign_file(**{"space.hyperparameters": said})
+    path = campaign_file(**{"space.hyperparameters": said, "budget.trials": 16, "strategy.population": 12})
     path.write_text(path.read_text() + "\n[recipe]\nwarmup = 0.0\ndecay_to = 1.0\n")
     result = nas.run(path, dir=tmp_path / "run")
     space = prepare(configure(path)).space
