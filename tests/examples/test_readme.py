@@ -1,6 +1,7 @@
 """The README's Python, run as it stands, on a campaign of reduced size."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -213,7 +214,7 @@ def test_the_example_of_a_space_is_the_one_here():
 def test_the_commands_are_those_of_the_parser():
     from nas.cli import parser
 
-    lines = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("nas ")]
+    lines = [shlex.split(line, comments=True) for line in README.splitlines() if line.startswith("nas ")]
     assert len(lines) >= 10
     for words in lines:
         parser().parse_args(words[1:])
