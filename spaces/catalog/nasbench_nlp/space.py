@@ -1,14 +1,4 @@
-"""Recurrent cells as those of NAS-Bench-NLP (Klyuchnikov et al. 2020, arXiv 2006.07116), in a language model of layers.
-
-A cell makes new states h0, h1, ... of the token's features x and of its last states: a list of operators, each applied
-to states and operators before it, and linear ones to x; h0 is what the layer above is given. Genomes are written
-
-    recurrent_cell(nodes=[linear(a=x, b=h0), activation_tanh(a=n0)], h0=n1)
-
-where n0 is the first operator, or as the benchmark publishes them, {"n0": {"op": "linear", "input": ["x", "h_prev_0"]},
-"h_new_0": ...}, in JSON. Equal digests compute equal functions: operators and states that do not reach h0, in no
-step, are cut; the others stand in the one order that every writing of the cell has, as do operands that commute.
-"""
+"""The space of recurrent cells, in the language model that the benchmark trained."""
 
 from __future__ import annotations
 
@@ -16,51 +6,36 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
-from hashlib import blake2b
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
 
 from spaces.blocks.costs import FLOAT_BYTES, Cost
+from spaces.catalog.nasbench_nlp.cell import (
+    COMMUTING,
+    OPERATORS,
+    STATES,
+    Operator,
+    RecurrentCell,
+    Value,
+    X,
+    read_cell,
+    renumbered,
+    shifted,
+    trimmed,
+)
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real
-from spaces.genome import Genome, Term, read, shorten
+from spaces.genome import Genome, shorten
 from spaces.graph import Graph
 from spaces.io import IO, TokenIO, tokens
 from spaces.mutations import Mutable, Mutation
 
 if TYPE_CHECKING:
     from torch import nn
-
-OPERATORS: Mapping[str, tuple[int, int]] = {
-    "linear": (2, 3),
-    "activation_tanh": (1, 1),
-    "activation_sigm": (1, 1),
-    "activation_leaky_relu": (1, 1),
-    "elementwise_sum": (2, 2),
-    "elementwise_prod": (2, 2),
-    "blend": (3, 3),
-}
-"""The least and the greatest number of operands. A linear operator has a matrix for each, and one bias."""
-
-COMMUTING = ("linear", "elementwise_sum", "elementwise_prod")
-OPERANDS = ("a", "b", "c")
-STATES = 3
-"""The most states that a cell has."""
-
-
-class Operator(NamedTuple):
-    """An operator and its operands: "x", ("h", state) or ("n", place of an operator before it)."""
-
-    name: str
-    operands: tuple[Value, ...]
-
-
-Value = tuple[str, int]
-X: Value = ("x", 0)
 
 NAMED = {
     "rnn": "recurrent_cell(nodes=[linear(a=x, b=h0), activation_tanh(a=n0)], h0=n1)",
@@ -72,53 +47,6 @@ NAMED = {
     "activation_tanh(a=n10), elementwise_prod(a=n11, b=n7)], h0=n12, h1=n10)",
 }
 """The hand-made cells of the benchmark, as it has them: its LSTM has a tangent where others have a gate."""
-
-
-class RecurrentCell:
-    """What stands behind a genome: its operators, and the operator that gives each new state. Never changed."""
-
-    def __init__(self, nodes: Sequence[Operator], states: Sequence[int]) -> None:
-        self.nodes, self.states = tuple(nodes), tuple(states)
-
-    @property
-    def text(self) -> str:
-        nodes = ", ".join(
-            f"{name}({', '.join(f'{key}={_spelled(value)}' for key, value in zip(OPERANDS, operands, strict=False))})"
-            for name, operands in self.nodes
-        )
-        states = ", ".join(f"h{k}=n{place}" for k, place in enumerate(self.states))
-        return f"recurrent_cell(nodes=[{nodes}], {states})"
-
-    @cached_property
-    def canonical(self) -> RecurrentCell:
-        """The cell of the same function that all its writings have."""
-        return _canonical(self)
-
-    @property
-    def digest(self) -> str:
-        return blake2b(self.canonical.text.encode(), digest_size=16).hexdigest()
-
-    @property
-    def live(self) -> tuple[set[int], set[int]]:
-        """The operators and states that reach h0, in this step or a later one."""
-        nodes: set[int] = set()
-        states, front = {0}, [self.states[0]]
-        while front:
-            place = front.pop()
-            if place in nodes:
-                continue
-            nodes.add(place)
-            for kind, number in self.nodes[place].operands:
-                if kind == "n":
-                    front.append(number)
-                elif kind == "h" and number not in states:
-                    states.add(number)
-                    front.append(self.states[number])
-        return nodes, states
-
-    @property
-    def reads_input(self) -> bool:
-        return any(X in self.nodes[place].operands for place in self.live[0])
 
 
 class NASBenchNLP(Mutable):
@@ -187,11 +115,11 @@ class NASBenchNLP(Mutable):
         Raises:
             InvalidGenome: the text is no cell: where, what was found, what is allowed.
         """
-        return self.recipe(_json(text)) if text.lstrip().startswith("{") else Genome(_read(text))
+        return self.recipe(_json(text)) if text.lstrip().startswith("{") else Genome(read_cell(text))
 
     def check(self, genome: Genome) -> None:
         """Raises InvalidGenome if the genome is not of this space."""
-        _read(genome.text)
+        read_cell(genome.text)
 
     def architecture(self, name: str) -> Genome:
         """A hand-made cell by name.
@@ -241,7 +169,7 @@ class NASBenchNLP(Mutable):
 
     def _cell(self, genome: Genome) -> RecurrentCell:
         if not isinstance(genome.tree, RecurrentCell):
-            genome.remember(_read(genome.text))
+            genome.remember(read_cell(genome.text))
         assert isinstance(genome.tree, RecurrentCell)
         return genome.tree
 
@@ -302,7 +230,7 @@ class NASBenchNLP(Mutable):
             others = [self._drawn(rng, name, len(nodes), states) for _ in range(rest)]
             nodes.append(Operator(name, (("n", len(nodes) - 1), *others)))
         ends = [number - 1, *(int(rng.integers(number)) for _ in range(states - 1))]
-        return Genome(_trimmed(RecurrentCell(nodes, ends)))
+        return Genome(trimmed(RecurrentCell(nodes, ends)))
 
     @staticmethod
     def _drawn(rng: np.random.Generator, name: str, before: int, states: int) -> Value:
@@ -330,7 +258,7 @@ class NASBenchNLP(Mutable):
         cell = RecurrentCell(nodes, states)
         if not cell.reads_input:
             return None
-        child = Genome(_trimmed(cell))
+        child = Genome(trimmed(cell))
         return None if parent is not None and child.digest == parent.digest else child
 
     def _exchange(self, genome: Genome, rng: np.random.Generator) -> Genome | None:
@@ -370,7 +298,7 @@ class NASBenchNLP(Mutable):
         rest = int(rng.integers(*OPERATORS[name], endpoint=True)) - 1
         others = [self._drawn(rng, name, place + 1, len(cell.states)) for _ in range(rest)]
         new = Operator(name, (("n", place), *others))
-        behind = partial(_shifted, at=place, by=1)
+        behind = partial(shifted, at=place, by=1)
         nodes = [*cell.nodes[: place + 1], new, *map(behind, cell.nodes[place + 1 :])]
         return self._valid(nodes, [end + (end >= place) for end in cell.states])
 
@@ -386,7 +314,7 @@ class NASBenchNLP(Mutable):
         known = [number for kind, number in cell.nodes[place].operands if kind == "n"]
         stand_in = known[int(rng.integers(len(known)))]
         numbers = [stand_in if k == place else k - (k > place) for k in range(len(cell.nodes))]
-        nodes = [_renumbered(node, numbers) for k, node in enumerate(cell.nodes) if k != place]
+        nodes = [renumbered(node, numbers) for k, node in enumerate(cell.nodes) if k != place]
         return self._valid(nodes, [numbers[end] for end in cell.states])
 
 
@@ -394,167 +322,13 @@ def _json(text: str) -> Mapping[str, Any]:
     """A published cell."""
     try:
         recipe = json.loads(text)
-        assert all(
+        published = all(
             isinstance(node["op"], str) and isinstance(node["input"], list) for node in recipe.values()
         )
-    except (ValueError, TypeError, KeyError, AssertionError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
+        published = False
+    if not published:
         raise InvalidGenome(
             f"{shorten(text)} is no cell as the benchmark publishes it: {{node: {{'op': ..., 'input': [...]}}}}"
-        ) from None
-    return recipe
-
-
-def _spelled(value: Value) -> str:
-    return "x" if value == X else f"{value[0]}{value[1]}"
-
-
-def _renumbered(node: Operator, numbers: Sequence[int]) -> Operator:
-    """An operator with other numbers of those before."""
-    return Operator(node.name, tuple([(k, numbers[n]) if k == "n" else (k, n) for k, n in node.operands]))
-
-
-def _shifted(node: Operator, at: int, by: int) -> Operator:
-    """An operator whose operands from a number on are further back."""
-    return Operator(
-        node.name, tuple([(k, n + by) if k == "n" and n >= at else (k, n) for k, n in node.operands])
-    )
-
-
-def _trimmed(cell: RecurrentCell) -> RecurrentCell:
-    """A cell without what does not reach its output, in the same order."""
-    nodes, states = cell.live
-    kept, held = sorted(nodes), sorted(states)
-    number = {("n", old): ("n", new) for new, old in enumerate(kept)}
-    number |= {("h", old): ("h", new) for new, old in enumerate(held)} | {X: X}
-    return RecurrentCell(
-        [
-            Operator(cell.nodes[k].name, tuple(number[value] for value in cell.nodes[k].operands))
-            for k in kept
-        ],
-        [number["n", cell.states[k]][1] for k in held],
-    )
-
-
-def _canonical(cell: RecurrentCell) -> RecurrentCell:
-    """The least writing of a cell among the orders that its colours leave (McKay 1981, Practical graph isomorphism).
-
-    Operators and states are coloured by what they are and by what they take and give; where several are alike, each
-    in turn is told apart, and the colours are refined again.
-    """
-    cell = _trimmed(cell)
-    nodes = range(len(cell.nodes))
-    items: list[Value] = [*(("n", k) for k in nodes), *(("h", k) for k in range(len(cell.states)))]
-    names = [*OPERATORS]
-    uses: dict[Value, list[tuple[Value, int]]] = {item: [] for item in [*items, X]}
-    for k in nodes:
-        name, operands = cell.nodes[k]
-        for port, value in enumerate(operands):
-            uses[value].append((("n", k), 0 if name in COMMUTING else port))
-
-    def refined(colours: dict[Value, int]) -> dict[Value, int]:
-        while True:
-            looks: dict[Value, tuple[Any, ...]] = {}
-            for item in items:
-                kind, k = item
-                users = sorted((colours[user], port) for user, port in uses[item])
-                if kind == "h":
-                    looks[item] = (colours[item], [colours["n", cell.states[k]]], users, [])
-                else:
-                    taken = [-1 if value == X else colours[value] for value in cell.nodes[k].operands]
-                    taken = sorted(taken) if cell.nodes[k].name in COMMUTING else taken
-                    ends = sorted(colours["h", h] for h, end in enumerate(cell.states) if end == k)
-                    looks[item] = (colours[item], taken, users, ends)
-            order = {look: place for place, look in enumerate(sorted(map(repr, looks.values())))}
-            new = {item: order[repr(look)] for item, look in looks.items()}
-            if len(set(new.values())) == len(set(colours.values())):
-                return new
-            colours = new
-
-    def least(colours: dict[Value, int]) -> RecurrentCell:
-        colours = refined(colours)
-        alike: dict[int, list[Value]] = {}
-        for item, colour in colours.items():
-            alike.setdefault(colour, []).append(item)
-        several = [group for _, group in sorted(alike.items()) if len(group) > 1]
-        if not several:
-            return _ordered(cell, colours)
-        told = ({**colours, item: len(items)} for item in several[0])
-        return min(map(least, told), key=lambda found: found.text)
-
-    first = {("n", k): names.index(cell.nodes[k].name) for k in nodes}
-    first |= {("h", k): len(names) + min(k, 1) for k in range(len(cell.states))}
-    return least(first)
-
-
-def _ordered(cell: RecurrentCell, colours: Mapping[Value, int]) -> RecurrentCell:
-    """A cell in the order of its colours, all different, each operator after those that it takes."""
-    states = [0, *sorted(range(1, len(cell.states)), key=lambda k: colours["h", k])]
-    renamed: dict[Value, Value] = {X: X, **{("h", old): ("h", new) for new, old in enumerate(states)}}
-    waiting = sorted(range(len(cell.nodes)), key=lambda k: colours["n", k])
-    made: list[Operator] = []
-    while waiting:
-        place = next(k for k in waiting if all(value in renamed for value in cell.nodes[k].operands))
-        waiting.remove(place)
-        name, operands = cell.nodes[place]
-        taken = [renamed[value] for value in operands]
-        made.append(Operator(name, tuple(sorted(taken, reverse=True) if name in COMMUTING else taken)))
-        renamed["n", place] = ("n", len(made) - 1)
-    return RecurrentCell(made, [renamed["n", cell.states[old]][1] for old in states])
-
-
-def _read(text: str) -> RecurrentCell:
-    """The cell of a text.
-
-    Raises:
-        InvalidGenome: where, what was found, what is allowed.
-    """
-    term = read(text)
-
-    def wrong(place: str, found: object, expected: str) -> NoReturn:
-        raise InvalidGenome(f"{place}: found {found}, expected {expected}")
-
-    if term.name != "recurrent_cell":
-        wrong("the genome", repr(term.name), "recurrent_cell(nodes=[...], h0=...)")
-    fields = dict(term.fields)
-    listed = fields.pop("nodes", None)
-    if not isinstance(listed, list) or not listed:
-        wrong("nodes", listed, "a list of operators")
-    states = [f"h{k}" for k in range(len(fields))]
-    if list(fields) != states or not 1 <= len(states) <= STATES:
-        wrong("states", ", ".join(fields) or "none", f"h0, and up to {STATES - 1} more in order")
-    nodes = [_operator(node, place, len(states)) for place, node in enumerate(listed)]
-    ends = []
-    for key, value in fields.items():
-        found = re.fullmatch(r"n(\d+)", value) if isinstance(value, str) else None
-        if found is None or int(found[1]) >= len(nodes):
-            wrong(key, value, f"an operator from n0 to n{len(nodes) - 1}")
-        ends.append(int(found[1]))
-    cell = RecurrentCell(nodes, ends)
-    if not cell.reads_input:
-        raise InvalidGenome(f"h0 of {text} never depends on x, the input")
-    return cell
-
-
-def _operator(node: Term, place: int, states: int) -> Operator:
-    """An operator as it is written."""
-    here = f"operator n{place}"
-    if node.name not in OPERATORS:
-        raise InvalidGenome(f"{here}: unknown {node.name!r}{suggest(node.name, OPERATORS)}")
-    low, high = OPERATORS[node.name]
-    number = len(node.fields)
-    if not low <= number <= high or list(node.fields) != list(OPERANDS[:number]):
-        raise InvalidGenome(
-            f"{here}: {node.name} takes {low if low == high else f'{low} to {high}'} operands, "
-            f"{', '.join(OPERANDS[:high])}; found {', '.join(node.fields) or 'none'}"
         )
-    operands: list[Value] = []
-    for key, value in node.fields.items():
-        found = re.fullmatch(r"x|([hn])(\d+)", value) if isinstance(value, str) else None
-        known = {"h": states, "n": place}
-        if found is None or (int(found[2]) >= known[found[1]] if found[1] else node.name != "linear"):
-            x = "x, " if node.name == "linear" else ""
-            raise InvalidGenome(
-                f"{here}, {key}: found {value}, expected {x}a state below h{states} or an operator before n{place}"
-            )
-        operands.append((found[1], int(found[2])) if found[1] else X)
-    return Operator(node.name, tuple(operands))
+    return recipe
