@@ -18,6 +18,8 @@ from spaces.mutations import Mutation
 if TYPE_CHECKING:
     from torch import nn
 
+    from spaces.blocks.supernet import Mixture, Supernet
+
 
 class Space(Protocol):
     """Genomes that fit one input and output: how to draw, change, check, cost and build them."""
@@ -63,3 +65,11 @@ class Coded(Protocol):
     def decode(self, point: ArrayLike) -> Genome: ...
     def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]: ...
     def encode(self, genome: Genome) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Relaxed(Protocol):
+    """A space with a supernet, whose operators are mixtures, and genomes for what these become."""
+
+    def supernet(self, mixture: Mixture) -> Supernet: ...
+    def discretised(self, scores: Mapping[str, np.ndarray]) -> Genome: ...

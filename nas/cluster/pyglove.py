@@ -40,7 +40,8 @@ class RayBackend(pg.tuning.Backend):
             that the study may run on can write to the same path.
 
     Raises:
-        InvalidInput: Ray is not running, or the algorithm was used before, whose state would be lost.
+        InvalidInput: Ray is not running, the algorithm follows one metric and is given several, or it was used before,
+            and its state would be lost.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class RayBackend(pg.tuning.Backend):
             raise InvalidInput(
                 f"{type(algorithm).__name__} was used before, and its state does not travel to another process: "
                 "make a new one for each loop"
+            )
+        if len(metrics_to_optimize) > 1 and not algorithm.multi_objective:
+            raise InvalidInput(
+                f"metrics_to_optimize has {', '.join(metrics_to_optimize)}, but {type(algorithm).__name__} follows one "
+                "metric"
             )
         self._metrics, self._spec = tuple(metrics_to_optimize), dna_spec
         here = ray.get_runtime_context()

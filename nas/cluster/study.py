@@ -33,8 +33,7 @@ class Study:
         storage: the path of an SQLite file; None: in memory.
 
     Raises:
-        InvalidInput: the algorithm has been asked before, follows one metric and is given several, or the file holds a
-            study of something else.
+        InvalidInput: the file holds a study of something else.
     """
 
     def __init__(
@@ -46,10 +45,6 @@ class Study:
         examples: int | None = None,
         storage: str | None = None,
     ) -> None:
-        if len(metrics) > 1 and not algorithm.multi_objective:
-            raise InvalidInput(
-                f"metrics_to_optimize has {', '.join(metrics)}, but {type(algorithm).__name__} follows one metric"
-            )
         self._metrics, self._examples = metrics, examples
         self._spec, self._algorithm, self._early_stopping = dna_spec, algorithm, early_stopping
         self._latest: dict[str, int] = {}
@@ -97,9 +92,10 @@ class Study:
         )
         self._trials.append(trial)
         self._latest[worker] = number
+        written = self.trial(number)
         with self._file:
-            self._file.execute("insert into trials values (?, ?, ?)", (number, worker, self.trial(number)))
-        return self.trial(number)
+            self._file.execute("insert into trials values (?, ?, ?)", (number, worker, written))
+        return written
 
     def trial(self, number: int) -> str:
         """A trial as JSON."""

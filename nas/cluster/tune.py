@@ -6,7 +6,6 @@ nas.search.load("tune", space=space, objectives=[...], searcher="optuna")
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 import nas.search
+from nas.search.history import product_of
 from nas.search.replayed import Replayed
 from nas.types import (
     Ended,
@@ -165,14 +165,9 @@ class TuneStrategy(Replayed):
         searcher: str = "optuna",
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
-        if not isinstance(space, ProductSpace):
-            raise InvalidInput(
-                f"strategy 'tune' searches spaces that are products of choices, but {space.name!r} is a "
-                f"{type(space).__name__}"
-            )
-        self._space = space
+        self._space = product_of(space, "tune")
         self._make = resolve(searcher, SEARCHERS, "searcher", InvalidInput)
-        self._fields = {key: tune.choice(list(field.values)) for key, field in space.fields.items()}
+        self._fields = {key: tune.choice(list(field.values)) for key, field in self._space.fields.items()}
         try:
             self.begin()
         except (AssertionError, ImportError) as error:
@@ -191,7 +186,7 @@ class TuneStrategy(Replayed):
         return name, self._space.genome(**values)
 
     def report(self, handle: str, loss: float | None) -> None:
-        if loss is None or not math.isfinite(loss):
+        if loss is None:
             self._searcher.on_trial_complete(handle, error=True)
         else:
             result = {"loss": loss, "training_iteration": 1, "done": True}

@@ -8,10 +8,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt
 
-from nas.search.history import TRIES, HistoryStrategy, label
+from nas.search.history import TRIES, HistoryStrategy, label, product_of
 from nas.search.random_search import draw
-from nas.types import Ended, Event, Fidelity, InvalidInput, Objective, Proposal, Trial
-from spaces import ProductSpace, Space
+from nas.types import Ended, Event, Fidelity, Objective, Proposal, Trial
+from spaces import Space
 from spaces.fields import spell
 
 
@@ -41,13 +41,8 @@ class Controller(HistoryStrategy):
         lr: Annotated[float, Gt(0)] = 0.5,
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
-        if not isinstance(space, ProductSpace):
-            raise InvalidInput(
-                f"strategy 'controller' searches spaces that are products of choices, but {space.name!r} is a "
-                f"{type(space).__name__}"
-            )
-        self._space, self.initial, self.lr = space, initial, lr
-        self.logits = {key: np.zeros(len(field.values)) for key, field in space.fields.items()}
+        self._space, self.initial, self.lr = product_of(space, "controller"), initial, lr
+        self.logits = {key: np.zeros(len(field.values)) for key, field in self._space.fields.items()}
         self._losses: dict[int, float] = {}
         self._best: Trial | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt
 from nas.search.history import TRIES, HistoryStrategy
 from nas.types import Fidelity, Finished, InvalidInput, Objective, Proposal
 from spaces import Space
+from spaces.protocol import Relaxed
 
 if TYPE_CHECKING:
     from nas.training.supernet import Relaxation
@@ -47,14 +48,14 @@ class GradientSearch(HistoryStrategy):
         architecture_lr: Annotated[float, Gt(0)] = 3e-4,
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
-        if not hasattr(space, "supernet"):
+        if not isinstance(space, Relaxed):
             raise InvalidInput(
                 f"strategy 'gradient' needs a space with a supernet, which {space.name!r} lacks; "
                 "nasbench201, darts and sharpdarts have one"
             )
         if task is None:
             raise InvalidInput("strategy 'gradient' trains a supernet on a task, which a table does not have")
-        self._task = task
+        self._relaxed, self._task = space, task
         self._relaxation: Relaxation | None = None
         self._options: dict[str, Any] = {
             "steps": steps,
@@ -67,12 +68,12 @@ class GradientSearch(HistoryStrategy):
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
     ) -> Proposal:
         if self._relaxation is None:
-            from nas.training.supernet import Relaxed, relax  # imports torch
+            from nas.training.supernet import relax  # imports torch
 
-            self._relaxation = relax(cast("Relaxed", self.space), self._task, seed=self.seed, **self._options)
+            self._relaxation = relax(self._relaxed, self._task, seed=self.seed, **self._options)
         relaxation = self._relaxation
-        if relaxation.genome.digest not in taken:
-            return self.proposal(k, relaxation.genome, "supernet")
+        if (found := relaxation.genome).digest not in taken:
+            return self.proposal(k, found, "supernet")
         for _ in range(TRIES):
             genome = relaxation.sample(rng)
             if genome.digest not in taken:

@@ -22,7 +22,7 @@ from nas.types import (
     Trial,
     standing,
 )
-from spaces import Genome, Space
+from spaces import Genome, ProductSpace, Space
 
 TRIES = 100
 """How often a genome is drawn again because its network was proposed before."""
@@ -110,6 +110,20 @@ class HistoryStrategy(ABC):
 
     def proposal(self, k: int, genome: Genome, origin: str, parents: tuple[int, ...] = ()) -> Proposal:
         return Proposal(k, genome, self.fidelity, self.seed, parents, origin)
+
+
+def product_of(space: Space, strategy: str) -> ProductSpace:
+    """The space, which a strategy needs to be a product of choices.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(space, ProductSpace):
+        raise InvalidInput(
+            f"strategy {strategy!r} searches spaces that are products of choices, but {space.name!r} is a "
+            f"{type(space).__name__}"
+        )
+    return space
 
 
 def label(trial: Trial, objectives: Sequence[Objective]) -> float:

@@ -6,7 +6,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,20 +15,13 @@ from torch import Tensor, nn
 from nas.training.loop import LOOK
 from nas.training.schedules import cosine_power
 from nas.training.tasks.base import Task
-from nas.types import Diverged, InvalidInput
+from nas.types import Diverged
 from spaces import Genome
-from spaces.blocks.supernet import Architecture, Mixture, Supernet
+from spaces.blocks.supernet import Architecture, Mixture
+from spaces.protocol import Relaxed
 
 WEIGHTS_LR = (0.025, 0.001)
 """Of SGD, at the beginning and the end; with momentum .9, decay 3e-4, gradients clipped at 5 (DARTS, appendix A)."""
-
-
-@runtime_checkable
-class Relaxed(Protocol):
-    """A space with a supernet, as those of cells have."""
-
-    def supernet(self, mixture: Mixture) -> Supernet: ...
-    def discretised(self, scores: Mapping[str, np.ndarray]) -> Genome: ...
 
 
 @dataclass(frozen=True)
@@ -82,14 +75,8 @@ def relax(
         report: called after each of the looks at the loss with the steps done and the mean loss since the last one.
 
     Raises:
-        InvalidInput: the space has no supernet.
         Diverged: a loss is infinite or no number.
     """
-    if not isinstance(space, Relaxed):
-        raise InvalidInput(
-            f"space {getattr(space, 'name', space)!r} has no supernet, so it cannot be searched by gradient descent; "
-            "nasbench201, darts and sharpdarts have one"
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         supernet = space.supernet(mixture).train()

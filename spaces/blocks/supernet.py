@@ -16,8 +16,6 @@ from spaces.blocks import darts
 
 Mixture = Literal["softmax", "max-w"]
 
-Convolutions = darts.Convolutions
-
 
 class Architecture(nn.Module):
     """How much each operator counts on each edge of a cell.
@@ -95,7 +93,7 @@ class MixedDARTSCell(nn.Module):
     def __init__(
         self,
         nodes: int,
-        kinds: Sequence[str | Convolutions | None],
+        kinds: Sequence[str | darts.Convolutions | None],
         before: int,
         last: int,
         channels: int,
@@ -123,7 +121,7 @@ class MixedDARTSCell(nn.Module):
         return torch.cat(nodes[2:], dim=1)
 
 
-def _normed(kind: str | Convolutions | None, channels: int, stride: int) -> nn.Module | None:
+def _normed(kind: str | darts.Convolutions | None, channels: int, stride: int) -> nn.Module | None:
     if kind is None:
         return None
     operator = darts.operator(kind, channels, stride)

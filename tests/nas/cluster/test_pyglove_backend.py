@@ -102,16 +102,14 @@ def test_workers_share_a_study_and_each_has_a_trial_of_its_own() -> None:
     assert one.next("e") is None
 
 
-def test_several_metrics_need_an_algorithm_that_follows_them() -> None:
-    with pytest.raises(InvalidInput, match="metrics_to_optimize has reward, size, but Evolution follows one"):
-        Study(pg.dna_spec(SPACE), evolution(), ("reward", "size"))
-
-
-def test_ray_must_run() -> None:
-    if ray.is_initialized():
-        pytest.skip("another test has begun it")
+def test_what_is_refused_before_ray_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(InvalidInput, match="needs a running Ray"):
         next(iter(pg.sample(SPACE, evolution(), 1, backend="ray")))
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    wanted = ["reward", "size"]
+    with pytest.raises(InvalidInput, match="has reward, size, but Evolution follows one metric"):
+        next(iter(pg.sample(SPACE, evolution(), 1, backend="ray", metrics_to_optimize=wanted)))
 
 
 @pytest.fixture(scope="module")

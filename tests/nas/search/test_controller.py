@@ -43,7 +43,7 @@ def test_the_policy_learns_what_helps():
     place = GRID.fields["activation_fn_1"].index["tanh"]
     mean = np.mean(rates, axis=0)
     assert mean[1 + place] < 0.2
-    assert mean[0] >= max(0.1, 1 / len(GRID.fields["init_lr"].values))
+    assert mean[0] > 0.5
 
 
 def test_changes_are_small_and_of_the_best():

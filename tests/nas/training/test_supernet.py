@@ -145,11 +145,6 @@ def test_halves_are_the_same_images_in_every_epoch(digits):
     assert all(epochs[0][image] == epochs[1][image] for image in shared)
 
 
-def test_a_space_without_a_supernet(digits):
-    with pytest.raises(InvalidInput, match="space 'mlp' has no supernet"):
-        relax(spaces.load("mlp"), digits, steps=1)
-
-
 def test_a_few_steps_on_digits(digits):
     found = relax(SMALL["darts"], digits, steps=2, mixture="max-w")
     assert isinstance(found, Relaxation)
