@@ -20,6 +20,7 @@ from benchmarks.description import TRAIN_TIME, Description, InvalidTable
 from benchmarks.distance import edits, hamming
 from benchmarks.filters import matching
 from benchmarks.measured import Curve, Measured
+from benchmarks.pool import Pool
 from spaces import Genome, ProductSpace
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class Table(Measured):
     def space(self) -> Any:
         """The space whose genomes are the rows: a `ProductSpace`, or where they are listed any `Space`."""
         return self.description.load_space()
+
+    @functools.cached_property
+    def candidates(self) -> Any:
+        """What a search proposes from: `space`, or, where genomes are listed, a `Pool` of them."""
+        return Pool(self) if self.description.listed else self.space
 
     @functools.cached_property
     def _row_of(self) -> dict[str, int]:

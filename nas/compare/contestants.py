@@ -11,6 +11,7 @@ from benchmarks import Table
 from nas.cluster.simulated import whole
 from nas.peers import LIGHT, PEERS
 from nas.types import InvalidInput, Objective, Strategy
+from spaces import ProductSpace
 from spaces.errors import suggest
 from spaces.lookup import resolve
 
@@ -46,7 +47,7 @@ class Contestant:
             raise InvalidInput(
                 f"unknown strategy {self.name!r}{suggest(self.name, known)}, or strategy+predictor"
             )
-        space, screening = table.space, None
+        space, screening = table.candidates, None
         if self.predictor is not None:
             make = partial(predictors.load, self.predictor, space=space, seed=seed)
             try:
@@ -72,6 +73,11 @@ class Contestant:
         if self.predictor is not None:
             raise InvalidInput(
                 f"strategy {self.name!r}: a peer makes no candidates that a predictor could rank"
+            )
+        if not isinstance(table.candidates, ProductSpace):
+            raise InvalidInput(
+                f"strategy {self.name!r}: peers need a row for all values of the fields, but table "
+                f"{table.name!r} lists {len(table):,} genomes"
             )
         try:
             peer = resolve(self.strategy, PEERS, "peer", InvalidInput)

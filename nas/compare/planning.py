@@ -11,7 +11,7 @@ import numpy as np
 import benchmarks
 import nas.search as search
 from nas.cluster.simulated import Conditions, whole
-from nas.compare.runs import check_rows, simulate
+from nas.compare.runs import simulate
 from nas.config import Config
 from nas.setup import screening
 from nas.types import InvalidInput, Objective, Trial
@@ -57,17 +57,16 @@ def plan(
     """
     if seeds < 1 or not workers or min(workers) < 1:
         raise InvalidInput(f"workers = {list(workers)} and seeds = {seeds} must be at least 1")
-    check_rows(table)
     trials = min(config.budget.trials, len(table))
     options = {key: value for key, value in config.strategy.options.items() if key != "named"}
     plans: list[Plan] = []
     for number in workers:
         runs = []
         for seed in range(seeds):
-            _, screened = screening(config, table.space)
+            _, screened = screening(config, table.candidates)
             strategy = search.load(
                 config.strategy.name,
-                space=table.space,
+                space=table.candidates,
                 objectives=[Objective(table.objective.name, table.objective.direction)],
                 seed=seed,
                 fidelity=whole(table),

@@ -97,11 +97,14 @@ def test_what_cannot_be_one_table(runs, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["old.arrow"]
 
 
-def test_strategies_are_not_compared_on_it(table):
-    with pytest.raises(InvalidInput, match="genomes of its space, but strategies propose any of them"):
-        compare([str(table.path)], ["random"])
+def test_strategies_are_compared_on_it(table):
+    rows = compare([str(table.path)], ["random", "evolution"], evaluations=len(table), seeds=1, processes=1)
+    texts = rows["text"].to_pylist()
+    known = sorted(table.genome(row).text for row in range(len(table)))
+    assert sorted(texts[: len(table)]) == sorted(texts[len(table) :]) == known
 
 
-def test_campaigns_are_not_planned_on_it(runs, table):
-    with pytest.raises(InvalidInput, match=r"'own/first' lists .* but strategies propose any of them"):
-        plan(nas.load(runs["first"]).config, table, [1])
+def test_campaigns_are_planned_on_it(runs, table):
+    (planned,) = plan(nas.load(runs["first"]).config, table, [1], seeds=1)
+    assert planned.speedup == planned.utilisation == 1
+    assert 0 < planned.seconds < table.column("train_time").sum()
