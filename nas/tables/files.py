@@ -34,9 +34,8 @@ from nas.tables.places import free
 from nas.tables.rows import Rows
 from nas.tables.runs import Runs, runs_along
 from nas.types import Direction, InvalidInput
-from spaces.catalog import language_models
 from spaces.errors import suggest
-from spaces.lookup import importable
+from spaces.lookup import importable, resolve
 
 CLOSE = 1e-6
 """By how much of itself a number may differ from a choice: files hold float32, or few digits."""
@@ -128,8 +127,8 @@ def _file(
 
     Args:
         folder: where `file` is looked for.
-        options: limits and other options of the space. Of the space of language models they are the values that the
-            file has of the fields, and `fields` tells which.
+        options: limits and other options of the space. Where the space has a `schema` (language models have), they are
+            the values that the file has of those fields of it that `fields` tells.
         text: the column of the genomes' texts; without it, `fields` says the columns of fields called otherwise:
             "column", or {columns = ["a", "b"], scale = 2.0}, a product, or {value = 3}.
         where: values of columns by which rows are chosen.
@@ -157,7 +156,7 @@ def _file(
     cells = _cells(found, description, text, fields or {})
     runs = _runs(found, [*zip(*cells.values(), strict=True)], along)
     first = [rows[0] for rows in runs.rows]
-    if space == language_models.NAME:
+    if schema := _schema(space):
         values = {key: [*dict.fromkeys(column[row] for row in first)] for key, column in cells.items()}
         description = dataclasses.replace(description, options={"values": values})
     bound = description.load_space()
@@ -172,7 +171,7 @@ def _file(
             "say 'repeats = true'"
         )
     texts = sorted(of)
-    if ranked := isinstance(bound, spaces.ProductSpace) and space != language_models.NAME:
+    if ranked := isinstance(bound, spaces.ProductSpace) and not schema:
         texts = [bound.unrank(rank).text for rank in range(bound.size)]
     places = [of.get(each, []) for each in texts]
     columns = {metric: _spread(runs.ends(values), places, most) for metric, values in measured.items()}
@@ -212,8 +211,8 @@ def _cells(
     """
     if text is not None:
         return {"text": found.column("text", text)}
-    if description.space == language_models.NAME:
-        known: Sequence[str] = [*language_models.FIELDS]
+    if schema := _schema(description.space):
+        known: Sequence[str] = [*schema]
         asked = [key for key in known if key in fields]
     else:
         space = description.load_space()
@@ -232,6 +231,14 @@ def _cells(
         columns, scale, value = _field(**call_options(_field, spec, f"fields.{key}"))
         cells[key] = found.values(f"fields.{key}", columns, scale) if columns else [value] * len(found)
     return cells
+
+
+def _schema(space: str) -> Mapping[str, str]:
+    """The fields that the genomes of a space may have, whose values are those of each file; nothing of other spaces."""
+    schema: Mapping[str, str] = getattr(
+        resolve(space, spaces.SPACES, "space", spaces.InvalidSpace), "schema", {}
+    )
+    return schema
 
 
 def _field(

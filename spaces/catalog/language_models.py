@@ -15,9 +15,6 @@ from spaces.fields import Choice
 from spaces.io import IO, TokenIO, tokens
 from spaces.product import ProductSpace
 
-NAME = "spaces.catalog.language_models:LanguageModels"
-"""As descriptions of tables call it."""
-
 ARCHITECTURE: Mapping[str, str] = {
     "family": "what its layers are, as the study calls it",
     "size": "parameters, where the shape is not told",
@@ -59,6 +56,9 @@ class LanguageModels(ProductSpace):
     Raises:
         InvalidSpace: a field is unknown or has no values, or the input and output are not tokens.
     """
+
+    schema = FIELDS
+    """What a file may tell of its rows: those that it tells are the fields, and what stands there their values."""
 
     def __init__(self, io: IO | None = None, values: Mapping[str, Sequence[Any]] | None = None) -> None:
         io = tokens() if io is None else io
