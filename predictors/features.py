@@ -15,14 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from predictors.labels import COLUMNS, label_counts
 from predictors.types import InvalidPredictor
 from spaces import Genome, Space
 from spaces.cost import COST_NAMES, tells_costs
 from spaces.fields import Choice, Real, spell
-from spaces.graph import Graph
+from spaces.graph import Graph, union
 
 REMEMBERED = 16_384
 """Rows kept, as a search asks for the same genomes again and again; beyond that, all are forgotten."""
+
+TOGETHER = 512
+"""Genomes whose rows are made at once, so that memory is bounded."""
 
 SPANS = 8
 """Choices whose largest number is at least so many times the smallest are taken on a logarithmic scale."""
@@ -30,6 +34,9 @@ SPANS = 8
 
 WHOLE = ("paths", "operators", "joins", "degree.mean", "in.max", "out.max", "longest", "shortest")
 """Features of the whole graph."""
+
+LABEL = "label"
+"""What the columns of label counts are called."""
 
 ALONG = ("most", "least", "around.longest", "around.shortest", "count", "position", "in", "out")
 """Features of each operator."""
@@ -49,6 +56,10 @@ class Features:
     - each of its choices: numbers by `mean` and `max`, any other value by the share of operators that chose it.
       Numbers are scaled to lie between 1, the smallest allowed, and 2, the largest; 0 where there is none
 
+    Args:
+        space: what the genomes are from.
+        labels: whether rows end with the counts of Weisfeiler-Lehman labels, see `label_counts`.
+
     Attributes:
         names: the columns, [d].
 
@@ -56,7 +67,7 @@ class Features:
         InvalidPredictor: the space does not say what stands in its graphs.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, labels: bool = False) -> None:
         if not hasattr(space, "operators") or not hasattr(space, "graph"):
             raise InvalidPredictor(
                 f"features need a space with 'operators' and 'graph', which {space.name!r}, a "
@@ -65,105 +76,150 @@ class Features:
         self.space = space
         self._rows: dict[str, np.ndarray] = {}
         operators = space.operators
-        self._kinds = {name: kind for kind, name in enumerate(operators)}
+        self._labels = labels
+        self._kinds = _Kinds({name: kind for kind, name in enumerate([*operators, "output"])})
         self._costs = tells_costs(space)
 
         # One row for each operator and one for all other nodes, which are joins, the input and the output.
-        self._is = np.eye(len(operators) + 1, len(operators))
-        counted = self._is.sum(axis=1, keepdims=True)
-        barred = np.where(self._is, np.inf, 0.0)
+        one = np.eye(len(operators) + 1, len(operators), dtype=np.float32)
+        counted = one.sum(axis=1, keepdims=True)
+        barred = np.where(one, np.float32(np.inf), np.float32(0))
         # Every column weighs the nodes; its feature is the greatest weight of a path. Shortest: of negated weights.
-        self._weights = np.hstack(
-            [counted, -counted, self._is, -self._is, counted - barred, -counted - barred]
-        )
+        self._weights = np.hstack([counted, -counted, one, -one, counted - barred, -counted - barred])
         self._signs = np.repeat([1, -1, 1, -1, 1, -1], [1, 1, *[len(operators)] * 4])
 
         self._codes = [code for name, choices in operators.items() for code in _codes(name, choices)]
         self._numeric = np.array([code.numeric for code in self._codes], dtype=bool)
         self._owners = np.array([self._kinds[code.operator] for code in self._codes], dtype=np.intp)
-        self._codes_of: dict[str, list[tuple[int, _Code]]] = {name: [] for name in self._kinds}
+        self._codes_of: list[list[tuple[int, _Code]]] = [[] for _ in self._kinds]
         for column, code in enumerate(self._codes):
-            self._codes_of[code.operator].append((column, code))
+            self._codes_of[self._kinds[code.operator]].append((column, code))
 
         self.names: tuple[str, ...] = (
             *(COST_NAMES if self._costs else ()),
             *WHOLE,
-            *(f"{operator}.{name}" for name in ALONG for operator in self._kinds),
+            *(f"{operator}.{name}" for name in ALONG for operator in operators),
             *(f"{code.name}.mean" if code.numeric else code.name for code in self._codes),
             *(f"{code.name}.max" for code in self._codes if code.numeric),
+            *(f"{LABEL}.{column}" for column in range(COLUMNS if labels else 0)),
         )
 
     def __reduce__(self) -> Any:
-        return Features, (self.space,)
+        return Features, (self.space, self._labels)
 
     def __call__(self, genomes: Sequence[Genome]) -> np.ndarray:
         """The rows of genomes, [n, d] float64."""
+        missing = {genome.text: genome for genome in genomes if genome.text not in self._rows}
+        new = list(missing.items())
+        made: dict[str, np.ndarray] = {}
+        for start in range(0, len(new), TOGETHER):
+            texts, some = zip(*new[start : start + TOGETHER], strict=True)
+            made.update(zip(texts, self._made(some), strict=True))
         rows = np.empty((len(genomes), len(self.names)))
         for place, genome in enumerate(genomes):
-            row = self._rows.get(genome.text)
-            if row is None:
-                if len(self._rows) >= REMEMBERED:
-                    self._rows.clear()
-                row = self._rows[genome.text] = self._row(genome)
-            rows[place] = row
+            row = made.get(genome.text)
+            rows[place] = self._rows[genome.text] if row is None else row
+        if len(self._rows) + len(made) > REMEMBERED:
+            self._rows.clear()
+        self._rows.update(list(made.items())[-REMEMBERED:])
         return rows
 
-    def _row(self, genome: Genome) -> np.ndarray:
-        """The features of one genome, [d], in the order of `names`."""
-        cost = self.space.cost(genome) if self._costs else None
-        sizes = [] if cost is None else [getattr(cost, name) for name in COST_NAMES]
-        graph = self.space.graph(genome)
-        nodes = len(graph.operators)
-        names = [operator.partition("@")[0] for operator in graph.operators]
-        kinds = np.array([self._kinds.get(name, len(self._kinds)) for name in names])
-        paths, lengths = self._paths(graph, kinds)
-        most = lengths[-1] * self._signs
-        into = np.bincount(graph.targets, minlength=nodes)
-        out = np.bincount(graph.sources, minlength=nodes)
+    def _made(self, genomes: Sequence[Genome]) -> np.ndarray:
+        """The features of genomes in the order of `names`, [n, d]. None depends on the others."""
+        graphs = [self.space.graph(genome) for genome in genomes]
+        sizes = np.array([len(graph.operators) for graph in graphs])
+        whole = union(graphs)
+        first = np.cumsum(sizes) - sizes
+        owner = np.repeat(np.arange(len(graphs)), sizes)
+        kinds = np.array(list(map(self._kinds.__getitem__, whole.operators)))
+        paths, lengths = self._paths(whole, kinds, first, np.arange(len(kinds)) - first[owner])
+        most = lengths[first + sizes - 1] * self._signs
+        into = np.bincount(whole.targets, minlength=len(kinds))
+        out = np.bincount(whole.sources, minlength=len(kinds))
 
-        is_NK = self._is[kinds]
-        count = is_NK.sum(axis=0)
-        present = np.maximum(count, 1)
-        position = np.maximum(lengths[:, 0], 0) / max(1.0, most[0])
-        means = np.stack([position, into, out]) @ is_NK / present
-
-        chosen = np.zeros((nodes, len(self._codes)))
-        for node, (name, choices) in enumerate(zip(names, graph.choices, strict=True)):
-            for column, code in self._codes_of.get(name, ()):
-                chosen[node, column] = code.encode(choices[code.choice])
-        return np.concatenate(
-            [
-                # Rounded, because equal networks may add up equal costs in another order.
-                [round(math.log2(1 + size), 6) for size in sizes],
-                [
-                    math.log2(1 + paths),
-                    count.sum(),
-                    nodes - 2 - count.sum(),
-                    len(graph.sources) / nodes,
-                    into.max(),
-                    out.max(),
-                ],
-                np.where(np.isfinite(most), most, -1),
-                count,
-                means.ravel(),
-                chosen.sum(axis=0) / present[self._owners],
-                chosen[:, self._numeric].max(axis=0),
-            ]
+        # All sums but those of choices are of whole numbers, and so the same in whatever order.
+        names = len(self.space.operators)
+        place = owner * (names + 1) + kinds
+        count, before, entering, leaving = (
+            np.bincount(place, weights, len(graphs) * (names + 1)).reshape(-1, names + 1)[:, :names]
+            for weights in (None, np.maximum(lengths[:, 0], 0), into, out)
         )
+        present = np.maximum(count, 1)
+        reach = np.maximum(most[:, :1], 1)
+        chosen = self._chosen(whole, kinds)
+        operators = count.sum(axis=1)
+        columns = [
+            np.log2(1 + paths[first + sizes - 1]),
+            operators,
+            sizes - 2 - operators,
+            np.add.reduceat(into, first) / sizes,
+            np.maximum.reduceat(into, first),
+            np.maximum.reduceat(out, first),
+            np.where(np.isfinite(most), most, -1),
+            count,
+            before / reach / present,
+            entering / present,
+            leaving / present,
+            np.add.reduceat(chosen, first) / present[:, self._owners],
+            np.maximum.reduceat(chosen[:, self._numeric], first),
+        ]
+        if self._costs:
+            costs = [self.space.cost(genome) for genome in genomes]
+            told = np.array(
+                [[getattr(cost, name) for name in COST_NAMES] for cost in costs], dtype=np.float64
+            )
+            # Rounded, because equal networks may add up equal costs in another order.
+            columns.insert(0, np.log2(1 + told).round(6))
+        if self._labels:
+            columns.append(label_counts(whole, owner, len(graphs)))
+        return np.column_stack(columns)
 
-    def _paths(self, graph: Graph, kinds: np.ndarray) -> tuple[int, np.ndarray]:
-        """How many paths lead to the output, and the greatest weight of a path to each node, [nodes, weights]."""
-        before: list[list[int]] = [[] for _ in graph.operators]
-        for source, target in zip(graph.sources.tolist(), graph.targets.tolist(), strict=True):
-            before[target].append(source)
-        lengths = self._weights[kinds]
-        rows = list(lengths)
-        ways = [1]
-        for node in range(1, len(rows)):
-            # Nothing leads to the output of a cell that is cut in two.
-            rows[node] += functools.reduce(np.maximum, [rows[source] for source in before[node]], -np.inf)
-            ways.append(sum([ways[source] for source in before[node]]))
-        return ways[-1], lengths
+    def _chosen(self, graph: Graph, kinds: np.ndarray) -> np.ndarray:
+        """What each node chose, [nodes, choices]. Many nodes share a mapping of choices, which is encoded once."""
+        keys = list(zip(kinds.tolist(), map(id, graph.choices), strict=True))
+        different = dict(zip(keys, graph.choices, strict=True))
+        rows = np.zeros((len(different), len(self._codes)))
+        for row, ((kind, _), choices) in zip(rows, different.items(), strict=True):
+            for column, code in self._codes_of[kind]:
+                row[column] = code.encode(choices[code.choice])
+        place = dict(zip(different, range(len(different)), strict=True))
+        return rows[list(map(place.__getitem__, keys))]
+
+    def _paths(
+        self, graph: Graph, kinds: np.ndarray, first: np.ndarray, position: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How many paths lead to each node, [nodes], and the greatest weight of one, [nodes, weights].
+
+        Args:
+            first: the inputs, from which all paths start.
+            position: of each node within its graph; edges lead from a lower to a higher one.
+        """
+        own = self._weights[kinds]
+        before = np.full_like(own, -np.inf)  # nothing leads to the output of a cell that is cut in two
+        before[first] = 0
+        ways = np.zeros(len(kinds))
+        ways[first] = 1
+        # Edges are followed in waves: all to nodes of one position that are the first, second, ... into their node.
+        order = np.lexsort((graph.targets, position[graph.targets]))
+        sources, targets = graph.sources[order], graph.targets[order]
+        starts = np.flatnonzero(np.diff(targets, prepend=-1))
+        nth = np.arange(len(targets)) - np.repeat(starts, np.diff(starts, append=len(targets)))
+        waves = np.lexsort((nth, position[targets]))
+        step = np.stack([position[targets], nth])[:, waves]
+        for wave in np.split(waves, np.flatnonzero((step[:, 1:] != step[:, :-1]).any(axis=0)) + 1):
+            source, target = sources[wave], targets[wave]
+            before[target] = np.maximum(before[target], before[source] + own[source])
+            ways[target] += ways[source]
+        return ways, before + own
+
+
+class _Kinds(dict[str, int]):
+    """The numbers of operators, at whatever width they stand; all other nodes have the last."""
+
+    def __missing__(self, operator: str) -> int:
+        name, width, _ = operator.partition("@")
+        self[operator] = kind = self[name] if width else self["output"]
+        return kind
 
 
 class _Code(NamedTuple):

@@ -7,8 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from predictors.features import ALONG, WHOLE, Features
-from predictors.labels import LabelCounts
+from predictors.features import ALONG, LABEL, WHOLE, Features
 from predictors.targets import fitted_at, spread, telling
 from predictors.types import Context, InvalidPredictor, Prediction
 from spaces import Genome, Space
@@ -29,7 +28,7 @@ class GaussianProcess:
 
     Two genomes are as far apart as the groups of their features say: r² = Σ d²_g / ℓ²_g. There is a group for each
     choice of each operator, each cost, each kind of path feature (see `Features`), and one for the distance that the
-    Weisfeiler-Lehman kernel spans (see `LabelCounts`). Length scales, variance and noise are the most probable ones
+    Weisfeiler-Lehman kernel spans (see `label_counts`). Length scales, variance and noise are the most probable ones
     under log-normal priors, those of length scales growing with √groups (Hvarfner et al. 2024, Vanilla Bayesian
     Optimization Performs Great in High Dimensions), found from one start by the gradient of the marginal likelihood.
     They are estimated anew at set numbers of labels; in between, new labels are conditioned on. The mean is a
@@ -50,11 +49,10 @@ class GaussianProcess:
     best: float
 
     def __init__(self, space: Space, seed: int = 0) -> None:
-        self.features, self.labels = Features(space), LabelCounts(space)
+        self.features = Features(space, labels=True)
         names = [_group(name) for name in self.features.names]
-        wide = self.labels([]).shape[1]
+        self._are_labels = np.array([name == LABEL for name in names])
         self._group_of = np.unique(names, return_inverse=True)[1]
-        self._group_of = np.append(self._group_of, np.full(wide, self._group_of.max() + 1))
         self._columns: tuple[str, ...] | None = None
         self._estimate: tuple[list[Genome], np.ndarray, np.ndarray] | None = None
 
@@ -106,15 +104,16 @@ class GaussianProcess:
                 )
         some = [items[i] for i in rows.tolist()]
         columns = [np.asarray(given[name], dtype=np.float64)[rows] for name in sorted(given)]
-        return np.column_stack([self.features(some), self.labels(some), *columns])
+        return np.column_stack([self.features(some), *columns])
 
     def _prepare(self, x_ND: np.ndarray) -> None:
         """Centres and scales columns as they scatter; those that do not keep their unit, so that what is new is far."""
         self._centre = x_ND.mean(axis=0)
         scatter = x_ND.std(axis=0)
         self._unit = np.where(scatter > 1e-9, scatter, 1.0)
-        labels = slice(len(self.features.names), len(self._group_of))
-        self._unit[labels] = 1.0  # of length 1 already: their distance is that of the kernel
+        self._unit[np.flatnonzero(self._are_labels)] = (
+            1.0  # of length 1 already: their distance is that of the kernel
+        )
         context = np.arange(x_ND.shape[1] - len(self._group_of)) + self._group_of.max() + 1
         self._groups = np.concatenate([self._group_of, context])
 
@@ -171,6 +170,8 @@ def _group(name: str) -> str:
     """What shares a length scale with a column of `Features`."""
     if name in COST_NAMES:
         return name
+    if name.startswith(f"{LABEL}."):
+        return LABEL
     if name in WHOLE:
         return "whole"
     operator, _, rest = name.partition(".")

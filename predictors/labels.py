@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 
 import numpy as np
 
-from spaces import Genome, Space
-from spaces.graph import Graph, weisfeiler_lehman
+from spaces.graph import Graph, hashed, refined
 
 ROUNDS = 2
 """Of refinement: a label knows what stands at most so many edges away."""
@@ -15,41 +14,30 @@ ROUNDS = 2
 BUCKETS = 64
 """Counts of each round. Labels share them by their hashes, so that rows of all genomes have one length."""
 
-REMEMBERED = 16_384
-"""Structures kept; beyond that, all are forgotten."""
+COLUMNS = (ROUNDS + 1) * BUCKETS
 
 
-class LabelCounts:
-    """Rows of how often each label stands in the graph of a genome, of length 1.
+def label_counts(graph: Graph, owner: np.ndarray, number: int) -> np.ndarray:
+    """Rows of how often each label stands in each of several graphs, of length 1, [number, COLUMNS] float64.
 
     The dot product of two rows is the normalised Weisfeiler-Lehman subtree kernel (Shervashidze et al. 2011, eq. 2),
     which searches over cells have used with success (Ru et al. 2021, Interpretable Neural Architecture Search via
     Bayesian Optimisation with Weisfeiler-Lehman Kernels). Labels start from operators alone; what they chose is told
     by other features.
+
+    Args:
+        graph: the graphs side by side (see `spaces.graph.union`).
+        owner: which of them each node is of, [nodes].
+        number: of graphs.
     """
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        self._rows: dict[object, np.ndarray] = {}
-
-    def __call__(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """[n, (ROUNDS + 1) * BUCKETS] float64."""
-        rows = np.empty((len(genomes), (ROUNDS + 1) * BUCKETS))
-        for place, genome in enumerate(genomes):
-            graph = self.space.graph(genome)
-            key = (graph.operators, graph.sources.tobytes(), graph.targets.tobytes(), graph.ports.tobytes())
-            row = self._rows.get(key)
-            if row is None:
-                if len(self._rows) >= REMEMBERED:
-                    self._rows.clear()
-                row = self._rows[key] = _row(graph)
-            rows[place] = row
-        return rows
+    first = np.array(list(map(_named, graph.operators)), dtype=np.uint64)
+    buckets = (refined(first, graph, ROUNDS) % BUCKETS).astype(np.intp)
+    places = owner * COLUMNS + np.arange(0, COLUMNS, BUCKETS)[:, None] + buckets
+    counts = np.bincount(places.ravel(), minlength=number * COLUMNS).reshape(number, COLUMNS)
+    rows: np.ndarray = counts / np.sqrt((counts**2).sum(axis=1, keepdims=True))
+    return rows
 
 
-def _row(graph: Graph) -> np.ndarray:
-    bare = Graph(graph.operators, ({},) * len(graph.operators), graph.sources, graph.targets, graph.ports)
-    labels = weisfeiler_lehman(bare, ROUNDS) % BUCKETS
-    counts = np.concatenate([np.bincount(row.astype(np.intp), minlength=BUCKETS) for row in labels])
-    unit: np.ndarray = counts / np.linalg.norm(counts)
-    return unit
+@functools.cache
+def _named(operator: str) -> np.uint64:
+    return hashed(operator, {})

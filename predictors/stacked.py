@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from predictors.gaussian import GaussianProcess
+from predictors.labels import COLUMNS
 from predictors.targets import fitted_at, spread, telling
 from predictors.trees import each, grow, unchecked
 from predictors.types import Context, InvalidPredictor, Prediction
@@ -62,7 +63,7 @@ class Stacked:
         """Fits the trees, and weighs them against the process, which was fitted to the same labels."""
         rows = telling(y)
         z = spread(y[rows])
-        x_ND = self.process.features([items[i] for i in rows.tolist()]).astype(np.float32)
+        x_ND = self._inputs([items[i] for i in rows.tolist()])
         with unchecked():
             self._trees, out_of_bag = grow(x_ND, z, self.seed)
         mixed = np.outer(WEIGHTS, self.process.left_out) + np.outer(1 - WEIGHTS, out_of_bag)
@@ -70,12 +71,16 @@ class Stacked:
         likely = np.exp(-len(z) / 2 * np.log(errors / errors.min()))
         self.weight = float(likely @ WEIGHTS / likely.sum())
 
+    def _inputs(self, items: Sequence[Genome]) -> np.ndarray:
+        """What the trees read, [n, d]: all features but the counts of labels."""
+        return self.process.features(items)[:, :-COLUMNS].astype(np.float32)
+
     def predict(self, items: Sequence[Genome], context: Context | None = None) -> Prediction:
         process = self.process.predict(items, context)
         if not len(items):
             return process
         with unchecked():
-            trees = each(self._trees, self.process.features(items).astype(np.float32))
+            trees = each(self._trees, self._inputs(items))
         mean, w = trees.mean(axis=0), self.weight
         variance = w * process.std**2 + (1 - w) * trees.var(axis=0)
         apart = w * (1 - w) * (process.mean - mean) ** 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -54,14 +55,16 @@ def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any],
 
 def tree_cost(node: Node, context: int) -> Cost:
     """The cost of a subtree: its own, and that of its children as often as they are repeated and run."""
-    choices = dict(zip(node.production.choices, node.values, strict=False))
-    below = Cost(0, 0, 0, 0)
-    for group in node.children:
-        for child in group:
-            below = below + tree_cost(child, context)
-    production = node.production
-    below = below.times(node.repeat).run(production.passes(choices), production.templates(choices))
-    return own_cost(node.production, node.table.at, choices, context) + below
+    if node.priced is None or node.priced[0] != context:
+        choices = dict(zip(node.production.choices, node.values, strict=False))
+        cost = own_cost(node.production, node.table.at, choices, context)
+        below = [tree_cost(child, context) for group in node.children for child in group]
+        if below:
+            passes, templates = node.production.passes(choices), node.production.templates(choices)
+            cost = cost + functools.reduce(Cost.__add__, below).times(node.repeat).run(passes, templates)
+        node.priced = (context, cost)
+    found: Cost = node.priced[1]
+    return found
 
 
 def model_cost(root: Node, io: TokenIO, context: int) -> Cost:

@@ -59,9 +59,12 @@ class Node:
     one tuple of nodes for each field of children. `cost` is that of the whole subtree.
     """
 
-    __slots__ = ("_canonical", "children", "cost", "index", "table", "values")
+    __slots__ = ("_canonical", "_text", "children", "cost", "index", "priced", "table", "values")
 
     _canonical: tuple[str, ...] | None
+    _text: str | None
+    priced: tuple[int, Any] | None
+    """What `spaces.cost` last found the subtree to cost, and over how many tokens; kept, as trees share subtrees."""
 
     def __init__(
         self, table: Table, index: int, reals: tuple[float, ...], children: tuple[tuple[Node, ...], ...]
@@ -70,7 +73,7 @@ class Node:
         self.index = index
         self.values: tuple[Any, ...] = table.assignments[index] + reals
         self.children = children
-        self._canonical = None
+        self._canonical = self._text = self.priced = None
         own = table.own[index]
         if not children:
             self.cost: Vector = own
@@ -105,16 +108,18 @@ class Node:
 
     @property
     def text(self) -> str:
-        parts: list[str] = []
-        values, children = iter(self.values), iter(self.children)
-        spelled = {name: spell(value) for name, value in zip(self.table.names, values, strict=True)}
-        for key, part in self.production.fields.items():
-            if isinstance(part, Children):
-                nodes = ", ".join(node.text for node in next(children))
-                parts.append(f"{key}=[{nodes}]" if part.listed else f"{key}={nodes}")
-            else:
-                parts.append(f"{key}={spelled[key]}")
-        return f"{self.production.name}({', '.join(parts)})"
+        if self._text is None:
+            parts: list[str] = []
+            values, children = iter(self.values), iter(self.children)
+            spelled = {name: spell(value) for name, value in zip(self.table.names, values, strict=True)}
+            for key, part in self.production.fields.items():
+                if isinstance(part, Children):
+                    nodes = ", ".join([node.text for node in next(children)])
+                    parts.append(f"{key}=[{nodes}]" if part.listed else f"{key}={nodes}")
+                else:
+                    parts.append(f"{key}={spelled[key]}")
+            self._text = f"{self.production.name}({', '.join(parts)})"
+        return self._text
 
     @property
     def canonical(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,39 +98,63 @@ def graph(root: Node) -> Graph:
     return Graph(tuple(operators), tuple(choices), *edges)
 
 
+def union(graphs: Sequence[Graph]) -> Graph:
+    """Several graphs side by side, their nodes numbered on: what is done to all at once is done fast."""
+    shift = np.cumsum([0, *(len(graph.operators) for graph in graphs)], dtype=np.int32)
+    shifts = np.repeat(shift[:-1], [len(graph.sources) for graph in graphs])
+    edges = [(graph.sources, graph.targets, graph.ports) for graph in graphs]
+    sources, targets, ports = np.concatenate([np.zeros((3, 0), np.int32), *edges], axis=1, dtype=np.int32)
+    return Graph(
+        tuple(chain.from_iterable([graph.operators for graph in graphs])),
+        tuple(chain.from_iterable([graph.choices for graph in graphs])),
+        sources + shifts,
+        targets + shifts,
+        ports,
+    )
+
+
 def weisfeiler_lehman(graph: Graph, rounds: int = 3) -> np.ndarray:
     """Labels of every node after each round of refinement, [rounds + 1, nodes] uint64.
 
-    Round 0 hashes the operator and its choices; each further round hashes a node's label with the sorted labels
-    that lead into it and out of it. Equal labels mean, up to hash collisions, equal neighbourhoods of that
-    radius, in this graph or another (Shervashidze et al. 2011, Weisfeiler-Lehman Graph Kernels).
+    Round 0 hashes the operator and its choices; for the others see `refined`.
     """
-    before: list[list[tuple[int, int]]] = [[] for _ in graph.operators]
-    after: list[list[tuple[int, int]]] = [[] for _ in graph.operators]
-    edges = (graph.sources.tolist(), graph.targets.tolist(), graph.ports.tolist())
-    for source, target, port in zip(*edges, strict=True):
-        before[target].append((port, source))
-        after[source].append((port, target))
-    label = [
-        _hash(operator, sorted(chosen.items()))
-        for operator, chosen in zip(graph.operators, graph.choices, strict=True)
-    ]
-    history = [label]
+    named = zip(graph.operators, graph.choices, strict=True)
+    return refined(np.array([hashed(operator, chosen) for operator, chosen in named]), graph, rounds)
+
+
+def refined(labels: np.ndarray, graph: Graph, rounds: int) -> np.ndarray:
+    """First labels of nodes, and those after each round of refinement, [rounds + 1, nodes] uint64.
+
+    Each round hashes a node's label with the labels that lead into it and out of it and their ports. Equal labels
+    mean, up to hash collisions, equal neighbourhoods of that radius, in this graph or another (Shervashidze et al.
+    2011, Weisfeiler-Lehman Graph Kernels). Neighbours have no order, so their hashes are added (modulo 2^64).
+    """
+    history = [labels]
+    ports = graph.ports.astype(np.uint64)
     for _ in range(rounds):
-        label = [
-            _hash(
-                label[i],
-                sorted((port, label[j]) for port, j in before[i]),
-                sorted((port, label[j]) for port, j in after[i]),
-            )
-            for i in range(len(label))
-        ]
-        history.append(label)
-    return np.array(history, dtype=np.uint64)
+        label = history[-1]
+        into, out = np.zeros_like(label), np.zeros_like(label)
+        np.add.at(into, graph.targets, _mixed(_mixed(label[graph.sources]) + ports))
+        np.add.at(out, graph.sources, _mixed(_mixed(label[graph.targets]) + ports))
+        history.append(_mixed(_mixed(_mixed(label) + into) + out))
+    return np.array(history)
 
 
-def _hash(*parts: object) -> int:
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
+def hashed(operator: str, chosen: Mapping[str, Any]) -> np.uint64:
+    """The first label of an operator with its choices."""
+    parts = repr((operator, sorted(chosen.items()))).encode()
+    return np.uint64(int.from_bytes(blake2b(parts, digest_size=8).digest(), "little"))
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """A bijection of 64-bit numbers that changes half of the bits where one is changed.
+
+    A step of SplitMix64 (Steele et al. 2014, Fast Splittable Pseudorandom Number Generators, figure 17).
+    """
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def to_networkx(graph: Graph) -> networkx.MultiDiGraph:

@@ -283,3 +283,13 @@ def test_rows_are_remembered_up_to_a_number(monkeypatch):
     first = features(genomes)
     np.testing.assert_array_equal(features(genomes), first)
     assert len(features._rows) <= 5
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_rows_made_together_are_those_made_alone(name):
+    """To the last bit, as a campaign that goes on makes in one go what was made bit by bit."""
+    rng = np.random.default_rng(0)
+    genomes = [SPACES[name].sample(rng) for _ in range(30)]
+    together = Features(SPACES[name], labels=True)(genomes)
+    alone = Features(SPACES[name], labels=True)
+    np.testing.assert_array_equal(together, np.concatenate([alone([genome]) for genome in genomes]))
