@@ -1,7 +1,7 @@
 """Causal attention with grouped keys and values, rotary or linear-bias positions, and sliding windows.
 
 Letters in tensor names: B batch, L length of the queries, S length of the keys, D width, H query heads,
-G key-value heads, K head dim, W window.
+G key-value heads, K head dim, C columns that hold a bias, X = C + K, W window.
 """
 
 import math
@@ -17,6 +17,7 @@ from spaces.blocks.base import Block, State, linear, rms_norm
 from spaces.blocks.documents import refuse_both
 
 ROPE_BASE = 10_000.0
+ALIBI_COLUMNS = 4
 
 
 class AttentionState(NamedTuple):
@@ -122,24 +123,67 @@ def attend(
     *,
     window: int | None,
     slopes: Sequence[float] | None,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention of the L last of S positions over all S that window and documents leave visible.
 
-    slopes: of ALiBi, for each query head.
+    slopes: of ALiBi, for each query head. scale: what scores are multiplied with, 1 / sqrt(K) unless told.
     """
     length = q_BHLK.shape[2]
     if window is not None and length >= 2 * window:
         attend_block = partial(attend, window=window, slopes=slopes)
         return in_blocks(attend_block, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
     starts_at_nothing = length == k_BGSK.shape[2]
+    # Where scores are written out anyway, a bias written out is as good.
+    if (
+        slopes is not None
+        and window is None
+        and starts_at_nothing
+        and torch.backends.cuda.flash_sdp_enabled()
+    ):
+        q_BHLX, k_BGSX, v_BGSX = with_columns(q_BHLK, k_BGSK, v_BGSK, slopes)
+        y_BHLX = attend(q_BHLX, k_BGSX, v_BGSX, segments_BS, window=None, slopes=None, scale=1.0)
+        return y_BHLX[..., ALIBI_COLUMNS:]
+    fused = partial(F.scaled_dot_product_attention, scale=scale, enable_gqa=True)
     whole = segments_BS is None and (window is None or length <= window)
     if starts_at_nothing and whole and slopes is None:
-        return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
+        return fused(q_BHLK, k_BGSK, v_BGSK, is_causal=True)
     distance_LS, mask = reach(length, k_BGSK.shape[2], window, segments_BS, q_BHLK.device)
     if slopes is not None:
         slopes_H = torch.tensor(slopes, dtype=q_BHLK.dtype, device=q_BHLK.device)
-        mask = (-slopes_H[:, None, None] * distance_LS).masked_fill(~mask, -math.inf)
-    return F.scaled_dot_product_attention(q_BHLK, k_BGSK, v_BGSK, attn_mask=mask, enable_gqa=True)
+        # Four dimensions, as the fast kernel of CPUs takes no bias of three.
+        mask = (-slopes_H[None, :, None, None] * distance_LS).masked_fill(~mask, -math.inf)
+    return fused(q_BHLK, k_BGSK, v_BGSK, attn_mask=mask)
+
+
+def with_columns(
+    q_BHLK: Tensor, k_BGLK: Tensor, v_BGLK: Tensor, slopes: Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, already scaled, keys and values whose products hold ALiBi's bias -slope * (t - s): no matrix has to.
+
+    Four columns stand before the others: the query at t has -slope * t, in two parts, and the slope twice; the key
+    at s has 1 twice and s, in two parts. The parts are a bfloat16 and what is left, so that in bfloat16 too keys tell
+    131,072 positions apart. How exact -slope * t is does not matter, as it is the same for all keys; that it stands
+    first does: the two cancel before anything else is added. Values have zeros there, since fast kernels take but one
+    width for all three.
+    """
+    length, scale = q_BHLK.shape[2], q_BHLK.shape[3] ** -0.5
+    t_L = torch.arange(length, device=q_BHLK.device, dtype=torch.promote_types(q_BHLK.dtype, torch.float32))
+    slopes_H1 = t_L.new_tensor(slopes)[:, None]
+    slopes_HL = slopes_H1.expand(-1, length)
+    q_HLC = torch.stack([*_in_two(-slopes_H1 * t_L), slopes_HL, slopes_HL], dim=-1)
+    k_LC = torch.stack([torch.ones_like(t_L), torch.ones_like(t_L), *_in_two(t_L)], dim=-1)
+    q_BHLX, k_BGLX = (
+        torch.cat([columns.to(x).expand(*x.shape[:3], -1), x], dim=-1)
+        for columns, x in ((q_HLC, q_BHLK * scale), (k_LC, k_BGLK))
+    )
+    return q_BHLX, k_BGLX, F.pad(v_BGLK, (ALIBI_COLUMNS, 0))
+
+
+def _in_two(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`x` rounded to bfloat16, and what that leaves; each of them exact in bfloat16 for whole numbers below 2^17."""
+    high = x.bfloat16().to(x.dtype)
+    return high, x - high
 
 
 def reach(

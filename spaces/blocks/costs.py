@@ -6,8 +6,9 @@ the production, and returns the block's own cost, children excluded. The conform
 
 FLOPs are those of one forward pass of one sequence of `context` tokens without a state, divided by
 `context`: 2 for each multiply-add of matrix products, attention and convolutions, as torch's FlopCounterMode
-counts them; elementwise work, norms, lookups, top-k and Fourier transforms are free. Causal attention is
-counted as the full square, masked half included, and padding to whole chunks or windows as the work that it is.
+counts them; elementwise work, biases of scores, norms, lookups, top-k and Fourier transforms are free. Causal
+attention is counted as the full square, masked half included, and padding to whole chunks or windows as the work that
+it is.
 """
 
 from collections.abc import Callable

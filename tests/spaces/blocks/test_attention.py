@@ -3,8 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spaces.blocks.attention import Attention, alibi_slopes, rotate
+from spaces.blocks.attention import Attention, alibi_slopes, attend, rotate
 from spaces.blocks.reference.attention import attention
+from tests.speed.extrapolation import perplexities
 
 
 def test_alibi_slopes_are_those_of_the_paper() -> None:
@@ -14,6 +15,28 @@ def test_alibi_slopes_are_those_of_the_paper() -> None:
     assert alibi_slopes(6) == [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8, 2.0**-1, 2.0**-3]
     sixteen = alibi_slopes(16)
     assert alibi_slopes(12) == alibi_slopes(8) + sixteen[0:8:2]
+
+
+@pytest.mark.parametrize("dtype, allowed", [(torch.float32, 2e-6), (torch.bfloat16, 0.03)])
+def test_alibi_is_as_exact_far_from_the_start(dtype: torch.dtype, allowed: float) -> None:
+    """Positions stand in the queries and keys, where bfloat16 holds whole numbers up to 256 and slopes are no numbers of it."""
+    heads, length, last = 12, 5000, 16
+    slopes = torch.tensor(alibi_slopes(heads), dtype=torch.float64)
+    q, k, v = torch.randn(3, 1, heads, length, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    distance = torch.arange(length - last, length)[:, None] - torch.arange(length)
+    scores = (q[:, :, -last:].double() @ k.double().mT) / 8**0.5 - slopes[:, None, None] * distance
+    expected = scores.masked_fill(distance < 0, -torch.inf).softmax(dim=-1) @ v.double()
+    ours = attend(q, k, v, None, window=None, slopes=slopes.tolist())[:, :, -last:]
+    assert (ours - expected).abs().max() <= allowed
+
+
+@pytest.mark.slow
+def test_alibi_trains_short_and_tests_long() -> None:
+    alibi, rope = (
+        perplexities(position, length=64, times=(1, 4), steps=250, seed=0) for position in ("alibi", "rope")
+    )
+    assert alibi[1] < alibi[0]
+    assert rope[1] > rope[0]
 
 
 def test_rope_scores_depend_on_distance_alone() -> None:

@@ -58,8 +58,6 @@ def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: A
         twin=twin,
         cost=lambda context: COSTS[name](AT, context, **choices),
         width=WIDTH,
-        # ALiBi's biases are handed to the kernel as a matrix, which a window cuts into blocks.
-        square=choices.get("position") == "alibi" and choices["window"] is None,
     )
 
 

@@ -95,7 +95,6 @@ def cross_layer(name: str, layers: int, **choices: object) -> BlockCase:
         lambda block, x_BLD: cross_layer_attention(block, x_BLD, group),
         cost,
         WIDTH,
-        square=choices["position"] == "alibi",
     )
 
 
