@@ -20,6 +20,11 @@ STRATEGIES = {
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
     "nsga2": "nas.search.nsga2:NSGA2",
     "star": "nas.search.nsga2:star",
+    "halving": "nas.search.halving:SuccessiveHalving",
+    "hyperband": "nas.search.halving:Hyperband",
+    "asha": "nas.search.asha:ASHA",
+    "bohb": "nas.search.halving:bohb",
+    "stopping": "nas.search.stopping:MedianStopping",
     "gradient": "nas.search.gradient:GradientSearch",
     "controller": "nas.search.controller:Controller",
     "pyglove": "nas.search.pyglove:PyGlove",
@@ -27,8 +32,11 @@ STRATEGIES = {
 }
 """The strategies known by name, and where they are."""
 
-GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials", "task")
-"""What strategies are made from (the last three where they take them); all else that one takes is an option."""
+GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials", "task", "rungs")
+"""What strategies are made from (the last four where they take them); all else that one takes is an option."""
+
+RUNGS = ("asha", "bohb", "halving", "hyperband")
+"""The strategies that compare trials after less training first."""
 
 TRIALS = 100
 """What a strategy counts on where nobody says."""
@@ -40,9 +48,20 @@ def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: the strategy or an option is unknown, or a value does not fit.
     """
-    return call_options(
-        resolve(name, STRATEGIES, "strategy", InvalidInput), given, where="strategy", given=GIVEN
-    )
+    factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
+    found = call_options(factory, given, where="strategy", given=GIVEN)
+    if name in STRATEGIES and "sampler" in found:
+        found["sampler"] = _sampler(name, found["sampler"])
+    return found
+
+
+def _sampler(strategy: str, given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The name of a strategy that says which networks another trains, and all its options."""
+    chosen = {"name": given} if isinstance(given, str) else dict(given)
+    name = chosen.pop("name", None)
+    if not isinstance(name, str) or name in ("auto", "stopping", *RUNGS):
+        refuse("strategy.sampler", given, f"a strategy that says which networks {strategy!r} trains")
+    return {"name": name, **options(name, chosen)}
 
 
 def settled(
@@ -85,6 +104,7 @@ def load(
     screening: Screening | None = None,
     trials: int = TRIALS,
     task: Any = None,
+    rungs: Sequence[int] = (),
     **given: Any,
 ) -> Strategy:
     """A strategy by name, or a user's own as "package.module:attribute".
@@ -94,18 +114,27 @@ def load(
         screening: ranks the strategy's candidates by a predictor.
         trials: how many there will be, which strategies may go by and need not.
         task: what trials learn, a `nas.training.tasks.base.Task`; None on a table.
+        rungs: smaller amounts than the fidelity, of its unit, ascending, after which trials are compared first.
         given: the strategy's own options.
 
     Raises:
-        InvalidInput: the strategy or an option is unknown, a value does not fit, or it cannot be screened.
+        InvalidInput: the strategy or an option is unknown, a value does not fit, it cannot be screened, or it knows
+            nothing of rungs.
     """
     factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
-    chosen = call_options(factory, given, where="strategy", given=GIVEN)
+    chosen = options(name, given)
     takes = inspect.signature(factory).parameters
     if "trials" in takes:
         chosen["trials"] = trials
     if "task" in takes:
         chosen["task"] = task
+    if "rungs" in takes:
+        chosen["rungs"] = tuple(rungs)
+    elif rungs:
+        raise InvalidInput(
+            f"strategy {name!r} trains every trial for {fidelity}, and knows nothing of 'budget.rungs' = "
+            f"{list(rungs)}: leave them out, or take one of {', '.join(sorted(RUNGS))} with sampler = {name!r}"
+        )
     if screening is not None:
         if "screening" not in takes:
             raise InvalidInput(

@@ -1,0 +1,364 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nas.search
+import spaces
+from nas.search.multifidelity import Line
+from nas.search.rungs import Ladder
+from nas.search.testing import check_replay, run, strategy_checks
+from nas.types import (
+    Ended,
+    Fidelity,
+    Finished,
+    InvalidInput,
+    Measured,
+    Measurement,
+    Objective,
+    Proposed,
+    Trial,
+)
+
+SPACE = spaces.load("nasbench201")
+LOSS = (Objective("loss"),)
+STRATEGIES = {
+    "halving": {"rungs": (1, 3)},
+    "hyperband": {"rungs": (1, 3), "sampler": {"name": "evolution", "population": 4, "tournament": 2}},
+    "asha": {"rungs": (1, 3)},
+    "asha-eta": {
+        "rungs": (2, 5),
+        "eta": 2.0,
+        "sampler": {"name": "evolution", "population": 4, "tournament": 2},
+    },
+    "stopping": {"sampler": {"name": "evolution", "population": 4, "tournament": 2}, "least": 2},
+}
+
+
+def make(name, space=SPACE, objectives=LOSS, seed=0, full=9, **more):
+    options = {**STRATEGIES.get(name, {}), **more}
+    return nas.search.load(
+        name.partition("-")[0],
+        space=space,
+        objectives=objectives,
+        seed=seed,
+        fidelity=Fidelity(full, "epochs"),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance(check, name):
+    check(lambda space, objectives, seed: make(name, space, objectives, seed), SPACE)
+
+
+@pytest.mark.slow
+def test_a_model_is_replayed():
+    given = {"sampler": {"name": "bayesian", "surrogate": "trees", "initial": 4}, "rungs": (1, 3)}
+    check_replay(lambda space, objectives, seed: make("bohb", space, objectives, seed, **given), SPACE)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(sorted(STRATEGIES)),
+    st.integers(1, 5),
+    st.integers(0, 1000),
+    st.lists(st.integers(0, 200), min_size=1, max_size=5),
+)
+def test_interrupted_anywhere_it_proposes_the_same(name, workers, seed, cuts):
+    """Told any beginning of a log, a new strategy goes on as the log did, and asking changes nothing."""
+    events = run(make(name, seed=seed), 40, workers, np.random.default_rng(seed), failing=0.1)
+    asked = [k for k, event in enumerate(events) if isinstance(event, Proposed)]
+    for cut in cuts:
+        at = asked[cut % len(asked)]
+        replayed = make(name, seed=seed)
+        for event in events[:at]:
+            replayed.tell(event)
+        if isinstance(events[at - 1], Proposed):
+            continue  # asked for together with the one before, of which only the first is certain to come again
+        expected = []
+        for event in events[at:]:
+            if not isinstance(event, Proposed):
+                break
+            expected.append(event.proposal)
+        assert replayed.ask(len(expected)) == expected
+        assert replayed.ask(1) == expected[:1]
+
+
+def drive(strategy, trials, loss, workers=1):
+    """Trials of a strategy that end in the order in which they were proposed; `loss` gives that of a proposal."""
+    ended, running = [], []
+    while len(ended) < trials:
+        for proposal in strategy.ask(workers - len(running)) if len(running) < workers else []:
+            strategy.tell(Proposed(proposal))
+            running.append(proposal)
+        proposal = running.pop(0)
+        trial = Trial.done(proposal, {"loss": loss(proposal)})
+        strategy.tell(Ended(trial))
+        ended.append(trial)
+    return ended
+
+
+def of_network(proposal):
+    """A loss that follows from the network, whatever its training."""
+    return int(proposal.genome.digest[:8], 16) / 2**32
+
+
+def amounts(trials):
+    return [trial.proposal.fidelity.amount for trial in trials]
+
+
+def test_brackets_are_hyperbands():
+    """Table 1 of Li et al. 2018: R = 81, eta = 3."""
+    ladder = Ladder((1, 3, 9, 27, 81))
+    assert [ladder.sizes(start) for start in range(5)] == [
+        [81, 27, 9, 3, 1],
+        [34, 11, 3, 1],
+        [15, 5, 1],
+        [8, 2],
+        [5],
+    ]
+    assert Ladder((1, 3, 9, 27, 81), eta=3.0).sizes(1) == [34, 11, 3, 1]
+    assert Ladder((12, 200)).sizes(0) == [17, 1]
+
+
+def test_halving_trains_the_best_of_each_rung_on():
+    trials = drive(make("halving"), 26, of_network)
+    assert amounts(trials[:13]) == [1] * 9 + [3] * 3 + [9]
+    best = sorted(trials[:9], key=lambda trial: trial.metrics["loss"])
+    assert [trial.proposal.resume_from for trial in trials[9:12]] == [trial.id for trial in best[:3]]
+    assert trials[12].proposal.genome == best[0].proposal.genome
+    assert trials[12].proposal.origin == "promotion of 9"
+    assert trials[12].proposal.parents == (9,)
+    assert amounts(trials[13:]) == [1] * 9 + [3] * 3 + [9]
+
+
+def test_hyperband_begins_at_each_rung_in_turn():
+    trials = drive(make("hyperband", sampler="random"), 35, of_network)
+    assert amounts(trials) == [1] * 9 + [3] * 3 + [9] + [3] * 5 + [9] + [9] * 3 + [1] * 9 + [3] * 3 + [9]
+    assert [trial.proposal.notes["bracket"] for trial in trials][12:20] == [0, 1, 1, 1, 1, 1, 1, 2]
+
+
+def test_a_bracket_that_waits_lets_the_next_begin():
+    strategy = make("halving")
+    first = strategy.ask(12)
+    assert [proposal.notes["bracket"] for proposal in first] == [0] * 9 + [1] * 3
+
+
+def test_asha_trains_on_what_is_among_the_best_so_far():
+    losses = iter([3.0, 2.0, 1.0, 9.0, 0.5, 8.0, 5.0, 0.7, 7.0, 6.0])
+    trials = drive(make("asha", sampler="random"), 10, lambda proposal: next(losses))
+    assert amounts(trials) == [1, 1, 1, 3, 1, 3, 1, 1, 3, 9]
+    resumed = [trial.proposal.resume_from for trial in trials]
+    assert resumed == [None, None, None, 2, None, 4, None, None, 7, 8], "of six trials the best two may go on"
+
+
+def test_failed_trials_count_and_never_go_on():
+    strategy = make("halving")
+    for proposal in (proposals := strategy.ask(9)):
+        strategy.tell(Proposed(proposal))
+    for proposal in proposals:
+        status = "done" if proposal.id == 4 else "failed"
+        strategy.tell(Ended(Trial(proposal, status, {"loss": 1.0})))
+    (first, second) = strategy.ask(2)
+    assert first.resume_from == 4
+    assert second.notes["bracket"] == 1, "there is no other to go on"
+
+
+@pytest.mark.parametrize("name, lower", [("halving", 26), ("asha", 30)])
+def test_a_greater_full_amount_trains_on_what_the_log_holds(name, lower):
+    small = make(name, rungs=(1, 3), sampler="random")
+    trials = drive(small, lower, of_network)
+    large = make(name, rungs=(1, 3, 9), full=27, sampler="random")
+    for trial in trials:
+        large.tell(Proposed(trial.proposal))
+        large.tell(Ended(trial))
+    more = drive(large, 60, of_network)
+    resumed = [trial.proposal.resume_from for trial in more if trial.proposal.resume_from is not None]
+    old = [id for id in resumed if id < lower]
+    assert old, "what ran is trained on"
+    assert len(set(resumed)) == len(resumed)
+    assert 27 in amounts(more)
+    if name == "halving":  # the first bracket of the larger one, but for what has run
+        first = [trial for trial in (*trials, *more) if trial.proposal.notes["bracket"] == 0]
+        assert sorted(amounts(first)) == [1] * 27 + [3] * 9 + [9] * 3 + [27]
+
+
+def test_the_sampler_sees_networks_as_they_would_be_in_the_end():
+    seen = []
+
+    class Spy:
+        def __init__(self, inner):
+            self.ask, self.tell_inner = inner.ask, inner.tell
+
+        def tell(self, event):
+            seen.append(event)
+            self.tell_inner(event)
+
+    strategy = make("asha", sampler={"name": "evolution", "population": 4, "tournament": 2})
+    inner = strategy._make
+    strategy._make = lambda: Spy(inner())
+    strategy._made = None
+    drive(strategy, 60, lambda proposal: 10 * of_network(proposal) + 1 / proposal.fidelity.amount)
+    seen.clear()
+    strategy._made = None
+    strategy.ask(4)
+    ended = [event.trial for event in seen if isinstance(event, Ended)]
+    assert [trial.id for trial in ended] == list(range(len(ended)))
+    for trial in ended:  # training on takes 1 - 1/3 and 1/3 - 1/9 off each loss
+        assert trial.metrics["loss"] == pytest.approx(10 * of_network(trial.proposal) + 1 / 9)
+        assert trial.proposal.fidelity == Fidelity(9, "epochs")
+    origins = [event.proposal for event in seen if isinstance(event, Proposed) and event.proposal.parents]
+    assert origins
+    for proposal in origins:
+        assert proposal.origin == f"mutation of {proposal.parents[0]}"
+
+
+def test_parents_are_trials_of_the_campaign():
+    strategy = make("asha-eta")
+    trials = drive(strategy, 60, of_network)
+    children = [trial.proposal for trial in trials if trial.proposal.origin.startswith("mutation")]
+    assert len(children) > 10
+    for child in children:
+        assert child.origin == f"mutation of {child.parents[0]}"
+        parent = trials[child.parents[0]].proposal
+        assert parent.resume_from is None, "the first trial of its network"
+        different = sum(
+            a != b for a, b in zip(SPACE.code(parent.genome.text), SPACE.code(child.genome.text), strict=True)
+        )
+        assert different == 1
+
+
+@given(st.floats(-1, 2), st.floats(-5, 5), st.lists(st.floats(-10, 10), min_size=3, max_size=8, unique=True))
+def test_lines_recover_lines(slope, intercept, values):
+    line = Line.through([(value, intercept + slope * value) for value in values])
+    if 0 <= slope <= 1 and np.ptp(values) > 1e-3:
+        assert line.slope == pytest.approx(slope, abs=1e-6)
+        assert line(3.0) == pytest.approx(intercept + slope * 3, abs=1e-4)
+    assert 0 <= line.slope <= 1
+    assert line(np.mean(values)) == pytest.approx(intercept + slope * np.mean(values), abs=1e-6), (
+        "through the means"
+    )
+
+
+def test_lines_of_few_points():
+    assert Line.through([])(2.0) == 2.0
+    assert Line.through([(1.0, 0.5), (3.0, 1.5)])(2.0) == 1.0
+    assert Line.through([(1.0, np.nan), (3.0, 1.5)])(2.0) == 0.5
+
+
+def test_of_several_objectives_the_front_goes_on():
+    aims = (Objective("loss"), Objective("size"))
+    strategy = make("halving", objectives=aims, sampler="nsga2")
+    points = [(0, 9), (9, 0), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (9, 8), (8, 9)]
+    for proposal in (proposals := strategy.ask(9)):
+        strategy.tell(Proposed(proposal))
+    for proposal, (loss, size) in zip(proposals, points, strict=True):
+        strategy.tell(Ended(Trial.done(proposal, {"loss": loss, "size": size})))
+    assert {proposal.resume_from for proposal in strategy.ask(3)} == {0, 1, 2}
+
+
+def test_what_may_be_resumed():
+    strategy = make("halving")
+    trials = drive(strategy, 9, of_network)
+    assert strategy.resumable() == set(range(9))
+    trials += drive(strategy, 4, of_network)
+    strategy.ask(1)
+    assert strategy.resumable() == {12}, "the bracket is finished, but what reached the top"
+    asha = make("asha", sampler="random")
+    drive(asha, 3, of_network)
+    best = min(range(3), key=lambda id: of_network(asha._proposals[id]))
+    assert best in asha.resumable()
+    assert len(asha.resumable()) == 2
+
+
+def test_a_small_space_is_trained_on_and_ends():
+    space = spaces.ProductSpace("five", {"x": spaces.choice(*range(5))}, spaces.vector(1))
+    strategy = make("halving", space=space)
+    trials = drive(strategy, 7, lambda proposal: float(proposal.genome.text[-2]))
+    assert amounts(trials) == [1] * 5 + [3] * 2
+    (last,) = strategy.ask(3)
+    strategy.tell(Proposed(last))
+    assert strategy.ask(1) == [], "it runs, and could be trained on"
+    strategy.tell(Ended(Trial.done(last, {"loss": 0.0})))
+    (top,) = strategy.ask(3)
+    assert top.fidelity.amount == 9
+    strategy.tell(Proposed(top))
+    strategy.tell(Ended(Trial.done(top, {"loss": 0.0})))
+    with pytest.raises(Finished):
+        strategy.ask(1)
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("asha", {"rungs": ()}, "say after how much, as in 'budget.rungs' = [1, 3]"),
+        ("halving", {"rungs": (3, 3)}, "'budget.rungs' is [3, 3], but must be amounts that ascend"),
+        ("halving", {"rungs": (1, 9)}, "stay below 9"),
+        ("halving", {"eta": 1.0}, "'strategy.eta' must be a number > 1, got 1.0"),
+        (
+            "evolution",
+            {"rungs": (1, 3)},
+            "knows nothing of 'budget.rungs' = [1, 3]: leave them out, or take one of asha",
+        ),
+        ("halving", {"sampler": "evolutoin"}, "unknown strategy 'evolutoin', did you mean 'evolution'?"),
+        (
+            "halving",
+            {"sampler": {"name": "evolution", "populaton": 3}},
+            "did you mean 'strategy.population'?",
+        ),
+        (
+            "halving",
+            {"sampler": "asha"},
+            "'strategy.sampler' must be a strategy that says which networks 'halving'",
+        ),
+        ("halving", {"sampler": {"population": 3}}, "'strategy.sampler' must be a strategy that says"),
+    ],
+)
+def test_errors(name, options, message):
+    with pytest.raises(InvalidInput) as error:
+        make(name, **options)
+    assert message in str(error.value)
+
+
+def test_options_hold_those_of_the_sampler():
+    found = nas.search.options("asha", {"sampler": "evolution"})
+    assert found["sampler"]["population"] == 20
+    assert nas.search.options("asha", found) == found
+
+
+def reported(strategy, proposal, curve, metric="loss"):
+    """Tells a trial that reports until it is stopped; at which step that was."""
+    strategy.tell(Proposed(proposal))
+    for step, loss in enumerate(curve, start=1):
+        measurement = Measurement(step, {metric: loss})
+        proceed = strategy.proceed(proposal.id, measurement)
+        strategy.tell(Measured(proposal.id, measurement, proceed))
+        if not proceed:
+            strategy.tell(Ended(Trial(proposal, "stopped", {metric: loss})))
+            return step
+    strategy.tell(Ended(Trial.done(proposal, {"loss": curve[-1]})))
+    return None
+
+
+@pytest.mark.parametrize("metric", ["loss", "train_loss"])
+def test_the_median_rule_stops_what_is_worse_than_most(metric):
+    strategy = make("stopping", sampler="random", grace=0.3, least=3, full=9)
+    for level in (1.0, 2.0, 3.0):
+        (proposal,) = strategy.ask(1)
+        assert reported(strategy, proposal, [level + 1 / step for step in range(1, 10)], metric) is None
+    (good, bad, late) = strategy.ask(3)
+    assert reported(strategy, good, [2.9, 2.8, 2.0, 1.9], metric) is None
+    assert reported(strategy, bad, [9.0] * 9, metric) == 3, "the first report after the grace"
+    # the running means at step 4 of the five that came so far are 1.5, 2.4, 2.5, 3.5: better than the median
+    assert reported(strategy, late, [9.0, 9.0, 2.4, 2.4, 9.0, 9.0], metric) is None
+
+
+def test_evolution_under_stopping_is_evolution_where_none_is_stopped():
+    given = {"population": 4, "tournament": 2}
+    plain = drive(make("evolution", **given), 20, of_network)
+    stopped = drive(make("stopping", sampler={"name": "evolution", **given}), 20, of_network)
+    assert [dataclasses.replace(trial) for trial in stopped] == plain
