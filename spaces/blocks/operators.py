@@ -210,13 +210,17 @@ def _matrix(mixing: int, shape: tuple[int, int], fan_in: int) -> tuple[int, int]
     return groups * max(fan_in, fan_out), 0
 
 
+def cost_in_place(layer: Layer, number: int, width: int, context: int) -> tuple[int, int, int]:
+    """`layer_cost` of the layer of a number in a backbone: what it shares with earlier ones is theirs."""
+    owners = layer.owners
+    owned = layer.weights
+    if owners.count(number) < len(owners):
+        owned = "".join([letter for letter, owner in zip(owned, owners, strict=True) if owner == number])
+    return layer_cost(layer.operator, width, context, layer.taken, layer.weights, owned)
+
+
 def backbone_cost(layers: tuple[Layer, ...], width: int, context: int) -> Cost:
     """What the layers of a backbone cost together."""
-    parameters = flops = state = 0
-    for number, layer in enumerate(layers):
-        owned = "".join(
-            [letter for letter, owner in zip(layer.weights, layer.owners, strict=True) if owner == number]
-        )
-        own = layer_cost(layer.operator, width, context, layer.taken, layer.weights, owned)
-        parameters, flops, state = parameters + own[0], flops + own[1], state + own[2]
+    each = [cost_in_place(layer, number, width, context) for number, layer in enumerate(layers)]
+    parameters, flops, state = map(sum, zip(*each, strict=True)) if each else (0, 0, 0)
     return Cost(parameters, parameters, flops / context, state)

@@ -157,35 +157,57 @@ def operators(rows: Sequence[Row], defined: Definitions, width: int) -> dict[int
     }
 
 
-def plan(rows: Sequence[Row], defined: Definitions, width: int) -> tuple[Layer, ...]:
-    """What is shared in effect: equal networks have equal plans, however their groups are numbered.
+class Planner:
+    """What is shared in effect, one LIV after the other.
 
     The first LIV of a feature-sharing group leads it, and the others take its features; weights of a featurizer that a
     LIV so has no use for are not there. The first LIV of a featurizer-sharing group that applies a weight owns it.
+
+    Args:
+        operators: what each class is.
     """
-    kinds = operators(rows, defined, width)
-    leaders: dict[int, int] = {}
-    owners: dict[tuple[int, str], int] = {}
-    layers = []
-    for number, (kind, group, strategy, feature_group, feature_strategy) in enumerate(rows):
-        made, leader, taken = kinds[kind], number, ""
-        if feature_strategy != 1:
-            first = leaders.setdefault(feature_group, number)
-            taken = "" if first == number else _taken(made, feature_strategy)
-            leader = first if taken else number
+
+    def __init__(self, operators: Mapping[int, Operator]) -> None:
+        self.layers: list[Layer] = []
+        self._operators = operators
+        self._leaders: dict[int, int] = {}
+        self._owners: dict[tuple[int, str], int] = {}
+
+    def following(self, row: Row) -> Layer:
+        """What one more LIV would be."""
+        kind, group, strategy, feature_group, feature_strategy = row
+        number, made, taken = len(self.layers), self._operators[kind], ""
+        leader = number
+        if feature_strategy != 1 and feature_group in self._leaders:
+            taken = _taken(made, feature_strategy)
+            leader = self._leaders[feature_group] if taken else number
         weights = _weights(made, taken)
         if strategy == 1:
-            owned: tuple[int, ...] = (number,) * len(weights)
-        else:
+            return Layer(made, leader, taken, weights, (number,) * len(weights))
+        shared, owners = FEATURIZER_SHARING[strategy], self._owners
+        owned = [owners.get((group, letter), number) if letter in shared else number for letter in weights]
+        return Layer(made, leader, taken, weights, tuple(owned))
+
+    def add(self, row: Row) -> None:
+        """One more LIV."""
+        layer, number = self.following(row), len(self.layers)
+        _, group, strategy, feature_group, feature_strategy = row
+        if feature_strategy != 1:
+            self._leaders.setdefault(feature_group, number)
+        if strategy != 1:
             shared = FEATURIZER_SHARING[strategy]
-            owned = tuple(
-                [
-                    owners.setdefault((group, letter), number) if letter in shared else number
-                    for letter in weights
-                ]
-            )
-        layers.append(Layer(made, leader, taken, weights, owned))
-    return tuple(layers)
+            for letter in layer.weights:
+                if letter in shared:
+                    self._owners.setdefault((group, letter), number)
+        self.layers.append(layer)
+
+
+def plan(rows: Sequence[Row], defined: Definitions, width: int) -> tuple[Layer, ...]:
+    """What is shared in effect: equal networks have equal plans, however their groups are numbered."""
+    planner = Planner(operators(rows, defined, width))
+    for row in rows:
+        planner.add(row)
+    return tuple(planner.layers)
 
 
 def plan_of(made: Sequence[Operator]) -> tuple[Layer, ...]:

@@ -148,6 +148,16 @@ def share(kinds: Sequence[int], rng: np.random.Generator) -> tuple[Row, ...]:
     return tuple([row_of(kind, bound, chances) for kind in kinds])
 
 
+def bound_by(rows: Sequence[Row]) -> Bound:
+    """What the groups of LIVs are of."""
+    return {
+        (place, row[place]): (row[0], row[strategy])
+        for row in rows
+        for place, strategy in SHARING
+        if row[strategy] != 1
+    }
+
+
 def row_of(kind: int, bound: Bound, chances: Iterator[float]) -> Row:
     """One LIV, for four random numbers; what its groups are of from now on is added to `bound`."""
     row = [kind]

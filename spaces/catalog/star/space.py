@@ -16,17 +16,18 @@ from spaces.blocks.operators import backbone_cost, problem
 from spaces.catalog.star import backbone, named
 from spaces.catalog.star.backbone import FIELDS, GROUPS, Backbone, Definitions, Row
 from spaces.catalog.star.budget import Budget
-from spaces.catalog.star.changes import Bound, Change, Changes, Genes, row_of, share
+from spaces.catalog.star.changes import Change, Changes, Genes
 from spaces.catalog.star.counting import Ranks, count
 from spaces.catalog.star.drawing import OPERATORS, draw
 from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
+from spaces.catalog.star.sampling import Sampler
 from spaces.counting import draw_ranks
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real
 from spaces.genome import Genome
 from spaces.graph import Graph
 from spaces.io import IO, TokenIO, tokens
-from spaces.mutations import TRIES, Mutable, Mutation, shuffled
+from spaces.mutations import TRIES, Mutable, Mutation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,8 +50,8 @@ class STAR(Mutable):
         parameters, flops_per_token, state_bytes: the most that a whole model may have, as in `GrammarSpace`.
 
     Raises:
-        InvalidSpace: the input and output are not tokens, a limit is impossible, or no backbone without sharing meets
-            the limits.
+        InvalidSpace: the input and output are not tokens, a limit is impossible, or no backbone of the pool's classes
+            meets the limits, whatever it shares.
     """
 
     name = "star"
@@ -112,7 +113,7 @@ class STAR(Mutable):
             context,
             {key: self.limits[key] for key in ("parameters", "flops_per_token", "state_bytes")},
         )
-        self._budget.demand(least)
+        self._sampler = Sampler(self._budget, levels, least, layers)
         self._changes = Changes(frozenset(self.unavailable), io.width, levels, least, layers)
 
     def __reduce__(self) -> Any:
@@ -152,11 +153,6 @@ class STAR(Mutable):
     def _places(self) -> dict[Definition | None, int]:
         """Of each in `_own`."""
         return {definition: place for place, definition in enumerate(self._own)}
-
-    @cached_property
-    def _definitions(self) -> list[Definition]:
-        """What a genome may define a class as."""
-        return list(definitions(self.io.width, featurizers=self.levels == "featurizers"))
 
     def at(self, io: IO) -> STAR:
         """The same limits at another input and output."""
@@ -357,8 +353,9 @@ class STAR(Mutable):
         The depth is drawn evenly, and so are the classes of LIVs, strategies, and groups among those that can hold the
         LIV. At other levels than the backbone, a class in use has a definition of its own in half of the cases. What is
         so drawn is taken if it meets the limits. If not, another is drawn LIV by LIV, of classes and with sharing that
-        leave enough for the cheapest LIVs that share nothing, and with definitions that fit. So every genome whose
-        classes can be at this width may be drawn, and nothing is drawn more than twice.
+        leave enough for the cheapest LIVs that share nothing, and with definitions that fit; where no backbone without
+        sharing meets the limits, LIV by LIV around one of the cheapest of all. So every genome whose classes can be at
+        this width may be drawn, and nothing is drawn more than twice.
 
         Raises:
             InvalidSpace: no genome is that small.
@@ -366,52 +363,7 @@ class STAR(Mutable):
         most = self.layers if size is None else min(size, self.layers)
         if most < self.least:
             raise InvalidSpace(f"space 'star': all genomes have at least {self.least} LIVs, more than {size}")
-        drawn = self._defined(self._free(most, rng), rng, within=False)
-        if not self._budget.fits(drawn.layers):
-            drawn = self._defined(self._fitting(most, rng), rng, within=True)
-        return Genome(drawn)
-
-    def _free(self, most: int, rng: np.random.Generator) -> tuple[Row, ...]:
-        """The LIVs of a backbone whatever it costs."""
-        depth = self.least + int(rng.random() * (most - self.least + 1))
-        kinds = self._budget.numbers
-        return share([kinds[int(chance * len(kinds))] for chance in rng.random(depth).tolist()], rng)
-
-    def _fitting(self, most: int, rng: np.random.Generator) -> tuple[Row, ...]:
-        """The LIVs of a backbone that meets the limits: each leaves enough for those after it."""
-        depth = self._budget.depth(self.least, most, rng)
-        rows: tuple[Row, ...] = ()
-        bound: Bound = {}
-        used = self._budget.nothing  # at least what the rows cost; exactly only where that decides
-        for left in range(depth - 1, -1, -1):
-            for kind in shuffled(self._budget.numbers, rng):
-                tried = dict(bound)
-                longer = (*rows, row_of(kind, tried, iter(rng.random(4).tolist())))
-                after = self._budget.with_one(used, kind)
-                if self._budget.room(left, after):
-                    break
-                after = self._budget.vector(backbone.plan(longer, {}, self.io.width))
-                if self._budget.room(left, after):
-                    break
-            rows, bound, used = longer, tried, after  # of a kind that leaves enough: the cheapest always do
-        mixed = tuple([rows[place] for place in rng.permutation(depth).tolist()])
-        # Where room is short, the last LIVs are the cheapest; which of them lead a group may matter.
-        return mixed if self._budget.fits(backbone.plan(mixed, {}, self.io.width)) else rows
-
-    def _defined(self, rows: tuple[Row, ...], rng: np.random.Generator, within: bool) -> Backbone:
-        """The backbone with definitions for some of its classes; where that is asked for, those that fit."""
-        defined: dict[int, Definition] = {}
-        layers = backbone.plan(rows, defined, self.io.width)
-        if self.levels == "backbone":
-            return Backbone(self, rows, defined, layers)
-        for number in dict.fromkeys([row[0] for row in rows]):
-            if rng.random() < 0.5:
-                own = self._definitions[int(rng.random() * len(self._definitions))]
-                tried = {**defined, number: own}
-                planned = backbone.plan(rows, tried, self.io.width)
-                if not within or self._budget.fits(planned):
-                    defined, layers = tried, planned
-        return Backbone(self, rows, defined, layers)
+        return Genome(Backbone(self, *self._sampler.draw(most, rng)))
 
     @cached_property
     def mutations(self) -> Mapping[str, Mutation]:
