@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from types import TracebackType
 
@@ -19,6 +20,9 @@ from nas.store.records import Record
 from nas.types import Ended, Measured, Proposal, Proposed, Trial, standing
 
 LATEST = 5
+
+logger = logging.getLogger("nas")
+"""What strategies, engines and evaluators have to say beside the records."""
 
 
 class Progress:
@@ -40,8 +44,13 @@ class Progress:
         self.live = (
             Live(get_renderable=self.view, console=out, refresh_per_second=4) if out.is_terminal else None
         )
+        self.told = _Told(self)
+        self.level = logger.level
 
     def __enter__(self) -> Progress:
+        self.level = logger.level
+        logger.addHandler(self.told)
+        logger.setLevel(logging.INFO)
         if self.live is not None:
             self.live.start()
         return self
@@ -51,6 +60,8 @@ class Progress:
     ) -> None:
         if self.live is not None:
             self.live.stop()
+        logger.removeHandler(self.told)
+        logger.setLevel(self.level)
 
     def __call__(self, record: Record, replayed: bool) -> None:
         if isinstance(record, Proposed):
@@ -178,3 +189,14 @@ class Progress:
         for trial in self.ended[: -LATEST - 1 : -1]:
             lines.append(Text(f"  {self.line(trial)}", "red" if trial.status == "failed" else "dim"))
         return Group(*lines)
+
+
+class _Told(logging.Handler):
+    """Says what is logged among the lines of progress, above the live view."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.progress.say(record.getMessage())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +17,12 @@ from spaces.protocol import Relaxed
 
 if TYPE_CHECKING:
     from nas.training.supernet import Relaxation
+
+
+SECONDS = 5.0
+"""How often the training of the supernet is told of."""
+
+logger = logging.getLogger(__name__)
 
 
 class GradientSearch(HistoryStrategy):
@@ -70,7 +78,13 @@ class GradientSearch(HistoryStrategy):
         if self._relaxation is None:
             from nas.training.supernet import relax  # imports torch
 
-            self._relaxation = relax(self._relaxed, self._task, seed=self.seed, **self._options)
+            self._relaxation = relax(
+                self._relaxed,
+                self._task,
+                seed=self.seed,
+                report=_told(self._options["steps"]),
+                **self._options,
+            )
         relaxation = self._relaxation
         if (found := relaxation.genome).digest not in taken:
             return self.proposal(k, found, "supernet")
@@ -79,3 +93,19 @@ class GradientSearch(HistoryStrategy):
             if genome.digest not in taken:
                 return self.proposal(k, genome, "draw from the supernet")
         raise Finished(f"{TRIES} draws in a row from the supernet repeat networks that were proposed")
+
+
+def _told(steps: int) -> Callable[[int, float], None]:
+    """Logs how far the supernet is, every few seconds, and at its end."""
+    started = due = time.monotonic()
+
+    def report(step: int, loss: float) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due or step == steps:
+            due = now + SECONDS
+            logger.info(
+                "supernet: step %d of %d, training loss %.4f, %.0f s", step, steps, loss, now - started
+            )
+
+    return report

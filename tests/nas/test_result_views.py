@@ -1,5 +1,7 @@
 """A result as others see it: its table in pandas, Polars and DuckDB, and itself in a notebook."""
 
+import io
+import logging
 import math
 from datetime import UTC, datetime
 
@@ -7,8 +9,10 @@ import duckdb
 import pandas
 import polars
 import pytest
+from rich.console import Console
 
 from nas.config import parse
+from nas.report.live import Progress
 from nas.result import Result
 from nas.store import Concluded
 from nas.store.parquet import write_trials
@@ -146,3 +150,11 @@ def test_a_notebook_shows_a_result_without_trials_in_a_line():
     result = Result(made()[0].config, [])
     assert repr(result) == "<Result made: not finished, 0 of 4 trials, none done>"
     assert result._repr_html_() == "<p>made: not finished, 0 of 4 trials, none done</p>"
+
+
+def test_progress_says_what_is_logged_while_it_runs():
+    out, logger = io.StringIO(), logging.getLogger("nas.search.mine")
+    with Progress(made().config, Console(file=out)):
+        logger.info("step %d of %d", 1, 2)
+    logger.info("step 2 of 2")
+    assert out.getvalue() == "step 1 of 2\n"

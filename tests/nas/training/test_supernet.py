@@ -190,7 +190,7 @@ def test_the_same_seed_learns_the_same(digits):
         assert np.array_equal(shares, second.shares[cell])
 
 
-def test_the_strategy_proposes_what_the_supernet_found(digits):
+def test_the_strategy_proposes_what_the_supernet_found(digits, caplog):
     def strategy(task=digits):
         return nas.search.load(
             "gradient",
@@ -201,7 +201,9 @@ def test_the_strategy_proposes_what_the_supernet_found(digits):
         )
 
     one = strategy()
-    first, *others = one.ask(4)
+    with caplog.at_level("INFO", "nas"):
+        first, *others = one.ask(4)
+    assert caplog.messages[0].startswith("supernet: step 1 of 1, training loss ")
     assert first.origin == "supernet"
     assert {other.origin for other in others} == {"draw from the supernet"}
     assert len({proposal.genome.digest for proposal in (first, *others)}) == 4
