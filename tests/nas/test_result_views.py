@@ -154,7 +154,7 @@ def test_a_notebook_shows_a_result_without_trials_in_a_line():
 
 def test_progress_says_what_is_logged_while_it_runs():
     out, logger = io.StringIO(), logging.getLogger("nas.search.mine")
-    with Progress(made().config, Console(file=out)):
+    with Progress(made()[0].config, Console(file=out)):
         logger.info("step %d of %d", 1, 2)
     logger.info("step 2 of 2")
     assert out.getvalue() == "step 1 of 2\n"
