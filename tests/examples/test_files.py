@@ -48,7 +48,7 @@ def test_quickstart(tmp_path, engine):
     reduced = {
         **full,
         "task": {**full["task"], "valid_tokens": 1024, "test_tokens": 1024},
-        "strategy": {**full["strategy"], "population": 6},
+        "strategy": {**full["strategy"], "initial": 6},
         "budget": {**full["budget"], "trials": 9, "steps": 2},
     }
     seen = []
@@ -59,7 +59,7 @@ def test_quickstart(tmp_path, engine):
     origins = {trial.id: trial.proposal.origin for trial in result.trials}
     assert [origins[i] for i in range(4)] == full["strategy"]["named"]
     assert [origins[i] for i in (4, 5)] == ["random", "random"]
-    assert all(origins[i].startswith("mutation of") for i in (6, 7, 8))
+    assert [origins[i] for i in (6, 7, 8)] == ["bayesian"] * 3
     for trial in result.trials:
         assert 0 < trial.metrics["valid_bpb"] < 12
         for key in ("parameters", "flops_per_token", "state_bytes"):

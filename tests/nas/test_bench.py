@@ -148,7 +148,7 @@ def test_simulate(capsys, tmp_path):
     code, text, err = run(capsys, *arguments, "--stragglers", "0.1")
     assert (code, err) == (0, "\r2 of 2 runs\n")
     lines = text.splitlines()
-    assert lines[0] == "32 trials of evolution on nasbench201/cifar10, means of 1 seeds"
+    assert lines[0] == "32 trials of bayesian on nasbench201/cifar10, means of 1 seeds"
     assert [line.split()[0] for line in lines[2:]] == ["workers", "1", "8"]
     code, text, _ = run(capsys, *arguments, "--json")
     one, eight = json.loads(text)
