@@ -20,6 +20,7 @@ from nas.training.loop import Optimization, Training, train
 from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
 from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
+from spaces.blocks.allocation import freed_memory_kept
 from spaces.genome import Genome
 from spaces.io import TokenIO
 from spaces.pairs import hyperparameters
@@ -257,12 +258,15 @@ def worker_threads() -> int:
 
 @contextmanager
 def _reproducible(seed: int, device: str, threads: int | None = None) -> Iterator[None]:
-    """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards."""
+    """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards.
+
+    Memory that is freed stays with the process until then.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or worker_threads())
     cuda = [device] if device.startswith("cuda") else []
     try:
-        with torch.random.fork_rng(cuda):
+        with torch.random.fork_rng(cuda), freed_memory_kept():
             torch.manual_seed(seed)
             yield
     finally:

@@ -2,11 +2,11 @@
 
     python tests/speed/blocks.py [training] [length] [decoding] [--width 256] [--length 1024] [--only mamba]
 
-float32, one thread, seconds of the processor. Training is forward and backward, the median of some runs in turn, so
-that a change of the machine's speed meets all blocks alike; its memory is what a first run adds to the process at its
-peak, in a process of its own. Growth is the time of one sequence of 1k, 4k and 16k tokens; "-" where it would take
-long if it grew by the square. Decoding is token by token after a context of 1k and 16k. Mamba stands beside that of
-the package mambapy, where it is installed.
+float32, one thread, seconds of the processor, freed memory kept as in campaigns. Training is forward and backward,
+the median of some runs in turn, so that a change of the machine's speed meets all blocks alike; its memory is what a
+first run adds to the process at its peak, in a process of its own. Growth is the time of one sequence of 1k, 4k and 16k
+tokens; "-" where it would take long if it grew by the square. Decoding is token by token after a context of 1k and 16k.
+Mamba stands beside that of the package mambapy, where it is installed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from spaces.blocks.allocation import freed_memory_kept
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block, state_bytes, total_aux_loss
 from spaces.blocks.conv import GatedConv
@@ -139,8 +140,7 @@ def growth(names: list[str], width: int, patience: float) -> None:
                 speeds.append(math.nan)
                 continue
             x_BLD = torch.randn(1, tokens, width, requires_grad=True)
-            runs = 2 if tokens < CONTEXTS[-1] else 1
-            took = min(seconds(block, x_BLD) for _ in range(runs))
+            took = min(seconds(block, x_BLD) for _ in range(2))
             speeds.append(tokens / took / 1e3)
         cells = "".join(f"{'-' if math.isnan(speed) else f'{speed:.1f}':>9}" for speed in speeds)
         print(f"{name:24}{cells}", flush=True)
@@ -182,14 +182,15 @@ def main() -> None:
     torch.manual_seed(0)
     names = [name for name in BLOCKS if name == "attention" or chosen.only.lower() in name.lower()]
     print(f"width {chosen.width}, float32, one thread; training on {chosen.batch} x {chosen.length} tokens")
-    if "training" in parts:
-        training(names, (chosen.batch, chosen.length, chosen.width), chosen.runs)
-        if "Mamba of mambapy" not in BLOCKS:
-            print("Mamba of mambapy         not installed")
-    if "length" in parts:
-        growth(names, chosen.width, chosen.patience)
-    if "decoding" in parts:
-        decoding(names, chosen.width)
+    with freed_memory_kept():
+        if "training" in parts:
+            training(names, (chosen.batch, chosen.length, chosen.width), chosen.runs)
+            if "Mamba of mambapy" not in BLOCKS:
+                print("Mamba of mambapy         not installed")
+        if "length" in parts:
+            growth(names, chosen.width, chosen.patience)
+        if "decoding" in parts:
+            decoding(names, chosen.width)
 
 
 if __name__ == "__main__":
