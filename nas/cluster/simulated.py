@@ -58,14 +58,16 @@ def whole(table: Table) -> Fidelity:
 class SimulatedEngine:
     """Runs proposals on simulated workers, each one trial at a time for as long as its training took in the table.
 
-    Trials have all metrics of their row, means over seeds, but for those of the test split, and `started` and
-    `duration` in simulated seconds from the start of the engine. A row whose objective was not measured makes a failed
-    trial, which takes no time where none is known. Where a table has no "train_time", every trial takes a second.
+    Trials have all metrics of their row, means over seeds, but for those of the test split other than the objective,
+    which has to be asked for, and `started` and `duration` in simulated seconds from the start of the engine. A row
+    whose objective was not measured makes a failed trial, which takes no time where none is known. Where a table has
+    no "train_time", every trial takes a second.
 
     Where a table has fidelities, a trial has what was measured after the amount of training that it spends, to its end
     where the row was not trained for longer, and takes as long as that took; less what a trial of the same genome had
-    spent that it resumes from. It reports at all amounts before, and may be stopped there. (Where each amount is a
-    training of its own, it neither reports nor resumes.) Elsewhere every trial trains to the end.
+    spent that it resumes from. It reports at all amounts before at which the objective was measured, and may be stopped
+    there. (Where each amount is a training of its own, it neither reports nor resumes.) Elsewhere every trial trains to
+    the end.
 
     What is kept is of trials that run, and of each that others may resume from three numbers.
 
@@ -89,7 +91,10 @@ class SimulatedEngine:
         self._table, self._conditions, self._seed = table, conditions, seed
         self._on_report = on_report
         self._eventful = conditions.noisy or conditions.stragglers > 0 or conditions.deaths > 0
-        self._metrics = [name for name, metric in table.metrics.items() if metric.split != "test"]
+        asked = table.objective.name
+        self._metrics = [
+            name for name, known in table.metrics.items() if known.split != "test" or name == asked
+        ]
         self._free = [(0.0, number) for number in range(workers)]
         self._waiting: deque[Proposal] = deque()
         self._next: list[tuple[float, int, int, Course]] = []
@@ -164,7 +169,8 @@ class SimulatedEngine:
         yield started + took
         metrics, objective = self._told(row), table.objective.name
         if objective not in metrics:
-            return trial("failed", took, {}, error=f"the table has no {objective} of this genome")
+            after = "" if amount is None else f" after {proposal.fidelity}"
+            return trial("failed", took, {}, error=f"the table has no {objective} of this genome{after}")
         if amount is not None:
             self._reached[proposal.id] = Reached(rank, amount, run)
         return trial("done", took, metrics, curve=tuple(curve))
@@ -203,7 +209,7 @@ class SimulatedEngine:
     def _points(self, rank: int, amount: int | None, resumed: Reached | None) -> Iterator[int]:
         """The amounts of training at which a trial reports."""
         axis = self._table.fidelities
-        if self._on_report is None or axis is None or not axis.resumable:
+        if self._on_report is None or axis is None or not (axis.resumable and self._table.objective.curve):
             return
         last = self._table.lengths[rank] if amount is None else amount
         for point in axis.amounts:

@@ -12,6 +12,7 @@ import spaces
 from benchmarks import InvalidTable, Table, check_comparable, stack
 from benchmarks.testing import table_checks
 from nas.cli import main
+from nas.compare import Contestant, simulate
 from nas.tables import FORMATS, read_file
 from nas.tables.files import keys_of
 from nas.types import InvalidInput
@@ -48,7 +49,7 @@ def table(shared_data, tmp_path_factory):
 
 
 def test_every_format_is_tested():
-    assert set(FILES) <= set(FORMATS)
+    assert set(FILES) == set(FORMATS)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -62,6 +63,13 @@ def test_a_study_is_a_table(name, table):
         check(made)
     losses = [metric for metric in made.metrics.values() if "loss" in metric.name]
     assert all(metric.unit.startswith("nats per ") and metric.data for metric in losses)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_study_is_searched(name, table):
+    trials = [*simulate(Contestant.parse("random").make(table(name), 0), table(name), 8, workers=2)]
+    told = [trial.metrics[table(name).objective.name] for trial in trials]
+    np.testing.assert_array_equal(told, [table(name).query(trial.proposal.genome) for trial in trials])
 
 
 def test_gemstones_are_curves_over_tokens(table):

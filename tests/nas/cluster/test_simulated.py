@@ -73,6 +73,13 @@ def test_trials_are_rows(table):
     assert engine.poll(0.0) == []
 
 
+def test_a_test_metric_is_told_where_it_was_asked_for(table):
+    engine = SimulatedEngine(benchmarks.Table(table.path, "test_loss"))
+    engine.submit(proposal(0, 3))
+    (trial,) = engine.poll(0.0)
+    assert (trial.status, trial.metrics["test_loss"]) == ("done", 3.0)
+
+
 def test_workers_train_at_the_same_time(table):
     engine = SimulatedEngine(table, workers=2)
     for id, x in enumerate((0, 1, 3)):

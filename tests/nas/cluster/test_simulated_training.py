@@ -145,6 +145,27 @@ def test_a_strategy_ends_trials(tables):
     assert [e.trial.id for e in strategy.events if isinstance(e, Ended)] == [trial.id for trial in trials]
 
 
+def test_what_was_measured_at_the_end_is_told_then(tables, tmp_path):
+    """An objective without a curve, beside a metric with one: nothing is reported, and the end has both."""
+    curved, _ = tables
+    plain_loss = Metric("loss", "min", "nats", split="valid")
+    metrics = (plain_loss, Metric("train_loss", "min", "nats", split="train", curve=True))
+    losses, curves = curved.column(), np.ones((SIZE, 1, 3))
+    Table.write(
+        tmp_path / "ends.arrow",
+        description(metrics=metrics, fidelities=curved.fidelities),
+        {"loss": losses, "train_loss": np.ones(SIZE)},
+        curves={"train_loss": curves},
+    )
+    table = Table(tmp_path / "ends.arrow")
+    engine = SimulatedEngine(table, on_report=lambda id, at: pytest.fail("nothing is known before the end"))
+    engine.submit(proposal(table, 0, 5))
+    engine.submit(proposal(table, 1, 5, amount=3))
+    whole_one, early = drain(engine)
+    assert dict(whole_one.metrics) == {"loss": losses[5], "train_loss": 1.0}
+    assert (early.status, early.error) == ("failed", "the table has no loss of this genome after 3 epochs")
+
+
 def test_another_unit_is_refused(tables):
     table, _ = tables
     with pytest.raises(InvalidInput) as error:
