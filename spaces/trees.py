@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from operator import index
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from spaces.counting import Ranks, draw_ranks
 from spaces.derivation import NOTHING, RESOURCES, UNLIMITED, Node
@@ -23,7 +21,7 @@ from spaces.graph import Graph, graph
 from spaces.io import IO
 from spaces.mutations import MUTATIONS, Mutable, Mutation, crossover
 from spaces.parsing import parsed
-from spaces.volume import Volumes, centre, coordinates
+from spaces.volume import VolumeCoded, Volumes
 
 
 def uncosted(grammar: Grammar, nodes: int) -> Engine:
@@ -32,7 +30,7 @@ def uncosted(grammar: Grammar, nodes: int) -> Engine:
     return Engine(grammar, {}, lambda production, at, choices: (1, 0, 0, 0, 0), limit, NOTHING)
 
 
-class TreeSpace(Mutable):
+class TreeSpace(VolumeCoded, Mutable):
     """The genomes that an engine derives: drawn, changed, read, counted, numbered and coded as boxes of a cube.
 
     Args:
@@ -109,16 +107,6 @@ class TreeSpace(Mutable):
                 )
         with self._following():
             return Genome(engine.draw(engine.grammar.start, engine.root_at, limit, rng))
-
-    @contextmanager
-    def _following(self) -> Iterator[None]:
-        """Says it in the space's words where a tree is too deep to be followed."""
-        try:
-            yield
-        except RecursionError:
-            raise InvalidSpace(
-                f"space {self.name!r}: a genome nests deeper than Python can follow; lower 'nodes' ({self.nodes})"
-            ) from None
 
     def sample_uniform(self, rng: np.random.Generator, number: int, nodes: int | None = None) -> list[Genome]:
         """Different genomes in random order, all equally likely among those that meet the limits.
@@ -216,42 +204,8 @@ class TreeSpace(Mutable):
         self._check_limits(root)
         return Genome(root)
 
-    @property
-    def dimensions(self) -> int:
-        """How many coordinates `encode` gives a genome unless told: so many that float64 can tell all genomes apart."""
-        return self._volumes.dimensions
-
-    def decode(self, point: ArrayLike) -> Genome:
-        """The genome of a point of the cube [0, 1)^d, of any d; valid whatever the point (see `spaces.volume`).
-
-        Raises:
-            InvalidGenome: the point is outside the cube.
-        """
-        place = coordinates(point)
-        with self._following():
-            return Genome(self._volumes.decode(place))
-
-    def box(self, genome: Genome, dimensions: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it.
-
-        A number (`real`) that no point gives, as one written by hand may be, has the box of the nearest that one does.
-
-        Raises:
-            InvalidGenome: no point of that many coordinates decodes to the genome.
-        """
-        if dimensions is not None and (not isinstance(dimensions, int) or dimensions < 1):
-            raise InvalidSpace(f"dimensions = {dimensions}, but there must be at least 1")
-        tree = self.tree(genome)
-        with self._following():
-            return self._volumes.box(tree, self.dimensions if dimensions is None else dimensions)
-
-    def encode(self, genome: Genome, dimensions: int | None = None) -> np.ndarray:
-        """A point that decodes to the genome: the centre of its box.
-
-        Raises:
-            InvalidGenome: no point of that many coordinates decodes to the genome.
-        """
-        return centre(self.box(genome, dimensions))
+    def _genome(self, root: Node) -> Genome:
+        return Genome(root)
 
     def check(self, genome: Genome) -> None:
         """Raises InvalidGenome, which names the place, if the genome is not of this space."""

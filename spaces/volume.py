@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from bisect import bisect, bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import accumulate
@@ -31,8 +32,9 @@ from numpy.typing import ArrayLike
 from spaces.counting import Kind, State, Sums
 from spaces.derivation import Attributes, Node, Vector, plus
 from spaces.engine import Engine, real_at
-from spaces.errors import InvalidGenome
+from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.fields import Real
+from spaces.genome import Genome
 
 PRECISION = 53
 """Bits of a coordinate: how finely float64 divides the range from 0 to 1 where it is coarsest."""
@@ -92,6 +94,25 @@ def _round_up(over: int, under: int) -> float:
     return near if a * under >= over * b else math.nextafter(near, math.inf)
 
 
+def corners(intervals: Sequence[Interval], enough: int) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of a box, [low, high).
+
+    Args:
+        enough: how many dimensions are enough for every genome.
+
+    Raises:
+        InvalidGenome: no float64 is left in a dimension.
+    """
+    low, high = np.array([interval.ends for interval in intervals]).T
+    (empty,) = np.nonzero(low == high)
+    if len(empty):
+        raise InvalidGenome(
+            f"the box of this genome is too narrow for float64 in dimension {empty[0]} of {len(intervals)}; "
+            f"{enough} dimensions are enough for all genomes"
+        )
+    return low, high
+
+
 def centre(box: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """The middle of a box, which lies within even where the box holds one point only."""
     low, high = box
@@ -114,6 +135,88 @@ def coordinates(point: ArrayLike) -> list[float]:
         if not 0 <= x < 1:
             raise InvalidGenome(f"coordinate {k} of the point is {x}, but must be from 0 to less than 1")
     return row.tolist()
+
+
+class Boxes(Protocol):
+    """The trees of a space as boxes of a cube."""
+
+    @property
+    def dimensions(self) -> int:
+        """So many that they are sure to leave a point to every tree that has one."""
+        ...
+
+    def decode(self, point: Sequence[float]) -> Any:
+        """The tree of a point."""
+        ...
+
+    def box(self, root: Any, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+        """The box of a tree, [low, high)."""
+        ...
+
+
+class VolumeCoded:
+    """What a space of trees does with their boxes."""
+
+    name: str
+    nodes: int
+
+    @property
+    def _volumes(self) -> Boxes:
+        raise NotImplementedError
+
+    def tree(self, genome: Genome) -> Any:
+        """What stands behind a genome."""
+        raise NotImplementedError
+
+    def _genome(self, root: Any) -> Genome:
+        raise NotImplementedError
+
+    @property
+    def dimensions(self) -> int:
+        """How many coordinates `encode` gives a genome unless told: so many that float64 can tell all genomes apart."""
+        return self._volumes.dimensions
+
+    def decode(self, point: ArrayLike) -> Genome:
+        """The genome of a point of the cube [0, 1)^d, of any d; valid whatever the point.
+
+        Raises:
+            InvalidGenome: the point is outside the cube.
+        """
+        place = coordinates(point)
+        with self._following():
+            return self._genome(self._volumes.decode(place))
+
+    def box(self, genome: Genome, dimensions: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it.
+
+        A number (`real`) that no point gives, as one written by hand may be, has the box of the nearest that one does.
+
+        Raises:
+            InvalidGenome: no point of that many coordinates decodes to the genome.
+        """
+        if dimensions is not None and (not isinstance(dimensions, int) or dimensions < 1):
+            raise InvalidSpace(f"dimensions = {dimensions}, but there must be at least 1")
+        tree = self.tree(genome)
+        with self._following():
+            return self._volumes.box(tree, self.dimensions if dimensions is None else dimensions)
+
+    def encode(self, genome: Genome, dimensions: int | None = None) -> np.ndarray:
+        """A point that decodes to the genome: the centre of its box.
+
+        Raises:
+            InvalidGenome: no point of that many coordinates decodes to the genome.
+        """
+        return centre(self.box(genome, dimensions))
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        """Says it in the space's words where a tree is too deep to be followed."""
+        try:
+            yield
+        except RecursionError:
+            raise InvalidSpace(
+                f"space {self.name!r}: a genome nests deeper than Python can follow; lower 'nodes' ({self.nodes})"
+            ) from None
 
 
 class _Turns:
@@ -215,14 +318,7 @@ class Volumes:
         """
         intervals = [Interval() for _ in range(dimensions)]
         self._root(_Turns(intervals, _answers(root)))
-        low, high = np.array([interval.ends for interval in intervals]).T
-        (empty,) = np.nonzero(low == high)
-        if len(empty):
-            raise InvalidGenome(
-                f"the box of this genome is too narrow for float64 in dimension {empty[0]} of {dimensions}; "
-                f"{self.dimensions} dimensions are enough for all genomes"
-            )
-        return low, high
+        return corners(intervals, self.dimensions)
 
     def _root(self, turns: _Turns) -> Node:
         engine = self._engine

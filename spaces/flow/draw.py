@@ -9,14 +9,15 @@ input as its output; `redrawn` counts these.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.reach import Pattern, Reach, features, matches
-from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option
+from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, Option
 from spaces.flow.tree import (
     Fit,
     Node,
@@ -36,6 +37,12 @@ from spaces.mutations import shuffled
 Tail = tuple[float, float]
 """What must be kept for what follows: tensors of the shape that comes out, and heads that read it."""
 NOTHING: Tail = (0, 0)
+
+Order = Callable[[Iterable[Any]], Iterable[Any]]
+"""In what order options are tried; the first that fits is taken. Shuffled, all that fit are equally likely."""
+Meeting = tuple[Fit, Shape, Price]
+Way = tuple[Any, ...]
+"""What is chosen of a tree that is to give a shape, by its form: see `Drawer.ways`."""
 
 
 class Drawer:
@@ -72,6 +79,15 @@ class Drawer:
             and operators + load <= budget[3]
         )
 
+    def fitting(
+        self, among: list[Terminal], shape: Any, scope: Scope, budget: Price, tail: Tail, order: Order
+    ) -> Iterator[Fit]:
+        """The terminals that fit, leave enough and are not constant."""
+        for each in order(among):
+            found = fit(each, shape, scope)
+            if found is not None and not found.constant and self.affords(found, budget, tail):
+                yield found
+
     def terminal(
         self,
         among: list[Terminal],
@@ -81,12 +97,8 @@ class Drawer:
         tail: Tail,
         rng: np.random.Generator,
     ) -> Fit:
-        """One of the terminals that fit, evenly among those that leave enough and are not constant."""
-        for each in shuffled(among, rng):
-            found = fit(each, shape, scope)
-            if found is not None and not found.constant and self.affords(found, budget, tail):
-                return found
-        raise AssertionError(f"no {among[0].kind} fits {shape}")
+        """One of those that fit, all equally likely."""
+        return next(self.fitting(among, shape, scope, budget, tail, partial(shuffled, rng=rng)))
 
     def free(
         self, shape: Shape, scope: Scope, n: int, budget: Price, tail: Tail, rng: np.random.Generator
@@ -96,8 +108,8 @@ class Drawer:
         The budget must hold the floor: `joins[n]` and the tail at the shape that comes in.
         """
         option = self.sizes.pick(n, rng)
-        if not self._holds(option, shape, budget, tail):
-            option = next(o for o in self.sizes.in_order(n, rng) if self._holds(o, shape, budget, tail))
+        if not self.holds(option, shape, budget, tail):
+            option = next(o for o in self.sizes.in_order(n, rng) if self.holds(o, shape, budget, tail))
         form, a, b = option
         reach, joins = self.reach, self.sizes.joins
         load, heads = tail
@@ -116,7 +128,8 @@ class Drawer:
             return self._tied(shape, scope, a, budget, tail, rng)
         return self._two(shape, scope, a, b, budget, tail, rng)
 
-    def _holds(self, option: Option, shape: Shape, budget: Price, tail: Tail) -> bool:
+    def holds(self, option: Option, shape: Shape, budget: Price, tail: Tail) -> bool:
+        """Whether a budget holds the floor of a form, with parts of its sizes."""
         made = self.sizes.needs(option) + tail[0]
         return made * math.prod(shape) <= budget[2] and made <= budget[3]
 
@@ -125,7 +138,7 @@ class Drawer:
     ) -> Node:
         """A branching of copies of one branch: that is drawn, then the join among those that fit."""
         load, heads = tail
-        fork = self._fork(shape, scope, self.sizes.joins[n] or 0, budget, tail, rng)
+        fork = next(self.forks(shape, scope, n, budget, tail, partial(shuffled, rng=rng)))
         ways = fork.terminal.ways
         left = minus(budget, fork.price)
         branch = self.free(fork.out, scope, n, times(left, 1 / ways), ((load + 1) / ways, heads / ways), rng)
@@ -133,16 +146,15 @@ class Drawer:
         join = self.terminal(self.reach.joins[ways], (branch.out,) * ways, scope, left, tail, rng)
         return branched(fork, (branch,), join, shape, scope)
 
-    def _fork(
-        self, shape: Shape, scope: Scope, below: int, budget: Price, tail: Tail, rng: np.random.Generator
-    ) -> Fit:
-        """A fork to copies of a branch that makes so many tensors, evenly among those that leave enough."""
-        load, heads = tail
-        for each in shuffled(self.reach.tied, rng):
+    def forks(
+        self, shape: Shape, scope: Scope, n: int, budget: Price, tail: Tail, order: Order
+    ) -> Iterator[Fit]:
+        """The forks to copies of a branch of n nodes that fit and leave enough."""
+        (load, heads), below = tail, self.sizes.joins[n] or 0
+        for each in order(self.reach.tied):
             found = fit(each, shape, scope)
             if found and self.affords(found, budget, (load + each.ways * below + 1, heads)):
-                return found
-        raise AssertionError(f"no fork to copies fits {shape}")
+                yield found
 
     def _two(
         self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, tail: Tail, rng: np.random.Generator
@@ -174,11 +186,28 @@ class Drawer:
         rng: np.random.Generator,
     ) -> tuple[Node, Fit] | None:
         """A second branch of n nodes and its join: evenly among the joins that can be met, then among shapes."""
-        for terminal in shuffled(self.reach.joins[2], rng):
+        met = next(self.meetings(shape, scope, first, n, budget, tail, partial(shuffled, rng=rng)), None)
+        if met is None:
+            return None
+        join, want, left = met
+        return self.toward(shape, scope, n, left, want, rng), join
+
+    def meetings(
+        self,
+        shape: Shape,
+        scope: Scope,
+        first: Node,
+        n: int,
+        budget: Price,
+        tail: Tail,
+        order: Order,
+    ) -> Iterator[Meeting]:
+        """The joins with a second branch of n nodes, each with the shape it wants of the branch and what is left."""
+        for terminal in order(self.reach.joins[2]):
             pattern = terminal.wants(first.out, None)
             if pattern is None:
                 continue
-            for want in shuffled(self._partners(shape, scope, pattern, n), rng):
+            for want in order(self._partners(shape, scope, pattern, n)):
                 price = self.reach.price(shape, scope, want, n)
                 join = None if price is None else fit(terminal, (first.out, want), scope)
                 if price is None or join is None:
@@ -186,8 +215,7 @@ class Drawer:
                 kept = self.reserve(join.numel, features(join.out), tail)
                 left = minus(minus(budget, join.price), kept)
                 if within(price, left):
-                    return self.toward(shape, scope, n, left, want, rng), join
-        return None
+                    yield join, want, left
 
     def _partners(self, shape: Shape, scope: Scope, pattern: Pattern, n: int) -> list[Shape]:
         """The shapes of a pattern that one computation gives, or where there are none, one routing around one."""
@@ -205,74 +233,86 @@ class Drawer:
 
         Forms and sizes by the law among those that can, what flows inside evenly among the shapes of known price.
         """
-        made = self._attempt(self.sizes.pick(n, rng), shape, scope, budget, want, rng)
-        if made is not None:
-            return made
-        for option in self.sizes.in_order(n, rng):
-            made = self._attempt(option, shape, scope, budget, want, rng)
-            if made is not None:
-                return made
-        raise AssertionError(f"a price was known, but no tree of {n} nodes from {shape} to {want}")
-
-    def _attempt(
-        self,
-        option: Option,
-        shape: Shape,
-        scope: Scope,
-        budget: Price,
-        want: Shape,
-        rng: np.random.Generator,
-    ) -> Node | None:
+        order = partial(shuffled, rng=rng)
+        option = self.sizes.pick(n, rng)
+        way = next(self.ways(option, shape, scope, budget, want, order), None)
+        if way is None:
+            found = (
+                (other, way)
+                for other in self.sizes.in_order(n, rng)
+                for way in self.ways(other, shape, scope, budget, want, order)
+            )
+            option, way = next(found)
         form, a, b = option
         if form == LEAF:
-            for found in shuffled(self.reach.leaves(shape, want), rng):
-                if within(found.price, budget):
-                    return leaf(found, shape, scope)
-            return None
-        attempt: Callable[..., Node | None] = {
-            CHAIN: self._chain_toward,
-            ROUTE: self._route_toward,
-            TIED: self._tied_toward,
-            TWO: self._two_toward,
-        }[form]
-        return attempt(shape, scope, a, b, budget, want, rng)
+            return leaf(way[0], shape, scope)
+        if form == CHAIN:
+            middle, after = way
+            first = self.toward(shape, scope, a, minus(budget, after), middle, rng)
+            return chained(first, self.toward(middle, scope, b, minus(budget, first.price), want, rng))
+        if form == ROUTE:
+            pre, post, inner, left = way
+            return routed(pre, self.toward(pre.out, pre.scope, a, left, inner, rng), post, shape, scope)
+        if form == TIED:
+            fork, join, branch, share = way
+            return branched(fork, (self.toward(fork.out, scope, a, share, branch, rng),), join, shape, scope)
+        fork, join, out, other, left, kept = way
+        first = self.toward(fork.out, scope, a, minus(left, kept), out, rng)
+        second = self.toward(fork.out, scope, b, minus(left, first.price), other, rng)
+        return branched(fork, (first, second), join, shape, scope)
 
-    def _chain_toward(
-        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, rng: np.random.Generator
-    ) -> Node | None:
+    def ways(
+        self, option: Option, shape: Shape, scope: Scope, budget: Price, want: Shape, order: Order
+    ) -> Iterator[Way]:
+        """What may be chosen of a form and the sizes of its parts so that the wanted shape comes out.
+
+        Of a computation: itself. Of a sequential: the shape between, the price of the second part. Of a routing: pre,
+        post, the shape that the inside gives, what is left for it. Of copies: fork, join, the shape of each, its share.
+        Of two branches: fork, join, both shapes, what is left for both, the price of the second.
+        """
+        form, a, b = option
+        if form == LEAF:
+            leaves = order(self.reach.leaves(shape, want))
+            return ((found,) for found in leaves if within(found.price, budget))
+        if form == ROUTE:
+            return self._routes(shape, scope, a, budget, want, order)
+        if form == TIED:
+            return self._ties(shape, scope, a, budget, want, order)
+        ways = self._chains if form == CHAIN else self._twos
+        return ways(shape, scope, a, b, budget, want, order)
+
+    def _chains(
+        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, order: Order
+    ) -> Iterator[Way]:
         reach = self.reach
-        between = self._near(shape, want)
-        for middle in shuffled(between, rng):
+        for middle in order(self._near(shape, want)):
             if middle not in (shape, want) and want not in reach.outs(middle):
                 continue
             before = reach.price(shape, scope, middle, a)
             after = None if before is None else reach.price(middle, scope, want, b)
             if before is not None and after is not None and within(plus(before, after), budget):
-                first = self.toward(shape, scope, a, minus(budget, after), middle, rng)
-                return chained(first, self.toward(middle, scope, b, minus(budget, first.price), want, rng))
-        return None
+                yield middle, after
 
     def _near(self, shape: Shape, want: Shape) -> list[Shape]:
         """The wanted shape, and those that one computation gives."""
         outs = self.reach.outs(shape)
         return list(outs) if want in outs else [want, *outs]
 
-    def _route_toward(
-        self, shape: Shape, scope: Scope, n: int, _: int, budget: Price, want: Shape, rng: np.random.Generator
-    ) -> Node | None:
-        for pre, inner, last in shuffled(self.reach.routes(shape, scope, want), rng):
+    def _routes(
+        self, shape: Shape, scope: Scope, n: int, budget: Price, want: Shape, order: Order
+    ) -> Iterator[Way]:
+        for pre, inner, last in order(self.reach.routes(shape, scope, want)):
             post = Fit(last, inner, want, pre.scope)
             left = minus(minus(budget, pre.price), post.price)
             price = self.reach.price(pre.out, pre.scope, inner, n)
             if price is not None and within(price, left):
-                return routed(pre, self.toward(pre.out, pre.scope, n, left, inner, rng), post, shape, scope)
-        return None
+                yield pre, post, inner, left
 
-    def _tied_toward(
-        self, shape: Shape, scope: Scope, n: int, _: int, budget: Price, want: Shape, rng: np.random.Generator
-    ) -> Node | None:
+    def _ties(
+        self, shape: Shape, scope: Scope, n: int, budget: Price, want: Shape, order: Order
+    ) -> Iterator[Way]:
         reach = self.reach
-        for each in shuffled(reach.tied, rng):
+        for each in order(reach.tied):
             fork = fit(each, shape, scope)
             if fork is None:
                 continue
@@ -280,27 +320,25 @@ class Drawer:
             ends = reach.copied(fork.out, ways, want)
             if want not in reach.outs(fork.out):
                 ends = [(want, reach.add), *ends]
-            for branch, terminal in shuffled(ends, rng):
+            for branch, terminal in order(ends):
                 join = Fit(terminal, (branch,) * ways, want, scope)
                 left = minus(minus(budget, fork.price), join.price)
                 share = times(left, 1 / ways)
                 price = reach.price(fork.out, scope, branch, n)
                 if price is not None and within(price, share):
-                    inner = self.toward(fork.out, scope, n, share, branch, rng)
-                    return branched(fork, (inner,), join, shape, scope)
-        return None
+                    yield fork, join, branch, share
 
-    def _two_toward(
-        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, rng: np.random.Generator
-    ) -> Node | None:
+    def _twos(
+        self, shape: Shape, scope: Scope, a: int, b: int, budget: Price, want: Shape, order: Order
+    ) -> Iterator[Way]:
         reach = self.reach
-        for each in shuffled(reach.two, rng):
+        for each in order(reach.two):
             fork = fit(each, shape, scope)
             if fork is None:
                 continue
             left = minus(budget, fork.price)
-            for out in shuffled(self._near(fork.out, want), rng):
-                for terminal in shuffled(reach.joins[2], rng):
+            for out in order(self._near(fork.out, want)):
+                for terminal in order(reach.joins[2]):
                     other = terminal.wants(out, want)
                     if other is None or terminal.gives((out, other)) != want:
                         continue
@@ -308,10 +346,6 @@ class Drawer:
                     one, two = reach.price(fork.out, scope, out, a), None
                     if one is not None:
                         two = reach.price(fork.out, scope, other, b)
-                    if one is None or two is None or not within(plus(one, two), minus(left, join.price)):
-                        continue
                     rest = minus(left, join.price)
-                    first = self.toward(fork.out, scope, a, minus(rest, two), out, rng)
-                    second = self.toward(fork.out, scope, b, minus(rest, first.price), other, rng)
-                    return branched(fork, (first, second), join, shape, scope)
-        return None
+                    if one is not None and two is not None and within(plus(one, two), rest):
+                        yield fork, join, out, other, rest, two

@@ -24,10 +24,12 @@ from spaces.flow.paths import blocked
 from spaces.flow.reach import Reach, features
 from spaces.flow.sizes import Sizes
 from spaces.flow.tree import Node, Price
+from spaces.flow.volume import FlowVolumes
 from spaces.genome import Genome
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, VectorIO, image
 from spaces.mutations import Mutable, Mutation
+from spaces.volume import VolumeCoded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +57,7 @@ class Derivation:
         return self.root.digest
 
 
-class FlowSpace(Mutable):
+class FlowSpace(VolumeCoded, Mutable):
     """The genomes of a flow grammar for one input and output, within limits.
 
     The network ends in a mean over all positions and a linear layer.
@@ -198,6 +200,10 @@ class FlowSpace(Mutable):
                 f"space {self.name!r}: no genome has {nodes} nodes; allowed: 5, 7, 8 and 10 to {self.nodes}"
             )
         return estimated(self._drawer.reach, self.shape, nodes, draws, rng)
+
+    @cached_property
+    def _volumes(self) -> FlowVolumes:
+        return FlowVolumes(self._drawer, self.shape, self._changer.limit)
 
     def at(self, io: IO) -> FlowSpace:
         """The same grammar and limits at another input and output."""

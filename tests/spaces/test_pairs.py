@@ -14,6 +14,7 @@ from tests.spaces.grammars import FREE
 SETTINGS = {"lr": choice(0.001, 0.003, 0.01, ordered=True), "weight_decay": real(0.01, 1, log=True)}
 HYBRID = spaces.load("hybrid", io=spaces.tokens(64, 32), parameters=200_000)
 JOINT = spaces.joint(HYBRID, SETTINGS)
+IMAGES = spaces.joint(spaces.load("einspace", spaces.image(1, 9, 8, classes=3), nodes=30), SETTINGS)
 CELLS = spaces.joint(spaces.load("nasbench201"), {"lr": choice(0.1, 0.01)})
 
 
@@ -119,7 +120,7 @@ def test_uniform_draws_are_of_both_halves():
 
 def test_points_code_both_halves():
     rng = np.random.default_rng(0)
-    for space in (JOINT, CELLS):
+    for space in (JOINT, CELLS, IMAGES):
         first = len(space.fields)
         for genome in [space.sample(rng) for _ in range(20)]:
             point = space.encode(genome)
