@@ -98,6 +98,7 @@ class _Campaign:
         self.asked: set[object] = set()
         self.made = 0
         self.running: dict[int, Proposal] = {}
+        self.checkpoints: set[int] = set()
         self.reports: dict[int, Measured] = {}
         self.table_due = 0.0
         if journal.repaired:
@@ -179,7 +180,21 @@ class _Campaign:
             ended = [Ended(self._checked(trial)) for trial in engine.poll(timeout=1.0)]
             if ended:
                 self.log(ended, sync=True)
+                self._remove_checkpoints()
                 self._refresh_table()
+
+    def _remove_checkpoints(self) -> None:
+        """Takes away the checkpoints that no trial goes on from, of a strategy that says which may be resumed.
+
+        On a cluster without a shared folder, those of other nodes stay there.
+        """
+        resumable = getattr(self.strategy, "resumable", None)
+        if resumable is None:
+            return
+        needed = {proposal.resume_from for proposal in self.running.values()} | resumable()
+        for id in self.checkpoints - needed:
+            self.run_dir.remove_checkpoint(id)
+        self.checkpoints &= needed
 
     def _ask(self, n: int) -> tuple[list[Proposal], bool]:
         """Proposals of the strategy, and whether it will make no more; wrong ones never reach the log.
@@ -233,7 +248,7 @@ class _Campaign:
         return proceed
 
     def _confirm(self, engine: Engine) -> None:
-        """Trains the best again on fresh seeds, and measures those, and nothing else ever, on the test split.
+        """Trains the best again in full on fresh seeds, and measures those, and nothing else ever, on the test split.
 
         Seeds on which it was done before are not tried again.
 
@@ -245,7 +260,9 @@ class _Campaign:
         known = {run.seed for run in self.result.confirmations if run.status == "done"}
         waiting = {-seed: seed for seed in seeds if seed not in known}
         for id, seed in waiting.items():
-            proposal = dataclasses.replace(best.proposal, id=id, seed=seed)
+            proposal = dataclasses.replace(
+                best.proposal, id=id, seed=seed, fidelity=self.config.budget.fidelity, resume_from=None
+            )
             engine.submit(proposal, splits=("valid", "test"))
         while waiting:
             runs = [_confirmed(best.id, trial) for trial in engine.poll(timeout=1.0)]
@@ -279,6 +296,7 @@ class _Campaign:
             self.reports[record.trial_id] = record
         elif isinstance(record, Ended):
             del self.running[record.trial.id]
+            self.checkpoints.add(record.trial.id)
         self.observe(record, replayed)
 
     def _refresh_table(self) -> None:

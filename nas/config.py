@@ -20,7 +20,7 @@ from nas.options import call_options, refuse, shown
 from nas.types import JSON, Fidelity, InvalidInput, Objective
 
 GROWING = ("budget.trials", "budget.seconds", "workers.count")
-"""The keys that may change, to more, when a campaign goes on in its folder."""
+"""The keys that may change, to more, when a campaign goes on in its folder; where there are rungs, see `_raised`."""
 
 LARGEST = 2**62
 """The largest integer, since the store's tables hold 64 bits."""
@@ -42,7 +42,8 @@ class Budget:
     """What a campaign may spend: `trials`, and for each one a fidelity and `seconds` of wall time.
 
     Exactly one of `steps`, `tokens`, `epochs` is set. `confirm` is the number of fresh seeds on which the
-    best is trained again at the end.
+    best is trained again at the end. `rungs` are smaller amounts of the same unit, ascending, after which
+    multi-fidelity strategies compare trials; each rung of a network is a trial.
     """
 
     trials: Count
@@ -51,6 +52,7 @@ class Budget:
     epochs: Count | None = None
     seconds: Annotated[float, Gt(0)] = 600.0
     confirm: Annotated[int, Ge(0)] = 3
+    rungs: tuple[Count, ...] | None = None
 
     @property
     def fidelity(self) -> Fidelity:
@@ -143,14 +145,19 @@ def to_dict(config: Config) -> JSON:
 
 
 def amend(frozen: Config, wanted: Config) -> list[Amendment]:
-    """What changes when the campaign of `frozen` goes on as `wanted`: only the keys of `GROWING`, to more.
+    """What changes when the campaign of `frozen` goes on as `wanted`: the keys of `GROWING`, to more, and more rungs.
 
     Raises:
         InvalidInput: anything else differs.
     """
     old, new = _flat(to_dict(frozen), ""), _flat(to_dict(wanted), "")
     differing = [key for key in old | new if old.get(key) != new.get(key)]
-    refused = [key for key in differing if key not in GROWING or not _grows(key, old[key], new[key])]
+    raised = _raised(frozen, wanted)
+    refused = [
+        key
+        for key in differing
+        if key not in raised and (key not in GROWING or not _grows(key, old[key], new[key]))
+    ]
     if refused:
         shown = [f"'{key}' is {_said(old, key)} there and {_said(new, key)} now" for key in refused[:3]]
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
@@ -158,7 +165,28 @@ def amend(frozen: Config, wanted: Config) -> list[Amendment]:
             f"this run folder holds a campaign that differs: {'; '.join(shown)}{more}. "
             f"Only {', '.join(GROWING)} may change, and only to more; another --dir starts a new campaign"
         )
-    return [Amendment(key, old[key], new[key]) for key in differing]
+    return [Amendment(key, old.get(key), new[key]) for key in differing]
+
+
+def _raised(frozen: Config, wanted: Config) -> set[str]:
+    """The keys by which the full fidelity is raised, where what it was becomes a rung: trials then go on from there.
+
+    Raises:
+        InvalidInput: the learning rate of what ran followed a schedule over the fidelity that it was.
+    """
+    old, new = frozen.budget.fidelity, wanted.budget.fidelity
+    rungs, below = frozen.budget.rungs or (), wanted.budget.rungs or ()
+    if not rungs or old.unit != new.unit or below[: len(rungs) + 1] != (*rungs, old.amount):
+        return set()
+    ends = {"warmup": 0, "decay_to": 1}
+    hyperparameters = frozen.space.options.get("hyperparameters") or {}
+    if any(frozen.recipe.get(key, at) != at or key in hyperparameters for key, at in ends.items()):
+        raise InvalidInput(
+            f"'budget.{old.unit}' cannot be raised from {old.amount} to {new.amount}, because the learning rate of "
+            f"what ran followed a schedule over {old}: only that of a campaign with 'recipe.warmup' = 0 and "
+            "'recipe.decay_to' = 1 is the same whatever follows"
+        )
+    return {f"budget.{old.unit}", *(f"budget.rungs[{place}]" for place in range(len(rungs), len(below)))}
 
 
 def _config(

@@ -10,12 +10,19 @@ from nas.types import JSON, Objective, Trial
 
 
 def ranking_rows(objectives: Sequence[Objective], ranked: Sequence[Trial]) -> list[JSON]:
-    """Trials, best first: the objectives, the cost, where they came from, and their text."""
+    """Trials, best first: the objectives, the cost, where they came from, and their text.
+
+    Where they differ in it, it is told for how long they were "trained".
+    """
     shown = dict.fromkeys([*(objective.metric for objective in objectives), *_COSTS])
+    trained = {str(trial.proposal.fidelity) for trial in ranked}
     rows: list[JSON] = []
     for place, trial in enumerate(ranked, start=1):
         values = trial.merits
-        row: JSON = {"rank": place, "trial": trial.id, **{key: values.get(key) for key in shown}}
+        row: JSON = {"rank": place, "trial": trial.id}
+        if len(trained) > 1:
+            row["trained"] = str(trial.proposal.fidelity)
+        row |= {key: values.get(key) for key in shown}
         rows.append({**row, "origin": trial.proposal.origin, "genome": trial.proposal.genome.text})
     return rows
 

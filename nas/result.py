@@ -15,7 +15,7 @@ from nas.config import Config
 from nas.display import html_table, number, ranking_cells, ranking_rows
 from nas.store import Concluded, Confirmed, RunDir
 from nas.store.records import Record
-from nas.types import Ended, Objective, Proposal, Proposed, Trial, standing
+from nas.types import Ended, Objective, Proposal, Proposed, Trial, placing, standing
 from spaces.pareto import lowest
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Result:
         return [proposal for proposal in self.proposals if proposal.id not in ended]
 
     def ranking(self) -> list[Trial]:
-        """The done trials, best first: constraints before the first objective, ties by age."""
-        return sorted(self.done, key=lambda trial: (*standing(self.config.objectives, trial), trial.id))
+        """The done trials, best first: the longest training, then constraints, the first objective, and age."""
+        return sorted(self.done, key=lambda trial: placing(self.config.objectives, trial))
 
     def best(self) -> Trial:
         """The best trial by validation.
@@ -104,8 +104,12 @@ class Result:
         return ranking[0]
 
     def pareto(self) -> list[Trial]:
-        """The trials that meet the constraints as well as any does and that no other beats in every objective."""
-        done = self.done
+        """The trials that meet the constraints as well as any does and that no other beats in every objective.
+
+        They are of those that were trained for longest, where trials differ in that.
+        """
+        longest = max((trial.proposal.fidelity.amount for trial in self.done), default=0)
+        done = [trial for trial in self.done if trial.proposal.fidelity.amount == longest]
         losses = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in done])
         broken = np.array([standing(self.config.objectives, trial)[0] for trial in done])
         best = np.flatnonzero(broken == broken.min(initial=np.inf))
@@ -132,9 +136,17 @@ class Result:
         return [run.metrics[metric] for run in runs if metric in run.metrics]
 
     def gain(self) -> Gain | None:
-        """The gain over the average random architecture; None with fewer than two of them or nothing confirmed."""
+        """The gain over the average random architecture; None with fewer than two of them or nothing confirmed.
+
+        Only those count that were trained in full: of the others it is not known how good they would have become.
+        """
         aim = self.aims[0]
-        drawn = [trial for trial in self.trials if trial.proposal.origin == "random"]
+        full = self.config.budget.fidelity
+        drawn = [
+            trial
+            for trial in self.trials
+            if trial.proposal.origin == "random" and trial.proposal.fidelity == full
+        ]
         random = [aim.loss(trial.merits) for trial in drawn if trial.status == "done"]
         best = [aim.loss({aim.metric: value}) for value in self.confirmed(aim.metric)]
         if len(random) < 2 or not best:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import math
 import os
+import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     costed = _make("space", config.space.name, lambda: tells_costs(space))
     objectives = _objectives(config, task, costed)
     predictor, screened = screening(config, space)
+    rungs = config.budget.rungs or ()
     strategy_options = search.settled(
         config.strategy.name,
         _chosen_before(config.strategy, folder),
@@ -144,6 +146,8 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
         objectives=objectives,
         trials=config.budget.trials,
         screened=screened is not None,
+        rungs=rungs,
+        fidelity=config.budget.fidelity,
     )
     strategy = _make(
         "strategy",
@@ -157,11 +161,12 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
             screening=screened,
             trials=config.budget.trials,
             task=task,
+            rungs=rungs,
             **strategy_options,
         ),
     )
     _demand("strategy", config.strategy.name, strategy, ("ask", "tell", "proceed"))
-    evaluator = TrainingEvaluator(space, task, Recipe(**recipe))
+    evaluator = TrainingEvaluator(space, task, Recipe(**recipe), config.budget.fidelity if rungs else None)
     evaluator.steps(config.budget.fidelity)
     resolved = dataclasses.replace(
         config,
@@ -306,6 +311,9 @@ def plan(config: Config) -> JSON:
     config = setup.config
     rng = np.random.default_rng(config.seed)
     fidelity = config.budget.fidelity
+    # Rungs that cost alike have trials in inverse proportion to their amounts, whose mean is then the harmonic one.
+    amounts = (*(config.budget.rungs or ()), fidelity.amount)
+    share = statistics.harmonic_mean(amounts) / fidelity.amount
     drawn = [Proposal(k, setup.space.sample(rng), fidelity, config.seed) for k in range(PLAN_DRAWS)]
     cores, spec = os.cpu_count() or 1, config.workers
     if spec.engine == "serial":
@@ -317,7 +325,7 @@ def plan(config: Config) -> JSON:
     rows = estimate(setup.evaluator, drawn, threads=threads, seconds=PLAN_SECONDS)
     seconds = [row["seconds"] for row in rows]
     mean = sum(seconds) / len(seconds)
-    rounds = math.ceil(config.budget.trials / workers) + math.ceil(config.budget.confirm / workers)
+    rounds = share * math.ceil(config.budget.trials / workers) + math.ceil(config.budget.confirm / workers)
     return {
         "config": to_dict(config),
         "space": {

@@ -67,6 +67,10 @@ class Fidelity:
         return f"{self.amount} {self.unit}"
 
 
+RESUMED = "resumed_steps"
+"""The metric that says how many steps of training a trial that resumes another took over; 0: it began anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A genome that a strategy wants measured.
@@ -132,6 +136,14 @@ def standing(objectives: Sequence[Objective], trial: Trial) -> tuple[float, floa
     values = trial.merits
     aim = next(objective for objective in objectives if objective.bound is None)
     return math.fsum(objective.violation(values) for objective in objectives), aim.loss(values)
+
+
+def placing(objectives: Sequence[Objective], trial: Trial) -> tuple[int, float, float, int]:
+    """How a trial is placed among all of a campaign, lower is better.
+
+    Those trained for longest come first, as metrics after different amounts do not compare; then by standing, and age.
+    """
+    return (-trial.proposal.fidelity.amount, *standing(objectives, trial), trial.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,16 @@ def whole(table: Table) -> Fidelity:
     return Fidelity(1) if axis is None else Fidelity(axis.amounts[-1], axis.unit)
 
 
+def rungs(table: Table) -> tuple[int, ...]:
+    """Amounts below the whole of a table's trainings, ascending, each at most a third of the next."""
+    axis = table.fidelities
+    chosen = [] if axis is None else [axis.amounts[-1]]
+    for amount in reversed(axis.amounts[:-1] if axis is not None else ()):
+        if 3 * amount <= chosen[-1]:
+            chosen.append(amount)
+    return tuple(reversed(chosen[1:]))
+
+
 class SimulatedEngine:
     """Runs proposals on simulated workers, each one trial at a time for as long as its training took in the table.
 

@@ -25,7 +25,8 @@ def add(kinds: Commands) -> None:
         "--strategies",
         default="random,evolution,screened",
         metavar="A,B,...",
-        help="names, strategy+predictor, or peers such as optuna-tpe (default: random,evolution,screened)",
+        help="names, strategy+predictor, schedule/sampler such as asha/evolution, or peers such as optuna-tpe "
+        "(default: random,evolution,screened)",
     )
     compare.add_argument("--evaluations", type=at_least(1), default=100, metavar="N", help="default: 100")
     compare.add_argument(
@@ -119,10 +120,20 @@ def _compare(options: argparse.Namespace) -> int:
     if len(strategies) > 1:
         written += plots.ranks_figure(ranks, folder)
     better = compare.relative_improvement(rows) if "random" in strategies else {}
+    parts = rows.num_rows > sum(curve.seeds * len(curve.median) for curve in curves)
+    times = compare.time_to_reach(rows) if "evolution" in strategies else {}
     if options.json:
         print_json(
             {
                 "regret": compare.summary(curves),
+                "as_good_as_evolution": [
+                    {
+                        "table": table,
+                        "strategy": strategy,
+                        "seconds": [None if math.isnan(each) else each for each in seconds.tolist()],
+                    }
+                    for (table, strategy), seconds in times.items()
+                ],
                 "improvement": [
                     {
                         "table": table,
@@ -141,6 +152,12 @@ def _compare(options: argparse.Namespace) -> int:
     print(
         f"Best found: so many runs had one of the best {compare.TOP:.2%} of the rows, and the median of when"
     )
+    if parts:
+        print("Evaluations are of full trainings, or as much training in parts")
+    if parts and times:
+        print(
+            "As good as evolution: so many runs came to its median regret in the end, trained in full, and when"
+        )
     print()
     cells: dict[tuple[str, str], list[str]] = {}
     for row in compare.summary(curves):
@@ -152,6 +169,10 @@ def _compare(options: argparse.Namespace) -> int:
         heads.append("over random")
         for key, percent in better.items():
             cells[key].append("-" if math.isnan(percent) else f"{percent:+.3g} %")
+    if parts and times:
+        heads.append("as good as evolution")
+        for key, seconds in times.items():
+            cells[key].append(_when(seconds))
     heads.append("best found")
     for curve in curves:
         cells[curve.table, curve.strategy].append(_found(curve.reached))
@@ -179,6 +200,17 @@ def _found(reached: np.ndarray) -> str:
     times = reached[np.isfinite(reached)]
     after = f" after {np.median(times):g}" if len(times) else ""
     return f"{len(times)} of {len(reached)}{after}"
+
+
+def _when(seconds: np.ndarray) -> str:
+    """How many runs were as good, and the median of their simulated times."""
+    import numpy as np
+
+    from nas.display import duration
+
+    times = seconds[np.isfinite(seconds)]
+    after = f" after {duration(float(np.median(times)))}" if len(times) else ""
+    return f"{len(times)} of {len(seconds)}{after}"
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from nas.compare.statistics import (
     ranks,
     relative_improvement,
     summary,
+    time_to_reach,
 )
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "relative_improvement",
     "simulate",
     "summary",
+    "time_to_reach",
     "write",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import nas.search as search
 import predictors
 from benchmarks import Table
-from nas.cluster.simulated import whole
+from nas.cluster.simulated import rungs, whole
 from nas.peers import LIGHT, PEERS
 from nas.types import InvalidInput, Objective, Strategy
 from spaces import ProductSpace
@@ -21,17 +22,22 @@ SHORT = {"screened": "evolution+trees"}
 
 @dataclass(frozen=True)
 class Contestant:
-    """A strategy with its default options, alone or with a predictor that screens its candidates; or a peer."""
+    """A strategy with its default options, alone or with a predictor that screens its candidates; or a peer.
+
+    A multi-fidelity strategy may have another sampler than its own; its rungs are those of the table, see `rungs`.
+    """
 
     name: str
     strategy: str
     predictor: str | None = None
+    sampler: str | None = None
 
     @classmethod
     def parse(cls, name: str) -> Contestant:
-        """From "strategy", "strategy+predictor", the name of a peer, or a name of its own."""
+        """From "strategy", "strategy/sampler", either with "+predictor", the name of a peer, or a name of its own."""
         strategy, plus, predictor = SHORT.get(name, name).partition("+")
-        return cls(name, strategy, predictor if plus else None)
+        strategy, slash, sampler = strategy.partition("/")
+        return cls(name, strategy, predictor if plus else None, sampler if slash else None)
 
     def make(self, table: Table, seed: int) -> Strategy:
         """The strategy, in search of the table's objective.
@@ -45,7 +51,14 @@ class Contestant:
         if self.strategy not in search.STRATEGIES and ":" not in self.strategy:
             known = [*search.STRATEGIES, *SHORT, *PEERS]
             raise InvalidInput(
-                f"unknown strategy {self.name!r}{suggest(self.name, known)}, or strategy+predictor"
+                f"unknown strategy {self.name!r}{suggest(self.name, known)}, or strategy+predictor, strategy/sampler"
+            )
+        options: dict[str, Any] = {} if self.sampler is None else {"sampler": self.sampler}
+        steps = rungs(table) if search.takes_rungs(self.strategy) else ()
+        if self.strategy in search.RUNGS and not steps:
+            raise InvalidInput(
+                f"strategy {self.name!r} compares trials after less training first, but table {table.name!r} tells of "
+                "no such"
             )
         space, screening = table.candidates, None
         if self.predictor is not None:
@@ -67,6 +80,8 @@ class Contestant:
             seed=seed,
             fidelity=whole(table),
             screening=screening,
+            rungs=steps,
+            **options,
         )
 
     def _peer(self, table: Table, seed: int) -> Strategy:

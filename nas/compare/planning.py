@@ -10,8 +10,9 @@ import numpy as np
 
 import benchmarks
 import nas.search as search
-from nas.cluster.simulated import Conditions, whole
+from nas.cluster.simulated import Conditions, rungs, whole
 from nas.compare.runs import simulate
+from nas.compare.spending import amount
 from nas.config import Config
 from nas.setup import screening
 from nas.types import InvalidInput, Objective, Trial
@@ -72,6 +73,7 @@ def plan(
                 fidelity=whole(table),
                 screening=screened,
                 trials=trials,
+                rungs=rungs(table) if search.takes_rungs(config.strategy.name) else (),
                 **options,
             )
             found = simulate(strategy, table, trials, number, conditions, seed)
@@ -85,14 +87,14 @@ def _outcome(table: benchmarks.Table, trials: Iterable[Trial], workers: int) -> 
     """Time, utilisation, speed-up, regret and failures of one run, of which nothing is kept but these."""
     objective = Objective(table.objective.name, table.objective.direction)
     busy = wall = failed = 0.0
-    best, found = math.inf, math.inf
+    best, found = (0, math.inf), math.inf
     for trial in trials:
         busy += trial.duration
         wall = trial.started + trial.duration
         failed += trial.status == "failed"
         loss = objective.loss(trial.metrics)
-        if loss < best:
-            best, found = loss, table.losses()[table.rank(trial.proposal.genome)]
+        if math.isfinite(loss) and (-amount(trial), loss) < best:
+            best, found = (-amount(trial), loss), table.losses()[table.rank(trial.proposal.genome)]
     if not wall:
         raise InvalidInput(f"no trial ended on {workers} workers; the shortest on the table takes longer")
     return wall, busy / (workers * wall), busy / wall, float(table.regret_of(np.array(found))), failed

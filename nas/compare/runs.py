@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import benchmarks
-from nas.cluster.simulated import Conditions, SimulatedEngine
+from nas.cluster.simulated import Conditions, SimulatedEngine, whole
 from nas.compare.contestants import Contestant
+from nas.compare.spending import Spending, amount
 from nas.types import (
     Ended,
     Engine,
@@ -36,6 +37,9 @@ from nas.types import (
 if TYPE_CHECKING:
     import pyarrow
 
+SLACK = 1e-9
+"""By how much sums of shares may be off."""
+
 KEY = b"grammar-nas.run"
 """The key of a run's settings in the metadata of its file."""
 
@@ -47,6 +51,7 @@ def simulate(
     workers: int = 1,
     conditions: Conditions = Conditions(),
     seed: int = 0,
+    spending: Spending | None = None,
 ) -> Iterator[Trial]:
     """The trials of a strategy on simulated workers, as they end; see `SimulatedEngine` and `play`."""
 
@@ -55,16 +60,28 @@ def simulate(
         strategy.tell(Measured(trial_id, measurement, proceed))
         return proceed
 
-    return play(strategy, SimulatedEngine(table, workers, conditions, seed, on_report), evaluations)
+    engine = SimulatedEngine(table, workers, conditions, seed, on_report)
+    return play(strategy, engine, evaluations, spending)
 
 
-def play(strategy: Strategy, engine: Engine, evaluations: int) -> Iterator[Trial]:
-    """Asks, runs and tells until so many trials have ended, or the strategy has no more; gives them as they end."""
-    made, ended, finished = 0, 0, False
-    while ended < evaluations:
-        while not finished and made < evaluations and made - ended < engine.workers:
+def play(
+    strategy: Strategy, engine: Engine, evaluations: int, spending: Spending | None = None
+) -> Iterator[Trial]:
+    """Asks, runs and tells until so much was evaluated, or the strategy has no more; gives trials as they end.
+
+    Args:
+        spending: says what a trial counts; None: each is one evaluation.
+    """
+    ended, finished = 0.0, False
+    running: dict[int, float] = {}
+    while ended < evaluations - SLACK:
+        while not finished and len(running) < engine.workers:
+            left = evaluations - ended - math.fsum(running.values())
+            if left <= SLACK:
+                break
+            free = engine.workers - len(running)
             try:
-                asked = strategy.ask(min(engine.workers - made + ended, evaluations - made))
+                asked = strategy.ask(min(free, math.ceil(left - SLACK)) if spending is None else free)
             except Finished:
                 finished = True
                 break
@@ -73,13 +90,14 @@ def play(strategy: Strategy, engine: Engine, evaluations: int) -> Iterator[Trial
             for proposal in asked:
                 strategy.tell(Proposed(proposal))
                 engine.submit(proposal)
-            made += len(asked)
+                running[proposal.id] = 1.0 if spending is None else spending.asked(proposal)
         trials = engine.poll(timeout=1.0)
         if not trials:
             break
         for trial in trials:
             strategy.tell(Ended(trial))
-            ended += 1
+            del running[trial.id]
+            ended += 1.0 if spending is None else spending.ended(trial)
             yield trial
 
 
@@ -119,7 +137,7 @@ def compare(
     Args:
         tables: names of tables.
         contestants: strategies and peers, see `Contestant`.
-        evaluations: trials of each run.
+        evaluations: full trainings of each run: trials, or where a table tells of less training, their sum.
         seeds: runs of each contestant on each table.
         workers: simulated workers, which train at the same time.
         conditions: what befalls trials on them. Regret is of what a row is worth, the mean of its training runs.
@@ -130,10 +148,11 @@ def compare(
         observe: is called with the number of runs that are done and of all.
 
     Returns:
-        One row an evaluation, in the order of their ends: table, strategy, seed, evaluation (from 1), text, value (of
-        the table's objective); of the trial that was seen to be the best so far the regret of its row (see
-        `Table.regret`) and `top`, the share of the table's rows that are at least as good; simulated seconds at its
-        end, and how long it took (`duration`).
+        One row a trial, in the order of their ends: table, strategy, seed, evaluation (from 1), text, value (of the
+        table's objective, in the end); `spent`, full trainings so far; of the trial that was seen to be the best so
+        far, of those that were trained for longest, the value (`best`) and the regret of its row (see `Table.regret`),
+        and `top`, the share of the table's rows that are at least as good, and whether it was trained in `full`;
+        simulated seconds at the end, and how long it took (`duration`).
 
     Raises:
         InvalidInput, benchmarks.InvalidTable: a name is unknown, a number cannot be; nothing was run.
@@ -216,7 +235,7 @@ def _run(
     """One run, see `compare`."""
     try:
         strategy = Contestant.parse(contestant).make(table, seed)
-        trials = [*simulate(strategy, table, evaluations, workers, conditions, seed)]
+        trials = [*simulate(strategy, table, evaluations, workers, conditions, seed, Spending(table))]
     except Exception as error:
         raise RuntimeError(
             f"strategy {contestant!r} failed on table {name!r} with seed {seed}: {type(error).__name__}: {error}"
@@ -233,18 +252,25 @@ def rows_of(table: benchmarks.Table, trials: Sequence[Trial], told: Mapping[str,
 
     ranks = np.array([table.rank(trial.proposal.genome) for trial in trials], dtype=np.int64)
     objective = Objective(table.objective.name, table.objective.direction)
-    seen = np.array([objective.loss(trial.metrics) for trial in trials])
-    best = np.maximum.accumulate(
-        np.where(seen < np.minimum.accumulate([np.inf, *seen[:-1]]), np.arange(len(seen)), 0)
-    )
-    losses = table.losses()
-    found = np.where(np.isinf(np.minimum.accumulate(seen)), np.inf, losses[ranks[best]])
+    seen = [(-amount(trial), objective.loss(trial.metrics)) for trial in trials]
+    best, places = None, []
+    for place, (_, loss) in enumerate(seen):
+        if math.isfinite(loss) and (best is None or seen[place] < seen[best]):
+            best = place
+        places.append(-1 if best is None else best)
+    losses, values, spending = table.losses(), table.query_many(ranks), Spending(table)
+    known = np.array(places) >= 0
+    found = np.where(known, losses[ranks[places]], np.inf)
+    longest = np.array([-spent for spent, _ in seen])[places]
     return pyarrow.table(
         {
             **{key: [value] * len(trials) for key, value in told.items()},
             "evaluation": list(range(1, len(trials) + 1)),
             "text": [trial.proposal.genome.text for trial in trials],
-            "value": table.query_many(ranks),
+            "value": values,
+            "spent": np.cumsum([spending.ended(trial) for trial in trials]),
+            "best": np.where(known, values[places], np.nan),
+            "full": known & (longest >= whole(table).amount),
             "regret": table.regret_of(found),
             "top": np.searchsorted(np.sort(losses), found, side="right") / len(losses),
             "seconds": [trial.started + trial.duration for trial in trials],

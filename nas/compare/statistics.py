@@ -26,6 +26,9 @@ FEWEST = 5
 RESAMPLES = 2000
 """Bootstrap samples of the seeds."""
 
+SLACK = 1e-9
+"""By how much sums and regrets may be off."""
+
 TOP = 0.0005
 """The share of a table's rows that count as its best."""
 
@@ -35,7 +38,7 @@ class Curve:
     """The best so far of one contestant on one table, after each evaluation, over seeds.
 
     Attributes:
-        regrets: of each seed, [seeds, evaluations].
+        regrets: of each seed after each full training's worth of trials, [seeds, evaluations].
         median, low, high: the median regret over seeds and its 95 % bootstrap interval, [evaluations]; with fewer than
             `FEWEST` seeds there is none, and both are NaN.
         reached: of each seed, the evaluation at which it had a row among the best `TOP` of the table, [seeds]; NaN
@@ -73,21 +76,27 @@ def curves(rows: pyarrow.Table) -> list[Curve]:
 
     A run that ended early, as its strategy had no more to propose, keeps its last regret.
     """
-    length = max(rows["evaluation"].to_pylist())
-    runs: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = {}
+    length = max(1, int(max(rows["spent"].to_pylist()) + SLACK))
+    runs: dict[tuple[str, str], dict[int, list[tuple[float, float, float]]]] = {}
     keys = zip(
-        *(rows[key].to_pylist() for key in ("table", "strategy", "seed", "regret", "top")), strict=True
+        *(rows[key].to_pylist() for key in ("table", "strategy", "seed", "spent", "regret", "top")),
+        strict=True,
     )
-    for table, strategy, seed, regret, top in keys:
-        runs.setdefault((table, strategy), {}).setdefault(seed, []).append((regret, top))
+    for table, strategy, seed, spent, regret, top in keys:
+        runs.setdefault((table, strategy), {}).setdefault(seed, []).append((spent, regret, top))
     return [
         _curve(table, strategy, [*by_seed.values()], length) for (table, strategy), by_seed in runs.items()
     ]
 
 
-def _curve(table: str, strategy: str, runs: Sequence[Sequence[tuple[float, float]]], length: int) -> Curve:
-    padded = [np.pad(np.array(run), ((0, length - len(run)), (0, 0)), mode="edge") for run in runs]
-    regret_SE, top_SE = np.moveaxis(np.array(padded), 2, 0)
+def _curve(
+    table: str, strategy: str, runs: Sequence[Sequence[tuple[float, float, float]]], length: int
+) -> Curve:
+    spent_SE = [np.array(run)[:, 0] for run in runs]
+    ends = np.arange(1, length + 1) + SLACK
+    places_SE = [np.maximum(0, np.searchsorted(spent_E, ends, side="right") - 1) for spent_E in spent_SE]
+    after = [np.array(run)[places_E, 1:] for run, places_E in zip(runs, places_SE, strict=True)]
+    regret_SE, top_SE = np.moveaxis(np.array(after), 2, 0)
     median = np.median(regret_SE, axis=0)
     low = high = np.full(length, np.nan)
     if len(regret_SE) >= FEWEST:
@@ -95,7 +104,34 @@ def _curve(table: str, strategy: str, runs: Sequence[Sequence[tuple[float, float
         low, high = np.quantile(np.median(regret_SE[drawn], axis=1), (0.025, 0.975), axis=0)
     best_SE = top_SE <= TOP
     reached = np.where(best_SE.any(axis=1), best_SE.argmax(axis=1) + 1.0, np.nan)
-    return Curve(table, strategy, regret_SE, median, low, high, reached, min(map(len, runs)))
+    shortest = int(min(spent_E[-1] for spent_E in spent_SE) + SLACK)
+    return Curve(table, strategy, regret_SE, median, low, high, reached, shortest)
+
+
+def time_to_reach(rows: pyarrow.Table, than: str = "evolution") -> dict[tuple[str, str], np.ndarray]:
+    """When each run of a contestant was as good as the median run of another is in the end.
+
+    Simulated seconds, [seeds], by table and contestant; NaN where it never was. Only what was trained in full counts.
+
+    Raises:
+        ValueError: `than` was not compared.
+    """
+    runs: dict[tuple[str, str], dict[int, list[tuple[bool, float, float]]]] = {}
+    keys = ("table", "strategy", "seed", "full", "regret", "seconds")
+    for table, strategy, seed, *told in zip(*(rows[key].to_pylist() for key in keys), strict=True):
+        runs.setdefault((table, strategy), {}).setdefault(seed, []).append(tuple(told))
+    found = {}
+    for table, strategy in runs:
+        if (table, than) not in runs:
+            raise ValueError(f"{than!r} is not among the contestants on every table")
+        aim = float(np.median([run[-1][1] for run in runs[table, than].values()]))
+        found[table, strategy] = np.array(
+            [
+                next((seconds for full, regret, seconds in run if full and regret <= aim + SLACK), np.nan)
+                for run in runs[table, strategy].values()
+            ]
+        )
+    return found
 
 
 def milestones(evaluations: int) -> list[int]:
@@ -185,15 +221,11 @@ def relative_improvement(rows: pyarrow.Table, over: str = "random") -> dict[tupl
     Raises:
         ValueError: `over` was not compared.
     """
-    runs: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
-    keys = zip(
-        *(rows[key].to_pylist() for key in ("table", "strategy", "seed", "regret", "value")), strict=True
-    )
-    for table, strategy, seed, regret, value in keys:
-        best = runs.setdefault((table, strategy), {})
-        if seed not in best or regret < best[seed][0]:  # the best so far fell, so this value is it
-            best[seed] = (regret, value)
-    means = {key: float(np.mean([value for _, value in best.values()])) for key, best in runs.items()}
+    runs: dict[tuple[str, str], dict[int, float]] = {}
+    keys = zip(*(rows[key].to_pylist() for key in ("table", "strategy", "seed", "best")), strict=True)
+    for table, strategy, seed, value in keys:
+        runs.setdefault((table, strategy), {})[seed] = value  # the last counts
+    means = {key: float(np.mean([*best.values()])) for key, best in runs.items()}
     if any((table, over) not in means for table, _ in means):
         raise ValueError(f"{over!r} is not among the contestants on every table")
     found = {}

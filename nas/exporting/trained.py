@@ -72,10 +72,11 @@ def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapp
         RuntimeError: it had to be trained here, and that failed.
     """
     genome, seed, metrics = trial.proposal.genome, trial.proposal.seed, trial.metrics
+    fidelity = trial.proposal.fidelity
     runs = [run for run in result.confirmations if run.trial_id == trial.id and run.status == "done"]
     model = None
     if runs:
-        seed, metrics = runs[0].seed, runs[0].metrics
+        seed, metrics, fidelity = runs[0].seed, runs[0].metrics, result.config.budget.fidelity
         if result.path is not None:
             model = load_weights(result.path / "trials" / str(-seed), setup.space, genome)
     if model is None:
@@ -85,7 +86,7 @@ def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapp
                 "not what the campaign began with"
             )
         assert isinstance(setup.evaluator, TrainingEvaluator)
-        proposal = dataclasses.replace(trial.proposal, seed=seed)
+        proposal = dataclasses.replace(trial.proposal, seed=seed, fidelity=fidelity, resume_from=None)
         alone = Context(trial.id, None, "cpu", math.inf, lambda step, metrics: None, lambda: None)
         try:
             model = setup.evaluator.train(proposal, alone)

@@ -17,7 +17,7 @@ from nas.display import duration, number, short
 from nas.report.data import first_line, strategy
 from nas.store import Amended, Concluded, Confirmed, Opened
 from nas.store.records import Record
-from nas.types import Ended, Measured, Proposal, Proposed, Trial, standing
+from nas.types import Ended, Measured, Proposal, Proposed, Trial, placing
 
 LATEST = 5
 
@@ -121,9 +121,7 @@ class Progress:
         self.running.pop(trial.id, None)
         self.steps.pop(trial.id, None)
         self.ended.append(trial)
-        if trial.status == "done" and (
-            self.best is None or self._standing(trial) < self._standing(self.best)
-        ):
+        if trial.status == "done" and (self.best is None or self._placing(trial) < self._placing(self.best)):
             self.best = trial
         if replayed:
             return
@@ -135,8 +133,8 @@ class Progress:
     def say(self, line: str) -> None:
         self.out.print(line, soft_wrap=True)
 
-    def _standing(self, trial: Trial) -> tuple[float, float]:
-        return standing(self.config.objectives, trial)
+    def _placing(self, trial: Trial) -> tuple[int, float, float, int]:
+        return placing(self.config.objectives, trial)
 
     def line(self, trial: Trial) -> str:
         """One ended trial in a line."""
@@ -145,9 +143,13 @@ class Progress:
         value = number(trial.merits.get(self.aim.metric))
         cost = short(trial.cost.get("parameters"))
         return (
-            f"trial {trial.id} {trial.status}: {self.aim.metric} {value}, {cost} parameters, "
+            f"trial {trial.id} {trial.status}{self._after(trial)}: {self.aim.metric} {value}, {cost} parameters, "
             f"{trial.duration:.1f} s ({trial.proposal.origin})"
         )
+
+    def _after(self, trial: Trial) -> str:
+        """For how long a trial was trained, where trials differ in it."""
+        return f" after {trial.proposal.fidelity}" if self.config.budget.rungs else ""
 
     def tail(self) -> str:
         best = "" if self.best is None else f"; best {number(self.best.merits.get(self.aim.metric))}"

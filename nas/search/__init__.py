@@ -72,6 +72,8 @@ def settled(
     objectives: Sequence[Objective],
     trials: int = TRIALS,
     screened: bool = False,
+    rungs: Sequence[int] = (),
+    fidelity: Fidelity = Fidelity(1),
 ) -> dict[str, Any]:
     """The same, and "auto" has chosen: `chosen` is the name of a strategy and all its options, `because` the reason.
 
@@ -82,7 +84,7 @@ def settled(
     if name != "auto":
         return found
     if found["chosen"] is None:
-        picked = pick(space, objectives, trials, screened)
+        picked = pick(space, objectives, trials, screened, rungs, fidelity)
         return {
             "chosen": {"name": picked.name, **options(picked.name, picked.options)},
             "because": picked.because,
@@ -92,6 +94,15 @@ def settled(
     if not isinstance(inner, str) or inner == "auto":
         refuse("strategy.chosen.name", inner, 'the name of a strategy other than "auto"')
     return {"chosen": {"name": inner, **options(inner, chosen)}, "because": found["because"]}
+
+
+def takes_rungs(name: str) -> bool:
+    """Whether a strategy, ours or a user's, may compare trials after less training.
+
+    Raises:
+        InvalidInput: it is unknown.
+    """
+    return "rungs" in inspect.signature(resolve(name, STRATEGIES, "strategy", InvalidInput)).parameters
 
 
 def load(
@@ -151,6 +162,7 @@ def auto(
     fidelity: Fidelity,
     trials: int = TRIALS,
     screening: Screening | None = None,
+    rungs: Sequence[int] = (),
     chosen: dict[str, Any] | None = None,
     because: str = "",
 ) -> Strategy:
@@ -162,7 +174,14 @@ def auto(
     """
     told = {"chosen": chosen, "because": because}
     found = settled(
-        "auto", told, space=space, objectives=objectives, trials=trials, screened=screening is not None
+        "auto",
+        told,
+        space=space,
+        objectives=objectives,
+        trials=trials,
+        screened=screening is not None,
+        rungs=rungs,
+        fidelity=fidelity,
     )
     return load(
         space=space,
@@ -171,8 +190,9 @@ def auto(
         fidelity=fidelity,
         screening=screening,
         trials=trials,
+        rungs=rungs,
         **found["chosen"],
     )
 
 
-__all__ = ["STRATEGIES", "Screening", "auto", "load", "options", "settled"]
+__all__ = ["STRATEGIES", "Screening", "auto", "load", "options", "settled", "takes_rungs"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.types import Objective
+from nas.types import Fidelity, Objective
 from spaces import Space
 
 MANY = 5_000
@@ -22,12 +22,28 @@ class Pick:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def pick(space: Space, objectives: Sequence[Objective], trials: int, screened: bool = False) -> Pick:
+def pick(
+    space: Space,
+    objectives: Sequence[Objective],
+    trials: int,
+    screened: bool = False,
+    rungs: Sequence[int] = (),
+    fidelity: Fidelity = Fidelity(1),
+) -> Pick:
     """The strategy for so many trials on a space; the same whenever it is asked.
 
     Args:
         screened: whether a predictor ranks candidates, which only evolution makes.
+        rungs: amounts of training, smaller than the full fidelity, after which trials may be compared.
     """
+    if rungs:
+        inner = pick(space, objectives, trials, screened)
+        told = ", ".join(map(str, rungs))
+        because = (
+            f"rungs at {told} below {fidelity}: many networks train for little and the best of them on; sampler "
+            f"{inner.name}: {inner.because}"
+        )
+        return Pick("asha", because, {"sampler": {"name": inner.name, **inner.options}})
     aims = [objective.metric for objective in objectives if objective.bound is None]
     one = len(aims) == 1
     told = "one objective" if one else f"{', '.join(aims[:-1])} and {aims[-1]} as objectives"

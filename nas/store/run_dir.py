@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,17 @@ from nas.store.journal import Journal, read
 from nas.store.records import Record
 from nas.types import JSON, InvalidInput
 
+CHECKPOINT = "checkpoint.pt"
+"""The file in the folder of a trial from which another goes on with its training."""
+
+logger = logging.getLogger(__name__)
+
 
 class RunDir:
     """The files of one campaign.
 
-    trials/         files of single trials: the weights of the best on each fresh seed
+    trials/         files of single trials: the weights of the best on each fresh seed, and checkpoints of those that
+                    others may go on from
     config.json     the configuration, with every default filled in; it makes a folder a run folder
     versions.json   the versions that the campaign was started with
     events.jsonl    the event log, see `nas.store.journal`
@@ -122,6 +129,16 @@ class RunDir:
         (self.path / "lock").unlink(missing_ok=True)
         with suppress(OSError):  # another driver is making it again
             self.path.rmdir()
+
+    def remove_checkpoint(self, trial: int) -> None:
+        """Takes the checkpoint of a trial away, if there is one, and its folder where nothing else is in it."""
+        folder = self.path / "trials" / str(trial)
+        try:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        except OSError as error:
+            logger.warning("%s could not be removed: %s", folder / CHECKPOINT, error)
 
     def journal(self) -> Journal:
         """The event log, open for writing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nas.options import shown
 from nas.result import Result
 from nas.setup import prepare
 from nas.tables.places import free
-from nas.types import Direction, InvalidInput
+from nas.types import RESUMED, Direction, InvalidInput, Trial
 from spaces.cost import COST_NAMES
 from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
 
@@ -124,13 +124,24 @@ def _measured(runs: Sequence[Result]) -> dict[str, dict[int, dict[str, float]]]:
         found.setdefault(text, {}).setdefault(seed, {**metrics, TRAIN_TIME: duration})
 
     for run in runs:
-        texts = {trial.id: trial.proposal.genome.text for trial in run.done}
+        done = {trial.id: trial for trial in run.done}
+        texts = {id: trial.proposal.genome.text for id, trial in done.items()}
         for trial in run.done:
-            take(texts[trial.id], trial.proposal.seed, trial.metrics, trial.duration)
+            if trial.proposal.fidelity == run.config.budget.fidelity:
+                took = math.fsum(part.duration for part in _parts(trial, done))
+                take(texts[trial.id], trial.proposal.seed, trial.metrics, took)
         for again in run.confirmations:
             if again.status == "done":
                 take(texts[again.trial_id], again.seed, again.metrics, again.duration)
     return found
+
+
+def _parts(trial: Trial, done: Mapping[int, Trial]) -> Iterator[Trial]:
+    """A trial, and those whose training it went on with."""
+    yield trial
+    while trial.metrics.get(RESUMED) and trial.proposal.resume_from is not None:
+        trial = done[trial.proposal.resume_from]
+        yield trial
 
 
 def _column(

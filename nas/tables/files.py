@@ -120,6 +120,7 @@ def _file(
     where: dict[str, Any] | None = None,
     join: dict[str, Any] | None = None,
     explode: dict[str, Any] | None = None,
+    melt: dict[str, Any] | None = None,
     along: dict[str, Any] | None = None,
     repeats: bool = False,
 ) -> tuple[Description, dict[str, np.ndarray], Sequence[str], dict[str, np.ndarray]]:
@@ -134,6 +135,8 @@ def _file(
         where: values of columns by which rows are chosen.
         join: {file = "curves.csv", on = "run"}: a row for each of that file, with the columns of both.
         explode: {lists = ["losses"], place = "epoch"}: a row for each item of columns of lists.
+        melt: {place = "epoch", at = {12 = {loss = "loss_12"}, 200 = {loss = "loss_200"}}}: a row for each of columns
+            side by side.
         along: {column = "step", unit = "steps"}: rows are of training as it went on, see `runs_along` for more; metrics
             with `curve = true` have curves, and the last row of a run says how it ended.
         repeats: several rows (or, with `along`, runs) may hold one genome, and are training runs of it, in their order.
@@ -144,6 +147,8 @@ def _file(
         found.join(*_joined(folder, **keys))
     if explode is not None:
         found.explode(**call_options(found.explode, explode, "explode"))
+    if melt is not None:
+        found.melt(**call_options(found.melt, melt, "melt"))
     told: dict[str, Metric] = {}
     measured: dict[str, np.ndarray] = {}
     for metric, given in metrics.items():

@@ -84,6 +84,37 @@ class Rows:
         places = pyarrow.array([k + 1 for found in lengths for k in range(max(found))])
         self._rows, self._lines = table.append_column(place, places), self._lines[rows]
 
+    def melt(self, place: str, at: Mapping[str, Mapping[str, str]]) -> None:
+        """Makes a row of each place, whole numbers that are the keys of `at`, in columns that stand side by side.
+
+        Args:
+            place: the new column of the places.
+            at: for each place which column says what each new column holds there; nothing where it names none.
+
+        Raises:
+            InvalidInput: a place is no whole number, or a column is missing.
+        """
+        import pyarrow
+
+        for key in at:
+            if not key.isdigit():
+                raise InvalidInput(f"'melt.at' has {key!r}, but its keys must be whole numbers")
+        new = dict.fromkeys(name for columns in at.values() for name in columns)
+        parts = []
+        for key, columns in at.items():
+            values = {
+                name: self.numbers(f"melt.at.{key}.{name}", columns[name])
+                if name in columns
+                else np.full(len(self), np.nan)
+                for name in new
+            }
+            kept = self._rows.drop_columns([name for name in new if name in self._rows.column_names])
+            for name, column in values.items():
+                kept = kept.append_column(name, pyarrow.array(column))
+            parts.append(kept.append_column(place, pyarrow.array([int(key)] * len(self))))
+        self._lines = np.tile(self._lines, len(parts))
+        self._rows = pyarrow.concat_tables(parts)
+
     def place(self, number: int) -> str:
         """Where a chosen row stands in the file."""
         return f"{self.name}, row {self._lines[number] + 1}"

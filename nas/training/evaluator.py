@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.training import checkpoints
 from nas.training.loop import Optimization, Training, train
 from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
-from nas.types import Context, Diverged, Fidelity, InvalidInput, Proposal
+from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal
 from spaces.blocks.allocation import freed_memory_kept
 from spaces.genome import Genome
 from spaces.io import TokenIO
@@ -36,6 +37,12 @@ WEIGHTS = "weights.pt"
 class TrainingEvaluator:
     """Trains the network of a genome on a task and measures it; an `Evaluator`.
 
+    Args:
+        full: the full fidelity of a campaign with rungs, over which the learning rate falls, whatever part of it a
+            proposal asks for. So a rung is the beginning of the full training, and a promotion goes on with it as if
+            nothing had been; a schedule over each rung would have to raise the rate again, and give what no training in
+            one go gives. Trainings of a part keep a checkpoint. None: each proposal is trained under its own schedule.
+
     Raises:
         InvalidInput: the space is bound to another input and output than the task has.
     """
@@ -43,6 +50,7 @@ class TrainingEvaluator:
     space: Space
     task: Task
     recipe: Recipe
+    full: Fidelity | None = None
 
     def __post_init__(self) -> None:
         width = self.space.io.width if isinstance(self.space.io, TokenIO) else 1
@@ -58,14 +66,18 @@ class TrainingEvaluator:
         Equal proposals give equal metrics on one machine (CPU), but for the speed. Reports count in the unit
         of the fidelity. What is measured on "test" was selected: its weights are kept in the trial's folder.
 
+        A proposal that resumes another goes on from its checkpoint, in the folder beside the trial's; where that is not
+        at hand, it is trained from the beginning.
+
         Returns:
-            The task's metrics on each split; "train_loss", the mean of the last steps (nats);
-            "tokens_per_second" of training.
+            The task's metrics on each split; "train_loss", the mean of the last tenth of the steps (nats), as far as
+            they were done here; "tokens_per_second" of training; and of a proposal that resumes another
+            "resumed_steps", how many steps were taken over.
 
         Raises:
             Diverged: the training loss or a metric is infinite or no number.
             TooSlow, TrialStopped: as the context says.
-            InvalidInput: a fidelity in epochs for a task without, or a proposal that resumes another.
+            InvalidInput: a fidelity in epochs for a task without.
         """
         with _reproducible(proposal.seed, context.device):
             model, training = self._train(proposal, context)
@@ -77,8 +89,10 @@ class TrainingEvaluator:
                 raise Diverged(f"{key} is {value} after training for {proposal.fidelity}")
         if "test" in context.splits and context.folder is not None:
             save_weights(context.folder, proposal.genome, model)
-        speed = self.steps(proposal.fidelity) * self.task.tokens_per_step / training.seconds
-        return {**metrics, "train_loss": training.loss, "tokens_per_second": speed}
+        steps = training.end.done - training.resumed
+        speed = steps * self.task.tokens_per_step / training.seconds
+        metrics |= {"train_loss": training.loss, "tokens_per_second": speed}
+        return metrics if proposal.resume_from is None else {**metrics, RESUMED: training.resumed}
 
     def train(self, proposal: Proposal, context: Context) -> nn.Module:
         """The trained model of a proposal, as `evaluate` trains it; raises what that does."""
@@ -86,11 +100,6 @@ class TrainingEvaluator:
             return self._train(proposal, context)[0]
 
     def _train(self, proposal: Proposal, context: Context) -> tuple[nn.Module, Training]:
-        if proposal.resume_from is not None:
-            raise InvalidInput(
-                f"proposal {proposal.id} resumes trial {proposal.resume_from}, but training keeps no checkpoints: "
-                "use a strategy that trains every proposal from the start"
-            )
         steps = self.steps(proposal.fidelity)
 
         def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -100,7 +109,28 @@ class TrainingEvaluator:
         seed = proposal.seed
         check = context.check_deadline
         recipe = self.recipe_of(proposal.genome)
-        training = train(model, self.task, recipe, steps, seed, report=report, check_deadline=check)
+        schedule = steps if self.full is None else self.steps(self.full)
+        # Where the learning rate never changes, a training is the beginning of any longer one.
+        ends = None if recipe.warmup == 0 and recipe.decay_to == 1 else schedule
+        told = {**asdict(recipe), "betas": list(recipe.betas)}
+        identity = {"genome": proposal.genome.text, "seed": seed, "recipe": told, "schedule": ends}
+        start = None
+        if proposal.resume_from is not None and context.folder is not None:
+            start = checkpoints.load(context.folder.parent / str(proposal.resume_from), identity)
+        training = train(
+            model,
+            self.task,
+            recipe,
+            steps,
+            seed,
+            schedule=schedule,
+            start=start,
+            report=report,
+            check_deadline=check,
+        )
+        goes_on = self.full is not None and (ends is None or steps < schedule)
+        if goes_on and context.folder is not None and "test" not in context.splits:
+            checkpoints.save(context.folder, identity, training.end.state())
         return model, training
 
     def recipe_of(self, genome: Genome) -> Recipe:

@@ -26,14 +26,19 @@ LOOK = 20
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What came of a training: the mean loss of its last steps (nats) and the seconds it took."""
+    """What came of a training: the mean loss of its last steps (nats), the seconds it took, and its end to go on from.
+
+    `resumed` are the steps that another training had done before it.
+    """
 
     loss: float
     seconds: float
+    end: Optimization
+    resumed: int = 0
 
 
 class Optimization:
-    """A model on its way: AdamW as a recipe says, for a given number of steps."""
+    """A model on its way: AdamW as a recipe says, under a schedule over a given number of steps."""
 
     def __init__(self, model: nn.Module, task: Task, recipe: Recipe, steps: int) -> None:
         self.model, self.task, self.recipe, self.steps = model, task, recipe, steps
@@ -42,6 +47,25 @@ class Optimization:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas, fused=True
         )
+
+    def state(self) -> dict[str, Any]:
+        """All that going on takes: weights and buffers, AdamW, the steps done, and torch's random numbers."""
+        return {
+            "done": self.done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state, which also sets torch's random numbers."""
+        self.done = state["done"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
 
     def step(self, batch: Any) -> Tensor:
         """Learns from one batch; its loss before that, without auxiliary losses (a scalar on the device)."""
@@ -66,6 +90,8 @@ def train(
     steps: int,
     seed: int,
     *,
+    schedule: int | None = None,
+    start: Mapping[str, Any] | None = None,
     report: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
     check_deadline: Callable[[], None] = lambda: None,
 ) -> Training:
@@ -74,6 +100,10 @@ def train(
     Args:
         steps: optimiser steps, at least 1.
         seed: of the order of the data.
+        schedule: over how many steps the learning rate falls; default: all. Where it is more, the training is the
+            beginning of a longer one.
+        start: the state of a training that this one goes on with, bit for bit as if it had not ended: its batches are
+            drawn and passed over.
         report: called ten times (or once a step) with the steps done and {"train_loss": mean over the steps
             since the last time}; what it raises (`TrialStopped`) ends the training.
         check_deadline: called before each step; what it raises (`TooSlow`) ends the training.
@@ -82,12 +112,18 @@ def train(
         Diverged: the loss of a step is infinite or no number; seen at the latest 20 steps after it.
     """
     model.train()
-    optimization = Optimization(model, task, recipe, steps)
+    optimization = Optimization(model, task, recipe, schedule or steps)
     unseen: list[Tensor] = []
     seen: list[float] = []
     mean = math.nan
     started = time.perf_counter()
-    for step, batch in zip(range(1, steps + 1), task.train_batches(seed), strict=False):
+    batches = iter(task.train_batches(seed))
+    if start is not None:
+        for _ in range(start["done"]):
+            next(batches)
+        optimization.restore(start)
+    resumed = optimization.done
+    for step, batch in zip(range(resumed + 1, steps + 1), batches, strict=False):
         check_deadline()
         unseen.append(optimization.step(batch))
         reporting = step * REPORTS // steps > (step - 1) * REPORTS // steps
@@ -98,7 +134,7 @@ def train(
             mean = math.fsum(seen) / len(seen)
             seen.clear()
             report(step, {"train_loss": mean})
-    return Training(mean, time.perf_counter() - started)
+    return Training(mean, time.perf_counter() - started, optimization, resumed)
 
 
 def _finite(losses: list[Tensor], step: int, steps: int) -> list[float]:

@@ -138,6 +138,7 @@ def test_compare(capsys, tmp_path):
     )
     told = json.loads(text)
     assert len(told["regret"]) == 2 * 2 * 3
+    assert [len(row["seconds"]) for row in told["as_good_as_evolution"]] == [2] * 4
     assert {row["percent"] for row in told["improvement"] if row["strategy"] == "random"} == {0}
     assert set(told["ranks"]) == {"mean", "difference", "p", "blocks"}
 

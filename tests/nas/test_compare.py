@@ -110,11 +110,11 @@ def test_one_process_is_this_one(rows):
 
 def made_up(runs):
     """Rows as `compare` gives them, from the regrets of each table and contestant by seed; 0 is the best row."""
-    rows = {key: [] for key in ("table", "strategy", "seed", "evaluation", "regret", "top")}
+    rows = {key: [] for key in ("table", "strategy", "seed", "spent", "regret", "top")}
     for (table, strategy), by_seed in runs.items():
         for seed, regrets in enumerate(by_seed):
             for evaluation, regret in enumerate(regrets, start=1):
-                row = (table, strategy, seed, evaluation, regret, 0.0001 if regret == 0 else 0.5)
+                row = (table, strategy, seed, float(evaluation), regret, 0.0001 if regret == 0 else 0.5)
                 for values, value in zip(rows.values(), row, strict=True):
                     values.append(value)
     return pyarrow.table(rows)
@@ -227,7 +227,7 @@ def test_a_strategy_may_have_no_more():
 def test_no_improvement_over_nothing():
     """Where random search finds zero, what finds it too is no better, and anything else cannot be told in percent."""
     rows = made_up({(TABLE, "random"): [[0.0]], (TABLE, "same"): [[0.0]], (TABLE, "other"): [[0.0]]})
-    rows = rows.append_column("value", pyarrow.array([0.0, 0.0, 1.0]))
+    rows = rows.append_column("best", pyarrow.array([0.0, 0.0, 1.0]))
     found = relative_improvement(rows)
     assert found[TABLE, "random"] == found[TABLE, "same"] == 0
     assert np.isnan(found[TABLE, "other"])
@@ -324,7 +324,7 @@ def test_milestones():
             {"contestants": ["evolutoin"]},
             f"unknown strategy 'evolutoin', did you mean 'evolution'? allowed: {', '.join(STRATEGIES)}, screened, "
             "optuna-tpe, optuna-tpe-multivariate, optuna-gp, optuna-nsga2, pyglove-evolution, smac-rf, "
-            "syne-tune-bore, syne-tune-cqr, or strategy+predictor",
+            "syne-tune-bore, syne-tune-cqr, or strategy+predictor, strategy/sampler",
         ),
         (
             {"contestants": ["evolution+tree"]},

@@ -106,7 +106,7 @@ def test_fidelity_is_the_unit_that_is_given(unit: Literal["steps", "tokens", "ep
         (
             {"budget": {"trails": 1}},
             "unknown key 'budget.trails', did you mean 'budget.trials'? "
-            "allowed: trials, steps, tokens, epochs, seconds, confirm",
+            "allowed: trials, steps, tokens, epochs, seconds, confirm, rungs",
         ),
         (
             {"workers": {"GPUS": 1}},

@@ -100,11 +100,6 @@ def test_signals_of_the_context_come_through(evaluator, propose, context, error,
         evaluator.evaluate(propose(), context(**{at: call}))
 
 
-def test_resuming_is_refused(evaluator, propose, context):
-    with pytest.raises(InvalidInput, match="proposal 7 resumes trial 3"):
-        evaluator.evaluate(propose(resume_from=3), context())
-
-
 def test_space_and_task_must_agree(task):
     space = spaces.load("hybrid", io=spaces.tokens(100, 16))
     with pytest.raises(InvalidInput, match=r"vocab=100.*but the task has .*vocab=256"):
