@@ -1,11 +1,14 @@
 """The hybrid space in large numbers: the models are what the genomes say, and train."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 
 import spaces
 from spaces.blocks.base import state_bytes, total_aux_loss
+from spaces.derivation import any_within
 
 pytestmark = pytest.mark.slow
 
@@ -13,6 +16,36 @@ SPACE = spaces.load("hybrid")
 MODELS = 100
 """Drawn, and as many mutated, for each input and output."""
 IOS = [spaces.tokens(256, 128), spaces.tokens(50, 96), spaces.tokens(7, 80), spaces.tokens(11, 33)]
+
+
+def test_ten_thousand_draws_follow_the_law(monkeypatch):
+    """Productions of a nonterminal by weight among those whose least needs fit in what the limits left to the place."""
+    engine = SPACE._engine
+    wanted, found = Counter(), Counter()
+    draw = engine._draw
+
+    def noted(nonterminal, at, budget, random):
+        fitting = [table for table in engine.tables[nonterminal, at] if any_within(table.floors, budget)]
+        total = sum(table.weight for table in fitting)
+        for table in fitting:
+            wanted[nonterminal, table.production.name] += table.weight / total
+        node = draw(nonterminal, at, budget, random)
+        found[nonterminal, node.production.name] += 1
+        return node
+
+    monkeypatch.setattr(engine, "_draw", noted)
+    rng = np.random.default_rng(3)
+    sizes = [SPACE.tree(SPACE.sample(rng)).cost[0] for _ in range(10_000)]
+    print(f"nodes: mean {np.mean(sizes):.1f}, most {max(sizes)}")
+    places = Counter()
+    for (nonterminal, _), number in found.items():
+        places[nonterminal] += number
+    assert found.keys() == wanted.keys()
+    for (nonterminal, name), number in sorted(wanted.items()):
+        total = places[nonterminal]
+        shares = found[nonterminal, name] / total, number / total
+        print(f"{nonterminal} {name}: {shares[0]:.4f} of {total:,}, {shares[1]:.4f} by the law")
+        assert abs(shares[0] - shares[1]) < 0.01
 
 
 @pytest.mark.parametrize("io", IOS, ids=str)
