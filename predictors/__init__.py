@@ -7,7 +7,8 @@ first fit.
 from __future__ import annotations
 
 from predictors.acquisition import expected_improvement, log_expected_improvement
-from predictors.types import Context, InvalidPredictor, Prediction, Predictor
+from predictors.fantasies import Fantasies
+from predictors.types import Context, InvalidPredictor, Joint, Prediction, Predictor
 from spaces import Space
 from spaces.lookup import resolve
 
@@ -37,7 +38,9 @@ def load(name: str, *, space: Space, seed: int = 0) -> Predictor:
 __all__ = [
     "PREDICTORS",
     "Context",
+    "Fantasies",
     "InvalidPredictor",
+    "Joint",
     "Prediction",
     "Predictor",
     "expected_improvement",

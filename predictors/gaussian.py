@@ -94,6 +94,18 @@ class GaussianProcess:
         failure = self._failed_mean + k_MN @ self._failed_weights
         return Prediction(self._mean + k_MN @ self._weights, np.sqrt(variance), np.clip(failure, 0.0, 1.0))
 
+    def covariance(self, items: Sequence[Genome], others: Sequence[Genome]) -> np.ndarray:
+        """Of what is predicted for items with what is predicted for others, without context, [n, m]."""
+        from scipy.linalg import cho_solve
+
+        x_ND, x_MD = (
+            self._scaled(self._inputs(some, None, np.arange(len(some)))) for some in (items, others)
+        )
+        known_LM = self._variance * _matern(_distances(self._x_ND, x_MD))
+        explained = _matern(_distances(x_ND, self._x_ND)) @ cho_solve((self._root, True), known_LM)
+        covariance: np.ndarray = self._variance * (_matern(_distances(x_ND, x_MD)) - explained)
+        return covariance
+
     def _inputs(self, items: Sequence[Genome], context: Context | None, rows: np.ndarray) -> np.ndarray:
         """Features, label counts and context of some items, [n, d]."""
         given = dict(context or {})

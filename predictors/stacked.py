@@ -79,9 +79,29 @@ class Stacked:
         process = self.process.predict(items, context)
         if not len(items):
             return process
-        with unchecked():
-            trees = each(self._trees, self._inputs(items))
+        trees = self._each(items)
         mean, w = trees.mean(axis=0), self.weight
         variance = w * process.std**2 + (1 - w) * trees.var(axis=0)
         apart = w * (1 - w) * (process.mean - mean) ** 2
         return Prediction(w * process.mean + (1 - w) * mean, np.sqrt(variance + apart), process.failure)
+
+    def covariance(self, items: Sequence[Genome], others: Sequence[Genome]) -> np.ndarray:
+        """Of what is predicted for items with what is predicted for others, [n, m]."""
+        w = self.weight
+        one, other = self._each(items), self._each(others)
+        a, b = (trees - trees.mean(axis=0) for trees in (one, other))
+        apart = [
+            self.process.predict(some).mean - trees.mean(axis=0)
+            for some, trees in ((items, one), (others, other))
+        ]
+        covariance: np.ndarray = (
+            w * self.process.covariance(items, others)
+            + (1 - w) * a.T @ b / len(a)
+            + w * (1 - w) * np.outer(*apart)
+        )
+        return covariance
+
+    def _each(self, items: Sequence[Genome]) -> np.ndarray:
+        """What each tree predicts, [trees, n]."""
+        with unchecked():
+            return each(self._trees, self._inputs(items))

@@ -74,8 +74,8 @@ class Trees:
         x_ND = self._inputs(items, context)
         if not len(x_ND):
             return Prediction(np.empty(0), np.empty(0), np.empty(0))
+        families = self._families(x_ND)
         with unchecked():
-            families = [each(self._forest, x_ND), np.array([model.predict(x_ND) for model in self._boosted])]
             failing = each(self._failing, x_ND)
         means = np.array([family.mean(axis=0) for family in families])
         variances = np.array([family.var(axis=0) for family in families])
@@ -84,6 +84,23 @@ class Trees:
             std=np.sqrt(variances.mean(axis=0) + means.var(axis=0)),
             failure=failing.mean(axis=0) if len(failing) else np.zeros(len(x_ND)),
         )
+
+    def covariance(self, items: Sequence[Genome], others: Sequence[Genome]) -> np.ndarray:
+        """Over the mixture of all trees and boosted models, without context, [n, m]."""
+        one, other = (self._families(self._inputs(some, None)) for some in (items, others))
+        within = [
+            (a - a.mean(axis=0)).T @ (b - b.mean(axis=0)) / len(a) for a, b in zip(one, other, strict=True)
+        ]
+        a, b = (np.array([family.mean(axis=0) for family in families]) for families in (one, other))
+        covariance: np.ndarray = np.mean(within, axis=0) + (a - a.mean(axis=0)).T @ (
+            b - b.mean(axis=0)
+        ) / len(a)
+        return covariance
+
+    def _families(self, x_ND: np.ndarray) -> list[np.ndarray]:
+        """What each tree of the forest, and what each boosted model predicts, [models, n] each."""
+        with unchecked():
+            return [each(self._forest, x_ND), np.array([model.predict(x_ND) for model in self._boosted])]
 
     def _inputs(self, items: Sequence[Genome], context: Context | None) -> np.ndarray:
         """Features and context of items, [n, d] float32, as trees take them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -57,3 +57,11 @@ class Predictor(Protocol):
         Raises:
             InvalidPredictor: nothing was fitted, or context has other columns than then.
         """
+
+
+@runtime_checkable
+class Joint(Predictor, Protocol):
+    """A predictor that knows how its predictions go together, so that it can be told losses as they may come."""
+
+    def covariance(self, items: Sequence[Genome], others: Sequence[Genome]) -> np.ndarray:
+        """Of the losses predicted for items with those for others, [n, m]; std² of one with itself."""

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
 from spaces.counting import draw_ranks
+from spaces.decisions import Decide, Decision
 from spaces.engine import real_at
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.fields import Choice, Real, spell
@@ -276,6 +277,25 @@ class JointSpace(Mutable):
                 f"the point has {len(row)} coordinates, but {first} say the hyperparameters and others the architecture"
             )
         return self._genome(self._coded.decode(row[first:]), self._settings.decode(row[:first]))
+
+    def derive(self, decide: Decide) -> Genome:
+        """The genome of decisions: first the hyperparameters', then the architecture's.
+
+        Raises:
+            InvalidSpace: the architectures have no volume coding.
+        """
+        coded, settings = self._coded, self._settings.derive(decide)
+        return self._genome(coded.derive(decide), settings)
+
+    def decisions(self, genome: Genome) -> list[tuple[Decision, int]]:
+        """The decisions that `derive` asks for on the way to a genome, each with the place of the option to take.
+
+        Raises:
+            InvalidGenome: none lead to it.
+            InvalidSpace: the architectures have no volume coding.
+        """
+        pair = self.pair(genome)
+        return self._settings.decisions(pair.settings) + self._coded.decisions(pair.architecture)
 
     def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
         """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it.

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
 from spaces.counting import check_number, shuffled
+from spaces.decisions import Decide, Decision, evenly
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real, spell
 from spaces.genome import Genome, read
@@ -174,6 +175,18 @@ class ProductSpace(Mutable):
         return self._genome(
             tuple([Place(x).cut(range(size + 1)) for x, size in zip(row, self._sizes, strict=True)])
         )
+
+    def derive(self, decide: Decide) -> Genome:
+        """The genome of decisions, one a field that has more than one value."""
+        fields = zip(self.fields, self._sizes, strict=True)
+        return self._genome(
+            tuple([decide(evenly(name, range(size))) if size > 1 else 0 for name, size in fields])
+        )
+
+    def decisions(self, genome: Genome) -> list[tuple[Decision, int]]:
+        """The decisions that `derive` asks for on the way to a genome, each with the place of the value to take."""
+        fields = zip(self.fields, self._sizes, self._code_of(genome), strict=True)
+        return [(evenly(name, range(size)), place) for name, size, place in fields if size > 1]
 
     def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
         """The lower and the upper corner of a genome's box: the points from the one to below the other decode to it."""

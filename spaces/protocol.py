@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spaces.blocks.costs import Cost
+from spaces.decisions import Decide, Decision
 from spaces.fields import Choice, Real
 from spaces.genome import Genome
 from spaces.graph import Graph
@@ -60,7 +61,10 @@ class Ranked(Protocol):
 
 @runtime_checkable
 class Coded(Protocol):
-    """A space whose genomes are boxes of a cube of `dimensions`, and every point of it a genome."""
+    """A space whose genomes are derived by decisions, which make them boxes of a cube and every point a genome."""
+
+    def derive(self, decide: Decide) -> Genome: ...
+    def decisions(self, genome: Genome) -> list[tuple[Decision, int]]: ...
 
     def decode(self, point: ArrayLike) -> Genome: ...
     def box(self, genome: Genome) -> tuple[np.ndarray, np.ndarray]: ...

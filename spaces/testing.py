@@ -17,6 +17,7 @@ import numpy as np
 
 from spaces.cost import tells_costs
 from spaces.counting import draw_below
+from spaces.decisions import Decision
 from spaces.errors import InvalidGenome
 from spaces.flow import FlowSpace
 from spaces.genome import Genome, Term, read
@@ -177,10 +178,19 @@ def check_ranks(space: Space) -> None:
 
 
 def check_points(space: Any) -> None:
-    """Where genomes are boxes of a cube, every point is a valid genome, and a box decodes to its genome."""
+    """Where genomes are boxes of a cube, every point is a valid genome, and a box decodes to its genome.
+
+    So are decisions, and those on the way to a genome derive it.
+    """
     if not issubclass(type(space), Coded):
         return
     rng = np.random.default_rng(7)
+    for _ in range(30):
+        genome = space.derive(lambda decision: int(rng.integers(len(decision.options))))
+        space.check(genome)
+        made = iter(space.decisions(genome))
+        assert space.derive(lambda decision: _agreed(decision, *next(made))) == genome  # noqa: B023 - used at once
+        assert next(made, None) is None, f"{genome} was derived by fewer decisions than it tells"
     genomes = [space.decode(rng.random(space.dimensions)) for _ in range(100)]
     for genome in genomes:
         space.check(genome)
@@ -194,6 +204,12 @@ def check_points(space: Any) -> None:
         except InvalidGenome:
             continue
         raise AssertionError(f"{outside} was taken for {genome}")
+
+
+def _agreed(decision: Decision, told: Decision, place: int) -> int:
+    """The place of the option that was told, of the decision that is asked for."""
+    assert decision == told
+    return place
 
 
 def check_builds_and_trains(space: Space) -> None:

@@ -24,12 +24,13 @@ from fractions import Fraction
 from functools import cached_property, partial
 from itertools import accumulate
 from operator import add
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from spaces.counting import Kind, State, Sums
+from spaces.decisions import Bounds, Decide, Decision, evenly
 from spaces.derivation import Attributes, Node, Vector, plus
 from spaces.engine import Engine, real_at
 from spaces.errors import InvalidGenome, InvalidSpace
@@ -40,10 +41,6 @@ PRECISION = 53
 """Bits of a coordinate: how finely float64 divides the range from 0 to 1 where it is coarsest."""
 STEPS = range(2**PRECISION)
 """Into as many equal parts a number (`real`) cuts an interval; as many numbers `sample` knows."""
-
-Bounds = Sequence[int]
-"""Where the parts of a cut begin and end, from 0, in proportion; `range(n + 1)` for n equal parts."""
-Option = TypeVar("Option")
 
 
 class Axis(Protocol):
@@ -153,6 +150,14 @@ class Boxes(Protocol):
         """The box of a tree, [low, high)."""
         ...
 
+    def derive(self, decide: Decide) -> Any:
+        """The tree of decisions; where there is one option only, nobody is asked."""
+        ...
+
+    def decisions(self, root: Any) -> list[tuple[Decision, int]]:
+        """The decisions that `derive` asks for on the way to a tree, each with the place of the option to take."""
+        ...
+
 
 class VolumeCoded:
     """What a space of trees does with their boxes."""
@@ -170,6 +175,21 @@ class VolumeCoded:
 
     def _genome(self, root: Any) -> Genome:
         raise NotImplementedError
+
+    def derive(self, decide: Decide) -> Genome:
+        """The genome of decisions, in the order of its text; valid whatever they are."""
+        with self._following():
+            return self._genome(self._volumes.derive(decide))
+
+    def decisions(self, genome: Genome) -> list[tuple[Decision, int]]:
+        """The decisions that `derive` asks for on the way to a genome, each with the place of the option to take.
+
+        Raises:
+            InvalidGenome: none lead to it, as to one at the edge of the limits.
+        """
+        tree = self.tree(genome)
+        with self._following():
+            return self._volumes.decisions(tree)
 
     @property
     def dimensions(self) -> int:
@@ -232,12 +252,13 @@ class _Turns:
         self._answers = answers
         self._turn = 0
 
-    def pick(self, options: Sequence[Option], bounds: Bounds) -> Option:
-        """One of the options.
+    def __call__(self, decision: Decision) -> int:
+        """The place of one of the options.
 
         Raises:
             InvalidGenome: the answer is not among them.
         """
+        options = decision.options
         try:
             part = None if self._answers is None else options.index(next(self._answers))
         except ValueError:
@@ -246,14 +267,18 @@ class _Turns:
                 "child has to leave the least that those after it need"
             ) from None
         if len(options) == 1:
-            return options[0]
+            return 0
         axis = self._axes[self._turn % len(self._axes)]
         self._turn += 1
-        return options[axis.cut(bounds, part)]
+        return axis.cut(decision.bounds, part)
 
-    def even(self, options: Sequence[int]) -> int:
-        """One of some options that are equally likely."""
-        return self.pick(options, range(len(options) + 1))
+
+class _Known:
+    """What is left of no dimension: the answer decides."""
+
+    def cut(self, bounds: Bounds, known: int | None = None) -> int:
+        assert known is not None
+        return known
 
 
 def _answers(node: Node) -> Iterator[Any]:
@@ -310,6 +335,26 @@ class Volumes:
         """The tree of a point."""
         return self._root(_Turns([Place(x) for x in point]))
 
+    def derive(self, decide: Decide) -> Node:
+        """The tree of decisions; where there is one option only, nobody is asked."""
+        return self._root(lambda decision: decide(decision) if len(decision.options) > 1 else 0)
+
+    def decisions(self, root: Node) -> list[tuple[Decision, int]]:
+        """The decisions that `derive` would ask for, with the places of those options that lead to a tree.
+
+        Raises:
+            InvalidGenome: none lead to it.
+        """
+        made: list[tuple[Decision, int]] = []
+        known = _Turns([_Known()], _answers(root))
+
+        def decide(decision: Decision) -> int:
+            made.append((decision, known(decision)))
+            return made[-1][1]
+
+        self._root(decide)
+        return [(decision, part) for decision, part in made if len(decision.options) > 1]
+
     def box(self, root: Node, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
         """The box of a tree, [low, high).
 
@@ -320,28 +365,35 @@ class Volumes:
         self._root(_Turns(intervals, _answers(root)))
         return corners(intervals, self.dimensions)
 
-    def _root(self, turns: _Turns) -> Node:
+    def _root(self, decide: Decide) -> Node:
         engine = self._engine
-        return self._derive(engine.grammar.start, engine.root_at, engine.limit, turns)
+        return self._derive(engine.grammar.start, engine.root_at, engine.limit, decide)
 
-    def _derive(self, nonterminal: str, at: Attributes, budget: Vector, turns: _Turns) -> Node:
+    def _derive(self, nonterminal: str, at: Attributes, budget: Vector, decide: Decide) -> Node:
         """A subtree that fits, as `Engine.draw` derives it but for who decides, and in the order of the text."""
         engine = self._engine
         tables = [table for table in engine.pools[nonterminal, at].tables if table.fits(budget)]
         shares = [self._shares[table] for table in tables]
-        table = turns.pick(tables, list(accumulate(shares, initial=0)))
-        index = turns.even(table.fitting(budget))
+        table = tables[decide(Decision((nonterminal, at), tables, list(accumulate(shares, initial=0))))]
+        fitting = table.fitting(budget)
+        index = fitting[decide(evenly(table, fitting))]
         if table.leaves:
             return table.leaf(index)
         production, at = table.production, table.child_at[index]
-        reals = tuple([real_at(rule, turns.even(STEPS) / len(STEPS)) for rule in production.reals.values()])
+        reals = tuple(
+            [
+                real_at(rule, decide(evenly((table, name), STEPS)) / len(STEPS))
+                for name, rule in production.reals.items()
+            ]
+        )
         left = table.left_for_children(index, budget)
         parts = table.parts
         counts = [part.low for part in parts]
         for k, part in enumerate(parts):
             if part.low < part.high:
                 most = engine.most(parts, counts, k, at, left)
-                counts[k] = turns.even(range(part.low, most + 1))
+                lengths = range(part.low, most + 1)
+                counts[k] = lengths[decide(evenly((table, k), lengths))]
         reserved = engine.reserve(parts, counts, at, left)
         assert reserved is not None
         for _, floor in reserved:
@@ -349,7 +401,7 @@ class Volumes:
         groups: list[list[Node]] = [[] for _ in parts]
         for k, floor in reserved:
             left = plus(left, floor)
-            node = self._derive(parts[k].nonterminal, at, left, turns)
+            node = self._derive(parts[k].nonterminal, at, left, decide)
             groups[k].append(node)
             left = plus(left, node.cost, -1)
         return Node(table, index, reals, tuple([tuple(group) for group in groups]))

@@ -18,6 +18,7 @@ STRATEGIES = {
     "random": "nas.search.random_search:RandomSearch",
     "evolution": "nas.search.evolution:RegularisedEvolution",
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
+    "tree": "nas.search.tree_search:TreeSearch",
     "nsga2": "nas.search.nsga2:NSGA2",
     "star": "nas.search.nsga2:star",
     "halving": "nas.search.halving:SuccessiveHalving",

@@ -17,14 +17,16 @@ not left out, as they are of draws.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import accumulate
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from spaces.decisions import Bounds, Decide, Decision
 from spaces.errors import InvalidGenome
 from spaces.flow.draw import Drawer, Tail, Way
 from spaces.flow.grammar import Scope, Shape, Terminal
@@ -32,9 +34,10 @@ from spaces.flow.reach import features
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option, Sizes
 from spaces.flow.tree import Fit, Node, Price, branched, chained, leaf, minus, routed, times, within
 from spaces.genome import DEEPEST
-from spaces.volume import PRECISION, Bounds, Interval, Place, corners
+from spaces.volume import PRECISION, Interval, Place, corners
 
 RARE = 64
+WAYS = ("usual", "rare")
 NOT_DEEP = 3 * DEEPEST - 1
 """So many nodes never nest too deep to be read: the deepest are sequentials of leaves in one another."""
 
@@ -67,26 +70,31 @@ def _bounds(number: int, weights: Sequence[int] | None) -> Bounds:
     return range(number + 1) if weights is None else list(accumulate(weights, initial=0))
 
 
-class _Point:
-    """The coordinates of a point decide, in turn."""
+class _Asked:
+    """Somebody makes the decisions, who is not asked where there is one option only."""
 
-    def __init__(self, point: Sequence[float]) -> None:
-        self._places = [Place(x) for x in point]
-        self._turn = 0
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
 
     def pick(
         self, options: Sequence[T], names: Sequence[K], wanted: K | None, weights: Sequence[int] | None = None
     ) -> T:
-        if len(options) == 1:
-            return options[0]
-        place = self._places[self._turn % len(self._places)]
-        self._turn += 1
-        return options[place.cut(_bounds(len(options), weights))]
+        return options[0] if len(options) == 1 else options[self._decide(_decision(names, weights))]
 
     def one_of(self, usual: Callable[[], T | None], rare: Callable[[], T | None]) -> T | None:
-        ways = (usual, rare)
-        found = usual() if self.pick(ways, ways, None, (RARE - 1, 1)) is usual else None
+        found = usual() if self.pick((True, False), WAYS, None, (RARE - 1, 1)) else None
         return rare() if found is None else found
+
+
+def _decision(names: Sequence[Any], weights: Sequence[int] | None) -> Decision:
+    """What is decided is told by what kind of thing it comes to: a form, a shape, a terminal."""
+    return Decision(type(names[0]).__name__, names, _bounds(len(names), weights))
+
+
+def _by_point(point: Sequence[float]) -> Decide:
+    """The coordinates of a point decide, in turn."""
+    places = itertools.cycle([Place(x) for x in point])
+    return lambda decision: next(places).cut(decision.bounds)
 
 
 class _Unmet(Exception):
@@ -97,7 +105,7 @@ class _Path:
     """A given tree decides, and `cuts` are the decisions."""
 
     def __init__(self) -> None:
-        self.cuts: list[tuple[Bounds, int]] = []
+        self.cuts: list[tuple[Decision, int]] = []
 
     def pick(
         self, options: Sequence[T], names: Sequence[K], wanted: K | None, weights: Sequence[int] | None = None
@@ -106,19 +114,19 @@ class _Path:
             raise _Unmet
         part = names.index(wanted)
         if len(options) > 1:
-            self.cuts.append((_bounds(len(options), weights), part))
+            self.cuts.append((_decision(names, weights), part))
         return options[part]
 
     def one_of(self, usual: Callable[[], T | None], rare: Callable[[], T | None]) -> T | None:
-        ways, before = (usual, rare), len(self.cuts)
+        before = len(self.cuts)
         try:
-            self.pick(ways, ways, usual, (RARE - 1, 1))
+            self.pick(WAYS, WAYS, WAYS[0], (RARE - 1, 1))
             found = usual()
         except _Unmet:
             found = None
         if found is None:
             del self.cuts[before:]
-            self.pick(ways, ways, rare, (RARE - 1, 1))
+            self.pick(WAYS, WAYS, WAYS[1], (RARE - 1, 1))
             found = rare()
         return found
 
@@ -151,7 +159,11 @@ class FlowVolumes:
 
     def decode(self, point: Sequence[float]) -> Node:
         """The tree of a point."""
-        decider, most = _Point(point), self._drawer.sizes.most
+        return self.derive(_by_point(point))
+
+    def derive(self, decide: Decide) -> Node:
+        """The tree of decisions; one that nests too deep is decided anew, of fewer nodes."""
+        decider, most = _Asked(decide), self._drawer.sizes.most
         root = self._root(decider, most, None)
         return root if root.depth <= DEEPEST else self._root(decider, min(most, NOT_DEEP), None)
 
@@ -160,6 +172,17 @@ class FlowVolumes:
 
         Raises:
             InvalidGenome: no point decodes to the tree, or none of so few dimensions.
+        """
+        intervals = [Interval() for _ in range(dimensions)]
+        for turn, (decision, part) in enumerate(self.decisions(root)):
+            intervals[turn % dimensions].cut(decision.bounds, part)
+        return corners(intervals, self.dimensions)
+
+    def decisions(self, root: Node) -> list[tuple[Decision, int]]:
+        """The decisions on the way to a tree, each with the place of the option to take.
+
+        Raises:
+            InvalidGenome: none lead to the tree.
         """
         path = _Path()
         try:
@@ -170,10 +193,7 @@ class FlowVolumes:
                 "parameters before the head, or it is at the edge of the limits, where each part has to leave the "
                 "least that those after it need"
             ) from None
-        intervals = [Interval() for _ in range(dimensions)]
-        for turn, (bounds, part) in enumerate(path.cuts):
-            intervals[turn % dimensions].cut(bounds, part)
-        return corners(intervals, self.dimensions)
+        return path.cuts
 
     def _root(self, decider: Decider, most: int, tree: Node | None) -> Node:
         sizes, weights = self._laws.sizes(most)

@@ -1,0 +1,99 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+import nas.search
+import spaces
+from nas.search.testing import strategy_checks
+from nas.search.tree_search import TRUST, Node, _drawn
+from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+from spaces.decisions import Decision
+
+GRID = spaces.load("mlp")
+HYBRID = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
+SPACES = {
+    "product": spaces.load("nasbench201"),
+    "grammar": HYBRID,
+    "flow": spaces.load("einspace", spaces.image(3, 8, 8, classes=4), nodes=30),
+}
+
+
+def tree(space, seed=0, **options):
+    return nas.search.load("tree", space=space, objectives=[Objective("loss")], seed=seed, **options)
+
+
+def run(strategy, trials, loss):
+    losses = []
+    for _ in range(trials):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Proposed(proposal))
+        losses.append(loss(proposal.genome))
+        strategy.tell(Ended(Trial.done(proposal, {"loss": losses[-1]})))
+    return losses
+
+
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_conformance(check, space):
+    check(lambda space, objectives, seed: tree(space, seed, initial=5), space)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
+def test_conformance_with_a_surrogate(check):
+    check(
+        lambda space, objectives, seed: tree(space, seed, surrogate="gaussian", leaves=32), spaces.load("mlp")
+    )
+
+
+def attention(genome):
+    """How much of a network is not attention."""
+    operators = HYBRID.graph(genome).operators
+    return 1 - sum(name.startswith("attention") for name in operators) / len(operators)
+
+
+@pytest.mark.parametrize(
+    "surrogate", [None, pytest.param("gaussian", marks=pytest.mark.slow)], ids=["alone", "surrogate"]
+)
+def test_it_learns_which_beginnings_are_good(surrogate):
+    rng = np.random.default_rng(0)
+    drawn = np.mean([attention(HYBRID.sample(rng)) for _ in range(200)])
+    losses = run(tree(HYBRID, initial=5, surrogate=surrogate, leaves=32), 60, attention)
+    assert np.mean(losses[-20:]) < drawn - 0.1
+
+
+def test_the_tree_counts_every_trial_on_its_way():
+    strategy = tree(GRID, initial=2)
+    genomes = [GRID.unrank(rank) for rank in (0, 1, GRID.size - 1)]
+    root = strategy._tree(genomes, np.array([1.0, 3.0, np.nan]), [])
+    assert (root.visits, root.merit) == (3, pytest.approx(1 + 2 / 3))
+    assert sorted((child.visits, child.merit) for child in root.children.values()) == [
+        (1, 0),
+        (2, pytest.approx(1 + 2 / 3)),
+    ]
+    leaf = strategy._path(root, genomes[0])[-1]
+    assert leaf == Node(1, 1.0)
+
+
+def test_the_prior_mixes_the_law_of_the_grammar_with_what_was_taken():
+    decision = Decision("which", ("a", "b", "c"), (0, 1, 2, 4))
+    taken = Counter({"a": 3, "gone": 9})
+    rng = np.random.default_rng(0)
+    drawn = Counter(_drawn(decision, taken, rng) for _ in range(4000))
+    shares = (TRUST * np.array([0.25, 0.25, 0.5]) + [3, 0, 0]) / (TRUST + 3)
+    assert chisquare([drawn[place] for place in range(3)], 4000 * shares).pvalue > 1e-3
+
+
+def test_it_ends_where_the_space_does():
+    space = spaces.ProductSpace("six", {"a": spaces.choice(1, 2, 3), "b": spaces.choice(1, 2)}, GRID.io)
+    strategy = tree(space, initial=5)
+    run(strategy, 6, lambda genome: len(genome.text))
+    with pytest.raises(Finished):
+        strategy.ask(1)
+
+
+def test_spaces_without_decisions_are_refused():
+    with pytest.raises(InvalidInput, match=r"'tree' searches spaces whose genomes are derived by .* a STAR"):
+        tree(spaces.load("star"))
