@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from spaces.cost import Cost
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
 from spaces.fields import child, choice, many, real
 from spaces.flow import FlowGrammar, FlowSpace
@@ -92,6 +93,7 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
 __all__ = [
     "IO",
     "SPACES",
+    "Cost",
     "FlowGrammar",
     "FlowSpace",
     "Genome",

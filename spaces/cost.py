@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,26 @@ def check_costs(grammar: Grammar) -> None:
 
 
 def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any], context: int) -> Cost:
-    """The cost of a production without its children, over sequences of `context` tokens."""
-    function = production.cost or COSTS[production.name]
-    return function(at, context, **{key: value for key, value in choices.items() if key != "repeat"})
+    """The cost of a production without its children, over sequences of `context` tokens.
+
+    Raises:
+        InvalidGrammar: the cost that its declaration brings along fails or is none.
+    """
+    told = {key: value for key, value in choices.items() if key != "repeat"}
+    if production.cost is None:
+        return COSTS[production.name](at, context, **told)
+    try:
+        cost = production.cost(at, context, **told)
+    except Exception as error:
+        raise InvalidGrammar(
+            f"production {production.name!r}: cost= fails: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(cost, Cost) or not all(0 <= number < math.inf for number in astuple(cost)):
+        raise InvalidGrammar(
+            f"production {production.name!r}: cost= gives {cost!r}, but must give a spaces.Cost of numbers that are "
+            "finite and not negative"
+        )
+    return cost
 
 
 def tree_cost(node: Node, context: int) -> Cost:

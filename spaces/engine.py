@@ -29,11 +29,9 @@ from spaces.derivation import (
 )
 from spaces.errors import InvalidGrammar, InvalidSpace
 from spaces.fields import Children, Real
-from spaces.grammar import Grammar, Production
+from spaces.grammar import MOST_ASSIGNMENTS, Grammar, Production
 from spaces.pareto import lowest
 
-MOST_ASSIGNMENTS = 65_536
-"""Combinations of the choices of one production."""
 MOST_STATES = 20_000
 """Pairs of a nonterminal and its inherited attributes."""
 MOST_FLOORS = 512
@@ -124,8 +122,14 @@ class Engine:
         self.pools = {state: Pool(tables) for state, tables in self.tables.items()}
         self._varied = self._find_varied()
         floors = self._floors[root]
+        if not floors:
+            raise InvalidSpace(
+                f"space {self.grammar.name!r}: with {', '.join(f'{k}={v}' for k, v in self.root_at.as_dict().items())} "
+                f"no derivation of {self.grammar.start!r} ends, as guards leave out "
+                f"{', '.join(self.unavailable) or 'what would end it'}"
+            )
         if not any(within(floor, self.limit) for floor in floors):
-            least = [min((floor[k] for floor in floors), default=float("inf")) for k in range(len(RESOURCES))]
+            least = [min(floor[k] for floor in floors) for k in range(len(RESOURCES))]
             wrong = [k for k in range(len(RESOURCES)) if least[k] > self.limit[k]] or list(
                 range(len(RESOURCES))
             )

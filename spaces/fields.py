@@ -41,7 +41,8 @@ class Choice:
             raise InvalidGrammar("a choice needs at least one value")
         for value in self.values:
             # By exact type: numpy's numbers, say, would not be read back from the text of a genome.
-            if type(value) not in (type(None), bool, int, float, str) or value in (math.inf, -math.inf):
+            known = type(value) in (type(None), bool, int, float, str)
+            if not known or (isinstance(value, float) and not math.isfinite(value)):
                 raise InvalidGrammar(
                     f"a choice offers {value!r}, but only None, bool, int, finite float and str are allowed"
                 )
@@ -80,6 +81,8 @@ class Children:
     listed: bool
 
     def __post_init__(self) -> None:
+        if not isinstance(self.nonterminal, str):
+            raise InvalidGrammar(f"children derive a nonterminal by its name, not {self.nonterminal!r}")
         if not 0 <= self.low <= self.high or self.high < 1:
             raise InvalidGrammar(
                 f"many({self.nonterminal!r}, {self.low}, {self.high}) needs 0 <= low <= high, high >= 1"

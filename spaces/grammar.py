@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from spaces.errors import InvalidGrammar, suggest
 from spaces.fields import NAME, Children, Choice, Real
@@ -33,6 +34,8 @@ Form = Literal["operator", "sequence", "residual", "identity"]
 """The part that a production plays in the canonical graph: an operator of its own, whatever its children; its
 children one after the other; x + the sum of its children (which commute); nothing at all. All but an operator have
 no choices that could get lost."""
+
+FORM_NAMES: tuple[str, ...] = get_args(Form)
 
 FORMS: Mapping[str, Form] = {"stack": "sequence", "residual": "residual", "parallel": "residual"}
 """Forms known by name, unless choices make it an operator; every other production is an operator."""
@@ -50,6 +53,9 @@ run: their parameters count as often."""
 
 WEIGHTS = "a number above 0 and at most 1e9"
 """What a weight may be: so that any number of them add up without loss."""
+
+MOST_ASSIGNMENTS = 65_536
+"""The most ways in which the choices of one production may combine."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,7 +83,14 @@ class Production:
 
     def weighed(self, at: Any) -> float:
         """The weight under these attributes."""
-        return self.weight if self.share is None else self.weight * self.share(at)
+        if self.share is None:
+            return self.weight
+        share = self._told("share", self.share, at, {})
+        if not isinstance(share, int | float) or not 0 < share < math.inf:
+            raise InvalidGrammar(
+                f"production {self.name!r}: share= gives {share!r}, but must give a number above 0"
+            )
+        return self.weight * share
 
     def passes(self, values: Mapping[str, Any]) -> int:
         """How often the children run with the same weights, under these choices."""
@@ -89,7 +102,17 @@ class Production:
 
     def inherited(self, at: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes of the children that differ from those of the node."""
-        return {} if self.attributes is None else self._told("attributes", self.attributes, at, values)
+        if self.attributes is None:
+            return {}
+        changed: Mapping[str, Any] = self._told("attributes", self.attributes, at, values)
+        if not isinstance(changed, Mapping) or not all(
+            isinstance(key, str) and isinstance(value, Hashable) for key, value in changed.items()
+        ):
+            raise InvalidGrammar(
+                f"production {self.name!r}: attributes= gives {changed!r}, but must give a dictionary of names to "
+                "hashable values"
+            )
+        return changed
 
     def _told(self, what: str, rule: Callable[..., Any], at: Any, values: Mapping[str, Any]) -> Any:
         """What a rule says.
@@ -109,6 +132,31 @@ class Production:
 def _asked(rule: Callable[..., Any]) -> tuple[str, ...]:
     """The choices that a guard or an attribute rule asks for: its parameters after `at`."""
     return tuple(inspect.signature(rule).parameters)[1:]
+
+
+class _Unread:
+    """Stands for attributes that nobody knows yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _AttributeRead
+
+
+class _AttributeRead(Exception):
+    """A guard asked for an attribute."""
+
+
+def _never_holds(where: Callable[..., bool], choices: Mapping[str, Choice]) -> bool:
+    """Whether a guard allows none of the choices, whatever is inherited: it says no to each and asks for nothing."""
+    asked = {name: choices[name].values for name in _asked(where)}
+    if math.prod(map(len, asked.values())) > MOST_ASSIGNMENTS:
+        return False
+    try:
+        return not any(
+            where(_Unread(), **dict(zip(asked, values, strict=True)))
+            for values in itertools.product(*asked.values())
+        )
+    except Exception:  # it asks for an attribute, or fails, which is told where there are attributes
+        return False
 
 
 def _weighs(weight: object) -> bool:
@@ -185,8 +233,21 @@ class Grammar:
         """Declares a function as a production of one or several nonterminals; the rules are those of `add`.
 
         Raises:
-            InvalidGrammar: a name is taken, or a field, a guard or a weight is not usable.
+            InvalidGrammar: a name is taken, or a field, a guard, a weight or another rule is not usable.
         """
+        for nonterminal in nonterminals:
+            if not isinstance(
+                nonterminal, str
+            ):  # perhaps the function itself, from a decorator without its call
+                raise InvalidGrammar(
+                    f"grammar {self.name!r}: production(...) takes the names of nonterminals, but was given "
+                    f"{getattr(nonterminal, '__name__', nonterminal)!r}"
+                )
+        for key in rules:
+            if key not in RULES:
+                raise InvalidGrammar(
+                    f"grammar {self.name!r}: a production has no rule {key!r}{suggest(key, RULES)}"
+                )
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             fields = {key: p.default for key, p in inspect.signature(function).parameters.items()}
@@ -221,13 +282,13 @@ class Grammar:
             build: `build(at, **fields)` gives the torch module from the choices, the numbers and the children, which
                 are modules or lists of them; else the block of that name is used. What it builds may depend on the
                 attributes of the input and output (`at.width`), not on those that the grammar adds.
-            cost: `cost(at, context, **choices)` gives its `Cost` without the children; else that of the name.
+            cost: `cost(at, context, **choices)` gives its `spaces.Cost` without the children; else that of the name.
                 Numbers cannot change it.
             canonical: `canonical(node)` gives the canonical form of a subtree in place of what the form says (see
                 `Node.canonical`), where more subtrees are equal than the form knows.
 
         Raises:
-            InvalidGrammar: a name is taken, or a field, a guard or a weight is not usable.
+            InvalidGrammar: a name is taken, or a field, a guard, a weight or another rule is not usable.
         """
         place = f"grammar {self.name!r}, production {name!r}"
         if not nonterminals:
@@ -248,11 +309,19 @@ class Grammar:
                 )
             if key in RESERVED:
                 raise InvalidGrammar(f"{place}: a field cannot be called {key!r}; choose another name")
+        if form is not None and form not in FORM_NAMES:
+            raise InvalidGrammar(f"{place}: form is {form!r}{suggest(str(form), FORM_NAMES)}")
+        called = {"where": where, "attributes": attributes, "share": share, "build": build, "cost": cost}
+        for what, rule in {**called, "canonical": canonical}.items():
+            if rule is not None and not callable(rule):
+                raise InvalidGrammar(f"{place}: {what} is {rule!r}, but must be a function")
         choices = {k: f for k, f in fields.items() if isinstance(f, Choice)}
         for what, rule in (("where", where), ("attributes", attributes)):
             for key in _asked(rule) if rule else ():
                 if key not in choices:
                     raise InvalidGrammar(f"{place}: {what} asks for choice {key!r}{suggest(key, choices)}")
+        if where is not None and _never_holds(where, choices):
+            raise InvalidGrammar(f"{place}: where can never hold, whatever the choices")
         production = Production(
             name,
             nonterminals,
@@ -270,6 +339,9 @@ class Grammar:
             {k: f for k, f in fields.items() if isinstance(f, Children)},
         )
         _check_form(production, place)
+        for what, rule in (("share", share), ("canonical", canonical)):
+            if rule is not None:
+                check_signature(rule, (None,), (), f"{place}: {what}")
         if build is not None:
             check_signature(build, (None,), [key for key in fields if key != "repeat"], f"{place}: build")
         if cost is not None:
@@ -358,3 +430,11 @@ class Grammar:
             ending |= more
         for name in sorted(known - ending):
             raise InvalidGrammar(f"{place}: derivations of nonterminal {name!r} never end")
+
+
+RULES = tuple(
+    key
+    for key, parameter in inspect.signature(Grammar.add).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+)
+"""The rules of a production."""

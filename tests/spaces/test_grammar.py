@@ -125,6 +125,45 @@ def wrong_cost(grammar):
     def attention(heads=choice(1, 2)): ...
 
 
+def misspelt_form(grammar):
+    @grammar.production("model", form="sequnce")
+    def stack(): ...
+
+
+def misspelt_rule(grammar):
+    @grammar.production("model", wehre=lambda at: True)
+    def stack(): ...
+
+
+def no_call(grammar):
+    @grammar.production
+    def stack(): ...
+
+
+def no_function(grammar):
+    grammar.add("stack", ("model",), {}, where=True)
+
+
+def impossible_guard(grammar):
+    @grammar.production("model", where=lambda at, mult: mult > 4)
+    def swiglu(mult=choice(1, 2)): ...
+
+
+def wrong_share(grammar):
+    @grammar.production("model", share=lambda: 1)
+    def stack(): ...
+
+
+def not_a_number(grammar):
+    @grammar.production("model")
+    def stack(what=choice(math.nan)): ...
+
+
+def unnamed_child(grammar):
+    @grammar.production("model")
+    def stack(layers=many(3, 1, 2)): ...
+
+
 def double_choice(grammar):
     @grammar.production("model")
     def stack(what=choice("none", None)): ...
@@ -146,6 +185,37 @@ def test_a_guard_that_fails_is_named(where, reason):
     with pytest.raises(InvalidGrammar) as error:
         spaces.GrammarSpace(grammar)
     assert str(error.value) == f"production 'swiglu': where= fails: {reason}"
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        ({"share": lambda at: 0}, "share= gives 0, but must give a number above 0"),
+        ({"share": lambda at: None}, "share= gives None, but"),
+        ({"share": lambda at: at.widht}, "share= fails: AttributeError: no inherited attribute 'widht'"),
+        ({"attributes": lambda at: 3}, "attributes= gives 3, but must give a dictionary"),
+        ({"attributes": lambda at: {"left": [1]}}, "attributes= gives {'left': [1]}, but"),
+        ({"cost": lambda at, context, mult: 3}, "cost= gives 3, but must give a spaces.Cost"),
+        ({"cost": lambda at, context, mult: spaces.Cost(-1, 0, 0, 0)}, "cost= gives Cost(parameters=-1"),
+        ({"cost": lambda at, context, mult: at.widht}, "cost= fails: AttributeError: no inherited"),
+    ],
+)
+def test_what_a_rule_gives_is_held_to_what_it_must_be(rules, message):
+    grammar = Grammar("own", start="model")
+    grammar.add("swiglu", ("model",), {"mult": choice(1, 2)}, **rules)
+    with pytest.raises(InvalidGrammar) as error:
+        spaces.GrammarSpace(grammar)
+    assert str(error.value).startswith(f"production 'swiglu': {message}")
+
+
+def test_guards_that_leave_nothing_at_an_input_are_named():
+    grammar = Grammar("own", start="model")
+    grammar.add("swiglu", ("model",), {"mult": choice(1)}, where=lambda at: at.width > 100)
+    with pytest.raises(
+        InvalidSpace, match=r"with width=64, context=1024 no derivation of 'model' ends, .* swiglu"
+    ):
+        spaces.GrammarSpace(grammar, spaces.tokens(width=64))
+    spaces.GrammarSpace(grammar, spaces.tokens(width=128))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +242,14 @@ def test_a_guard_that_fails_is_named(where, reason):
         (repeated_residual, "'repeat' needs form='sequence' and one list of children"),
         (lost_choice, "as 'sequence' it would lose groups in the canonical graph"),
         (identity_with_children, "an identity has no children, but it has body"),
+        (misspelt_form, "form is 'sequnce', did you mean 'sequence'? allowed: operator, sequence"),
+        (misspelt_rule, "a production has no rule 'wehre', did you mean 'where'?"),
+        (no_call, "production(...) takes the names of nonterminals, but was given 'stack'"),
+        (no_function, "where is True, but must be a function"),
+        (impossible_guard, "production 'swiglu': where can never hold, whatever the choices"),
+        (wrong_share, "share cannot be called with no choices"),
+        (not_a_number, "a choice offers nan, but only"),
+        (unnamed_child, "children derive a nonterminal by its name, not 3"),
         (reserved_name, "a field cannot be called 'context'"),
         (wrong_build, "build cannot be called with heads: missing a required argument: 'head'"),
         (wrong_cost, "cost cannot be called with heads:"),
