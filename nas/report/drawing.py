@@ -1,7 +1,8 @@
 """Genomes as drawings that a person can read. Needs matplotlib (`pip install 'grammar-nas[report]'`).
 
 Derivation trees are drawn from the top down: sequences below one another, branches side by side, repeats folded into
-one frame with its number; STAR's backbones likewise. All other genomes are drawn as their canonical graph, in layers.
+one frame with its number; STAR's backbones and operators in a row likewise. All other genomes are drawn as their
+canonical graph, in layers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nas.report.boxes import (
     arrow,
     choices,
     column,
+    folds,
     frame,
     label,
     operator,
@@ -82,7 +84,11 @@ def _box(space: Space, genome: Genome) -> Box:
     elif isinstance(space, STAR):
         inner = star(space.tree(genome))
     else:
-        return _layers(space.graph(genome))
+        graph = space.graph(genome)
+        pairs = sorted(zip(graph.sources.tolist(), graph.targets.tolist(), strict=True))
+        if len(pairs) < 2 or pairs != list(itertools.pairwise(range(len(graph.operators)))):
+            return _layers(graph)
+        inner = _in_a_row(graph)
     return column([label("input"), inner, label("output")])
 
 
@@ -100,6 +106,20 @@ def _tree(node: Node) -> Box:
     if below:
         return frame(node.production.name, row(below), choices(node.choices()))
     return operator(node.production.name, choices(node.choices()))
+
+
+def _in_a_row(graph: Graph) -> Box:
+    """The operators between input and output, of a graph in which each leads to the next."""
+    steps = [
+        (name, tuple(choices(chosen)))
+        for name, chosen in zip(graph.operators[1:-1], graph.choices[1:-1], strict=True)
+    ]
+    boxes, place = [], 0
+    for period, times in folds(steps):
+        here = [operator(name, lines) for name, lines in steps[place : place + period]]
+        boxes += [frame(f"×{times}", column(here))] if times > 1 else here
+        place += period * times
+    return column(boxes)
 
 
 def _layers(graph: Graph) -> Box:

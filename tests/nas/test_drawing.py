@@ -97,6 +97,17 @@ def test_backbones_have_their_classes_by_name_and_equal_ones_folded(tmp_path):
     ]
 
 
+def test_equal_operators_in_a_row_are_folded(tmp_path):
+    space = spaces.load("regnet")
+    genome = space.parse("regnet(depth=13, w_0=24, w_a=32, w_m=2.5, group_width=8)")
+    found = texts(draw(space, genome, tmp_path / "regnet.svg"))
+    assert [text for text in found if not text.startswith("group_width")] == [
+        *("input", "halving_block", "width=24", "halving_block", "width=64", "block", "width=64"),
+        *("halving_block", "width=152", "×3", "block", "width=152"),
+        *("halving_block", "width=376", "×5", "block", "width=376", "output"),
+    ]
+
+
 def test_hyperparameters_stand_below_the_network(tmp_path):
     space = spaces.joint(spaces.load("hybrid"), {"lr": choice(0.01)})
     found = texts(draw(space, space.architecture("mamba-2"), tmp_path / "joint.svg"))
