@@ -236,13 +236,16 @@ def _show(options: argparse.Namespace) -> int:
         return DONE
     print(space)
     for row in rows:
+        if "form" in row:
+            print(f"  {row['form']}: a form of weight {row['weight']:g}")
+            continue
         if "field" in row:
-            print(f"  {row['field']}: {row['values']}")
+            print(f"  {row['field']}: {_in_words(row)}")
             continue
         never = "" if row["available"] else ", whose guard never holds at this input and output"
         print(f"  {row['production']}, a {' or '.join(row['of'])} of weight {row['weight']:g}" + never)
         for key, field in row["fields"].items():
-            print(f"    {key}: {field}")
+            print(f"    {key}: {_in_words(field)}")
     return DONE
 
 
@@ -251,7 +254,7 @@ def _rows(space: Any) -> list[dict[str, Any]]:
     import spaces
 
     if isinstance(space, spaces.JointSpace):
-        ours = [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
+        ours = [{"field": key, **_field(field)} for key, field in space.fields.items()]
         return _rows(space.architectures) + ours
     if isinstance(space, spaces.GrammarSpace):
         return [
@@ -265,36 +268,43 @@ def _rows(space: Any) -> list[dict[str, Any]]:
             for production in space.grammar.productions.values()
         ]
     if isinstance(space, spaces.FlowSpace):
-        forms = [
-            {"field": form, "values": f"a form of weight {weight:g}"}
-            for form, weight in space.weights.items()
+        forms: list[dict[str, Any]] = [
+            {"form": form, "weight": weight} for form, weight in space.weights.items()
         ]
         return forms + [
-            {"field": kind, "values": " | ".join(terminals)}
-            for kind, terminals in space.grammar.terminals.items()
+            {"field": kind, "values": list(terminals)} for kind, terminals in space.grammar.terminals.items()
         ]
     if isinstance(space, spaces.ProductSpace):
-        return [{"field": key, "values": _field(field)} for key, field in space.fields.items()]
+        return [{"field": key, **_field(field)} for key, field in space.fields.items()]
     return [
-        {"field": f"{name}.{key}", "values": _field(field)}
+        {"field": f"{name}.{key}", **_field(field)}
         for name, choices in space.operators.items()
         for key, field in choices.items()
     ]
 
 
-def _field(field: Any) -> str:
-    """What a field may hold, in words."""
-    from spaces.fields import Children, Real, spell
+def _field(field: Any) -> dict[str, Any]:
+    """What a field may hold: `values`, a range, or children (`of`, and how many where they are a list)."""
+    from spaces.fields import Children, Real
 
     if isinstance(field, Children):
-        return (
-            f"{field.low} to {field.high} of {field.nonterminal}"
-            if field.listed
-            else f"a {field.nonterminal}"
-        )
+        many = {"least": field.low, "most": field.high} if field.listed else {}
+        return {"of": field.nonterminal, **many}
     if isinstance(field, Real):
-        return f"from {field.low:g} to {field.high:g}{' on a logarithmic scale' if field.log else ''}"
-    return " | ".join(map(spell, field.values))
+        return {"low": field.low, "high": field.high, "log": field.log}
+    return {"values": list(field.values)}
+
+
+def _in_words(field: dict[str, Any]) -> str:
+    """The same as a person reads it."""
+    from spaces.fields import spell
+
+    if "values" in field:
+        return " | ".join(map(spell, field["values"]))
+    if "low" in field:
+        scale = " on a logarithmic scale" if field["log"] else ""
+        return f"from {field['low']:g} to {field['high']:g}{scale}"
+    return f"{field['least']} to {field['most']} of {field['of']}" if "least" in field else f"a {field['of']}"
 
 
 def _count(options: argparse.Namespace) -> int:

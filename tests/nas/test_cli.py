@@ -174,6 +174,15 @@ def test_spaces_are_shown_and_counted(capsys):
     rows = json.loads(call(capsys, "space", "show", "hybrid", "--json")[1])
     assert rows[0]["production"] == "stack"
     assert rows[0]["of"] == ["model", "layer"]
+    assert rows[0]["fields"] == {
+        "layers": {"of": "layer", "least": 1, "most": 8},
+        "repeat": {"values": [1, 2, 3, 4, 6, 8, 12]},
+    }
+    rows = json.loads(call(capsys, "space", "show", "nasbench201", "--json")[1])
+    assert rows[0]["values"] == ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+    rows = json.loads(call(capsys, "space", "show", "einspace", "--json")[1])
+    assert rows[3] == {"form": "computation", "weight": 0.32}
+    assert "im2col_3_1_1" in rows[6]["values"]
     assert call(capsys, "space", "count", "mlp")[1] == "62,208\n"
     small = ("--io", "image(channels=3, height=4, width=4, classes=3)", "--set", "nodes=15")
     counts = json.loads(call(capsys, "space", "count", "einspace", *small, "--json")[1])["by_nodes"]
