@@ -24,6 +24,7 @@ from spaces.grammar import Grammar
 from spaces.graph import Graph
 from spaces.io import IO
 from spaces.mutations import Mutable, Mutation
+from spaces.product import ProductSpace
 from spaces.protocol import Coded, Ranked, Space
 from spaces.trees import TreeSpace, uncosted
 from spaces.volume import centre, coordinates
@@ -67,7 +68,7 @@ class JointSpace(Mutable):
 
     Args:
         architectures: the space of the first half.
-        fields: what the hyperparameters may be (`choice`, `real`), by name.
+        fields: what the hyperparameters may be (`choice`, `real`), by name; or a product space, for its fields.
 
     Raises:
         InvalidSpace: there are no fields, one is neither a choice nor a range or is called "architecture", or the
@@ -75,8 +76,15 @@ class JointSpace(Mutable):
         InvalidGrammar: a field is no name.
     """
 
-    def __init__(self, architectures: Space, fields: Mapping[str, Choice | Real]) -> None:
+    def __init__(self, architectures: Space, fields: Mapping[str, Choice | Real] | ProductSpace) -> None:
         self.architectures: Any = architectures  # which may have ranks
+        if isinstance(fields, ProductSpace):
+            fields = fields.fields
+        if not isinstance(fields, Mapping):
+            raise InvalidSpace(
+                f"space {architectures.name!r}: hyperparameters are {fields!r}, but must be choices and reals by name, "
+                "or a product space"
+            )
         self.fields = dict(fields)
         self.name, self.io, self.context = architectures.name, architectures.io, architectures.context
         self.named = architectures.named
@@ -371,8 +379,11 @@ class JointSpace(Mutable):
         return self.architectures.build(self.pair(genome).architecture)
 
 
-def joint(space: Space, hyperparameters: Mapping[str, Choice | Real]) -> JointSpace:
-    """A space with hyperparameters beside it: `joint(space, {"lr": choice(0.001, 0.01)})`; see `JointSpace`."""
+def joint(space: Space, hyperparameters: Mapping[str, Choice | Real] | ProductSpace) -> JointSpace:
+    """A space with hyperparameters beside it: `joint(space, {"lr": choice(0.001, 0.01)})`; see `JointSpace`.
+
+    The hyperparameters may be a product space, so that two spaces are one.
+    """
     return JointSpace(space, hyperparameters)
 
 

@@ -169,6 +169,15 @@ def test_errors_of_fields(fields, error, message):
     assert str(raised.value) == message
 
 
+def test_two_spaces_are_one():
+    training = spaces.ProductSpace("training", {"lr": choice(0.1, 0.01)}, spaces.vector(2))
+    space = spaces.joint(spaces.load("nasbench201"), training)
+    assert space.size == 15_625 * training.size
+    assert space.unrank(3).text == CELLS.unrank(3).text
+    with pytest.raises(InvalidSpace, match=r"'hybrid': hyperparameters are \[0.1\], but must be choices"):
+        spaces.joint(HYBRID, [0.1])
+
+
 def test_pairs_have_no_hyperparameters_of_their_own():
     with pytest.raises(InvalidSpace, match="'hybrid' has hyperparameters already: lr, weight_decay"):
         spaces.joint(JOINT, {"warmup": choice(0, 0.1)})
