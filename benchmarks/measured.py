@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import writing
 from benchmarks.description import Description, Fidelities, InvalidTable, Metric
-from spaces.errors import suggest
+from spaces.errors import nearest, suggest
 
 
 class Curve(NamedTuple):
@@ -49,6 +49,10 @@ class Measured:
             told = reader.schema.metadata
             self._told, self.checksum = told[writing.KEY].decode(), told[writing.CHECKSUM].decode()
             self.description = Description.from_dict(json.loads(self._told))
+        except FileNotFoundError:
+            near = nearest(self.path.name, (each.name for each in self.path.parent.glob("*.arrow")))
+            hint = f", did you mean {near!r}?" if near else ""
+            raise InvalidTable(f"there is no file {path}{hint}") from None
         except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
             raise InvalidTable(f"{path} is no table: {type(error).__name__}: {error}") from error
         self.name = self.description.name
@@ -143,6 +147,19 @@ class Measured:
         if seed is not None and not 0 <= seed < metric.seeds:
             has = f"seeds 0 to {metric.seeds - 1}" if metric.seeds > 1 else "one value a row, seed 0"
             raise InvalidTable(f"table {self.name!r}: {metric.name!r} has {has}, not {seed}")
+
+    def _known(self, seed: int | None) -> dict[str, int | None]:
+        """For each metric the seed that tells of a training run: that one where the metric has it, else none.
+
+        Raises:
+            InvalidTable: no metric has it.
+        """
+        if seed is not None:
+            self._check_seed(max(self.metrics.values(), key=lambda metric: metric.seeds), seed)
+        return {
+            name: seed if seed is None or seed < metric.seeds else None
+            for name, metric in self.metrics.items()
+        }
 
     def _axis(self, metric: Metric) -> Fidelities:
         """The fidelities of a metric.

@@ -176,6 +176,10 @@ class Table(Measured):
 
     def _ranks(self, items: np.ndarray | Sequence[Item]) -> np.ndarray:
         """The rows of several items, of the shape of an array of ranks; an Arrow array may hold texts or ranks."""
+        if isinstance(items, str | Genome | Mapping):
+            raise InvalidTable(
+                f"many rows are asked for by a list or an array, not by a {type(items).__name__}: {items!r}"
+            )
         if hasattr(items, "to_pylist"):
             items = items.to_pylist()
             items = np.array(items) if all(type(item) is int for item in items) else items
@@ -206,8 +210,8 @@ class Table(Measured):
 
         ranks = self._ranks(items).reshape(-1)
         columns: dict[str, Any] = {"row": ranks, "text": self._texts.take(pyarrow.array(ranks))}
-        for name, metric in self.metrics.items():
-            known = seed if seed is None or seed < metric.seeds else None
+        for name, known in self._known(seed).items():
+            metric = self.metrics[name]
             if fidelity is None or (metric.split is None and not metric.curve):
                 columns[name] = self.column(name, known)[ranks]
             elif metric.curve:
@@ -224,12 +228,12 @@ class Table(Measured):
             fidelity: leaves out metrics of a split of the data that were measured at the end only.
 
         Raises:
-            InvalidTable: no such row or fidelity.
+            InvalidTable: no such row or fidelity, or no metric has such a seed.
         """
         rank = self.rank(item)
         found = {}
-        for name, metric in self.metrics.items():
-            known = seed if seed is None or seed < metric.seeds else None
+        for name, known in self._known(seed).items():
+            metric = self.metrics[name]
             if fidelity is None or (metric.split is None and not metric.curve):
                 found[name] = float(self.column(name, known)[rank])
             elif metric.curve:
@@ -386,7 +390,7 @@ class Table(Measured):
         metric: str | None = None,
         n: int = 1,
         fidelity: int | None = None,
-        among: np.ndarray | None = None,
+        among: np.ndarray | Sequence[Item] | None = None,
     ) -> list[Best]:
         """The n best rows that were measured, best first; ties by rank.
 
@@ -394,14 +398,14 @@ class Table(Measured):
             among: only of these rows, as `filter` gives them.
 
         Raises:
-            InvalidTable: no such metric or fidelity, or n is below 1.
+            InvalidTable, InvalidGenome: no such metric, fidelity or row, or n is below 1.
         """
         if n < 1:
             raise InvalidTable(f"n = {n}, but it must be at least 1")
         column, losses = self.column(metric, None, fidelity), self.losses(metric, fidelity)
-        among = np.arange(len(self)) if among is None else among
-        among = among[np.isfinite(losses[among])]
-        order = among[np.argsort(losses[among], kind="stable")[:n]].tolist()
+        rows = np.arange(len(self)) if among is None else self._ranks(among)
+        rows = rows[np.isfinite(losses[rows])]
+        order = rows[np.argsort(losses[rows], kind="stable")[:n]].tolist()
         return [Best(self.genome(rank), float(column[rank])) for rank in order]
 
     def place(self, item: Item, metric: str | None = None, fidelity: int | None = None) -> int:

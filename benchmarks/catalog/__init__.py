@@ -32,26 +32,38 @@ def load(name: str | Path) -> Table:
         InvalidTable: the name or the metric is unknown, what the table is made from is not installed, or the file is no
             table.
     """
-    name, _, objective = str(name).partition(":")
+    name, objective = parted(name)
     if name.endswith(".arrow"):
-        return Table(name, objective or None)
+        return Table(name, objective)
     if name not in TABLES:
-        raise InvalidTable(f"unknown table {name!r}{suggest(name, TABLES)}, or the path of an .arrow file")
+        of_data = {each.partition("/")[2]: each for each in TABLES}
+        meant = of_data.get(name, name)
+        raise InvalidTable(f"unknown table {name!r}{suggest(meant, TABLES)}, or the path of an .arrow file")
     path, source = cache_path(name), TABLES[name]
     if path.exists():
         try:
             table = Table(path)
-            if table.description == source.description:
-                return Table(path, objective) if objective else table
-            logger.warning("%s describes another table; it is made again", path)
         except InvalidTable as error:
             logger.warning("%s; it is made again", error)
+        else:
+            if table.description == source.description:
+                return table if objective is None else Table(path, objective)
+            logger.warning("%s describes another table; it is made again", path)
     columns = source.columns()
     try:
         Table.write(path, source.description, columns)
     except (InvalidTable, OSError) as error:
         raise InvalidTable(f"{error}; set NAS_CACHE to a folder that can be written") from error
-    return Table(path, objective or None)
+    return Table(path, objective)
+
+
+def parted(name: str | Path) -> tuple[str, str | None]:
+    """The name or path of a table, and the metric after it, if there is one."""
+    name = str(name)
+    table, colon, objective = name.rpartition(":")
+    if not colon or name.endswith(".arrow"):
+        return name, None
+    return table, objective or None
 
 
 def cache_path(name: str) -> Path:

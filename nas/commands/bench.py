@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.commands import comparisons
@@ -181,10 +182,7 @@ def _median(table: Table, name: str) -> float:
 
 def _query(options: argparse.Namespace) -> int:
     table = load_table(options.table)
-    given = options.genome
-    item: Any = int(given) if given.isdecimal() else given
-    if given in table.space.named:
-        item = table.space.architecture(given)
+    item = _item(table, options.genome)
     if options.nearest is not None:
         return _nearest(options, table, item)
     rank = table.rank(item)
@@ -193,6 +191,8 @@ def _query(options: argparse.Namespace) -> int:
         return _curve(options, table, rank)
     value = table.query(rank, options.metric, options.seed, options.fidelity)
     row = table.row(rank, options.seed, options.fidelity)
+    known = options.seed is None and value == value
+    place = table.place(rank, options.metric, options.fidelity) if known else None
     if options.json:
         print_json(
             {
@@ -203,7 +203,7 @@ def _query(options: argparse.Namespace) -> int:
                 "seed": options.seed,
                 "fidelity": options.fidelity,
                 "value": _finite(value),
-                "place": table.place(rank, options.metric, options.fidelity),
+                "place": place,
                 "row": {name: _finite(each) for name, each in row.items()},
             }
         )
@@ -213,12 +213,39 @@ def _query(options: argparse.Namespace) -> int:
         of += f" after {options.fidelity} {table.fidelities.unit}"
     print(f"{metric.name}{of} {_number(value)} {metric.unit}".rstrip())
     if options.metric is None and options.seed is None:
-        print(f"place {table.place(rank, fidelity=options.fidelity):,} of {len(table):,}")
+        if place is not None:
+            print(f"place {place:,} of {_measured(table, options.fidelity):,}")
         for name, each in row.items():
             unit = table.metrics[name].unit
             if name != metric.name:
-                print(f"{name} {_number(each)}" + (f" {unit}" if unit != name else ""))
+                print(f"{name} {_number(each)}" + (f" {unit}" if unit not in ("", name) else ""))
     return DONE
+
+
+def _item(table: Table, given: str) -> Any:
+    """What is asked for: a rank, a known model of the space, or a genome by its text."""
+    from spaces import InvalidGenome
+    from spaces.errors import nearest
+
+    if given.isdecimal():
+        return int(given)
+    named = table.space.named
+    if given in named:
+        return table.space.architecture(given)
+    try:
+        return table.space.parse(given)
+    except InvalidGenome as error:
+        near = nearest(given, named)
+        if near is None:
+            raise
+        raise InvalidGenome(f"{error}; of known models, did you mean {near!r}?") from None
+
+
+def _measured(table: Table, fidelity: int | None) -> int:
+    """How many rows the objective was measured of."""
+    import numpy as np
+
+    return int(np.isfinite(table.column(fidelity=fidelity)).sum())
 
 
 def _curve(options: argparse.Namespace, table: Table, rank: int) -> int:
@@ -279,13 +306,23 @@ def _best(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from nas.tables import read_file
+    from nas.tables import FORMATS, read_file
     from nas.types import InvalidInput
 
     if options.format is None and not options.table.endswith(".toml"):
+        if Path(options.table).suffix in (".csv", ".parquet", ".json", ".pbz2", ".pth"):
+            raise InvalidInput(
+                f"{options.table} needs --as, which says what it holds: a TOML file, or the format of a published "
+                "study (see nas bench list --formats)"
+            )
+        if options.table in FORMATS:
+            raise InvalidInput(
+                f"{options.table} is a format of files: nas bench add FILE --as {options.table} --out TABLE.arrow"
+            )
+        made = load_table(options.table)
         if options.out is not None:
-            raise InvalidInput(f"--out is for tables of a file, and {options.table} is kept in the cache")
-        return _told(options, load_table(options.table))
+            raise InvalidInput(f"--out is for tables of a file, and {options.table} is kept in {made.path}")
+        return _told(options, made)
     if options.out is None:
         raise InvalidInput(
             f"--out says where the table of {options.table} is written: a file that ends in .arrow"

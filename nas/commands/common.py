@@ -59,11 +59,13 @@ def at_least(low: int) -> Any:
 def load_table(name: str) -> Table:
     """A table; modules that it names may lie beside it or in the working folder."""
     import benchmarks
+    from benchmarks.catalog import parted
     from spaces.lookup import importable
 
     importable(Path.cwd())
-    if name.endswith(".arrow"):
-        importable(Path(name).parent)
+    path, _ = parted(name)
+    if path.endswith(".arrow"):
+        importable(Path(path).parent)
     return benchmarks.load(name)
 
 

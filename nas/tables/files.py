@@ -68,7 +68,8 @@ def read_file(described: str | Path, path: str | Path, file: str | Path | None =
     official, colon, part = name.partition(":")
     if official in OFFICIAL and file is not None:
         if not colon:
-            raise InvalidInput(f"format {name!r} lacks the part of the file, as in '{name}:cifar10'")
+            example = "5971/10093" if name == "hpob" else "cifar10"
+            raise InvalidInput(f"format {name!r} lacks the part of the file, as in '{name}:{example}'")
         Table.write(path, *OFFICIAL[official](Path(file), part))
         return Table(path)
     if name not in FORMATS and not name.endswith(".toml"):

@@ -73,6 +73,8 @@ def _read(path: Path, part: str, space: str) -> Rows:
             rank = bound.rank(bound.parse(text))
             for metric, run, epochs, value in _measured(runs, validated, tested):
                 found.setdefault(metric, {})[rank, run, epochs] = value
+    except FileNotFoundError as error:
+        raise InvalidInput(f"there is no file {error.filename}") from error
     except (
         OSError,
         EOFError,

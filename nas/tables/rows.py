@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.types import InvalidInput
-from spaces.errors import suggest
+from spaces.errors import nearest, suggest
 
 
 class Rows:
@@ -164,6 +164,10 @@ def _read(path: Path) -> Any:
     import pyarrow
     from pyarrow import csv, parquet
 
+    if not path.exists():
+        near = nearest(path.name, (each.name for each in path.parent.glob("*")))
+        hint = f", did you mean {near!r}?" if near else ""
+        raise InvalidInput(f"'file' is {path.name!r}, which is not in {path.parent}{hint}")
     try:
         return csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:

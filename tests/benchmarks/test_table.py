@@ -171,6 +171,9 @@ def test_filter(made_up):
         "nor_conv_3x3"
     }
     assert len(made_up.filter(f"{edge} != nor_conv_3x3")) == 4 * 3125
+    assert made_up.best(n=2, among=[7, 3]) == made_up.best(n=2, among=np.array([7, 3]))
+    with pytest.raises(InvalidTable, match="not 15625"):
+        made_up.best(among=[15_625])
     best = made_up.best(n=2, among=made_up.filter("test_acc < 10"))
     assert [made_up.query(row.genome, "test_acc") < 10 for row in best] == [True, True]
     assert best[0].value == np.nanmax(accuracy[made_up.filter("test_acc < 10")])
@@ -236,6 +239,8 @@ def test_an_unknown_table_is_refused():
         + ", ".join(sorted(NAMES))
         + ", or the path of an .arrow file"
     )
+    with pytest.raises(InvalidTable, match=r"^unknown table 'cifar10', did you mean 'nasbench201/cifar10'\?"):
+        benchmarks.load("cifar10")
 
 
 def described(**changes):
@@ -390,8 +395,22 @@ def test_another_table_in_the_cache_is_made_again(monkeypatch, tmp_path, caplog)
     assert "describes another table; it is made again" in caplog.text
 
 
-def test_tables_are_loaded_by_path(made_up):
+def test_tables_are_loaded_by_path(made_up, tmp_path):
     assert benchmarks.load(made_up.path).description == benchmarks.load(str(made_up.path)).description
+    there = tmp_path / "a:b" / "cells.arrow"
+    there.parent.mkdir()
+    there.write_bytes(made_up.path.read_bytes())
+    assert benchmarks.load(there).objective.name == "valid_acc"
+    assert benchmarks.load(f"{there}:loss").objective.name == "loss"
+
+
+def test_a_table_is_not_made_again_for_a_wrong_metric(monkeypatch, caplog):
+    path = benchmarks.load("nasbench201/cifar10").path
+    made = path.stat().st_mtime_ns
+    with pytest.raises(InvalidTable, match=r"no metric 'latenc', did you mean 'latency'\?"):
+        benchmarks.load("nasbench201/cifar10:latenc")
+    assert path.stat().st_mtime_ns == made
+    assert not caplog.text
 
 
 def test_another_version_of_the_package(monkeypatch, tmp_path):
@@ -426,8 +445,10 @@ def test_what_is_no_table_is_refused(tmp_path):
     for call in (Table, lambda path: benchmarks.load(str(path))):
         with pytest.raises(InvalidTable, match=f"^{re.escape(str(path))} is no table: "):
             call(path)
-    with pytest.raises(InvalidTable, match="is no table: FileNotFoundError"):
-        benchmarks.load(str(tmp_path / "none.arrow"))
+    with pytest.raises(
+        InvalidTable, match=r"^there is no file .*/mine\.arow\.arrow, did you mean 'mine\.arrow'\?$"
+    ):
+        benchmarks.load(str(tmp_path / "mine.arow.arrow"))
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
@@ -540,6 +561,19 @@ def test_rows_of_one_network(made_up):
         assert made_up.rank(text) in same
         assert len(same) > 1
         assert {made_up.genome(row).digest for row in same.tolist()} == {made_up.space.parse(text).digest}
+
+
+def test_many_are_not_one(made_up):
+    genome = made_up.genome(5)
+    for one in (genome, genome.text, made_up.space.values(genome)):
+        with pytest.raises(InvalidTable, match="many rows are asked for by a list or an array, not by a "):
+            made_up.query_many(one)
+
+
+def test_a_seed_that_no_metric_has(made_up):
+    for ask in (made_up.row, lambda row, seed: made_up.rows([row], seed)):
+        with pytest.raises(InvalidTable, match="'valid_acc' has seeds 0 to 1, not 2"):
+            ask(0, seed=2)
 
 
 def test_many_rows_as_arrow(made_up, curved):

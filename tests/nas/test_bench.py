@@ -83,7 +83,26 @@ def test_what_was_not_measured_is_no_number(capsys):
     rank = str(np.flatnonzero(missing)[0])
     query = ("query", "nasbench201/cifar10", rank, "--seed", "2")
     assert run(capsys, *query)[1] == "valid_acc of seed 2 - percent\n"
-    assert json.loads(run(capsys, *query, "--json")[1])["value"] is None
+    told = json.loads(run(capsys, *query, "--json")[1])
+    assert (told["value"], told["place"]) == (None, None)
+    told = json.loads(run(capsys, "query", "nasbench201/cifar10", rank, "--seed", "0", "--json")[1])
+    assert (told["value"] > 0, told["place"]) == (True, None), "places are of means"
+
+
+def test_places_are_among_what_was_measured(capsys, tmp_path):
+    import numpy as np
+
+    import benchmarks
+
+    metrics = (benchmarks.Metric("share", "max", ""), benchmarks.Metric("size", "min", ""))
+    io = {"image": {"channels": 3, "height": 32, "width": 32, "classes": 10}}
+    made = benchmarks.Description("mine", "", "nasbench201", io, "share", metrics, listed=True)
+    texts = [f"|none~0|+|none~0|none~1|+|{name}~0|none~1|none~2|" for name in ("none", "nor_conv_3x3")]
+    columns = {"share": np.array([0.5, np.nan]), "size": np.ones(2)}
+    benchmarks.Table.write(tmp_path / "mine.arrow", made, columns, texts)
+    query = ("query", str(tmp_path / "mine.arrow"))
+    assert run(capsys, *query, "0")[1] == "share 0.5\nplace 1 of 1\nsize 1\n"
+    assert run(capsys, *query, "1")[1] == "share -\nsize 1\n"
 
 
 def test_best(capsys):
@@ -211,6 +230,7 @@ def test_a_table_of_ones_own(own_table, tmp_path):
         )
 
     assert shell("best", str(own_table)).stdout.splitlines()[-1].split() == ["0", "grid(x=0)"]
+    assert shell("best", f"{own_table}:loss").stdout.splitlines()[-1].split() == ["0", "grid(x=0)"]
     done = shell(
         "compare", str(own_table), "--strategies", "random, evolution", "--evaluations", "8", "--seeds", "5"
     )
@@ -292,7 +312,21 @@ def test_known_models_are_queried_by_name(capsys):
             "nas: edge 0 to 2: unknown operator 'nothing'; allowed: none, skip_connect, nor_conv_1x1, nor_conv_3x3, "
             "avg_pool_3x3\n",
         ),
-        (("query", "mine.arrow", "0"), "nas: mine.arrow is no table: FileNotFoundError: "),
+        (
+            ("query", "nasbench201/cifar10", "resnett"),
+            "nas: 'resnett' is no cell: expected |a~0|+|b~0|c~1|+|d~0|e~1|f~2| with six operators; of known models, did you "
+            "mean 'resnet'?\n",
+        ),
+        (("query", "mine.arrow", "0"), "nas: there is no file mine.arrow\n"),
+        (
+            ("add", "mine.csv", "--out", "mine.arrow"),
+            "nas: mine.csv needs --as, which says what it holds: a TOML file, or the format of a published study (see "
+            "nas bench list --formats)\n",
+        ),
+        (
+            ("add", "gemstones", "--out", "mine.arrow"),
+            "nas: gemstones is a format of files: nas bench add FILE --as gemstones --out TABLE.arrow\n",
+        ),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "randm"),
             f"nas: unknown strategy 'randm', did you mean 'random'? allowed: {', '.join(STRATEGIES)}, screened, "

@@ -165,6 +165,7 @@ def test_pickles_of_code_are_refused(tmp_path):
             {},
             "format 'nats-topology' lacks the part of the file, as in 'nats-topology:cifar10'",
         ),
+        ("hpob", {}, "format 'hpob' lacks the part of the file, as in 'hpob:5971/10093'"),
         ("nats-topology:cifar10", {}, "is not as published: KeyError: 'arch2infos'"),
         ("nats-topology:imagenet16-120", None, "has no run on imagenet16-120 with a validation"),
         ("nats-size:cifar10", None, "is no size: expected five widths, as in 8:16:24:32:64"),
@@ -180,6 +181,11 @@ def test_what_is_no_such_file(tmp_path, name, content, message):
     file = pack(tmp_path / "file.pickle.pbz2", value)
     with pytest.raises(InvalidInput, match=re.escape(message)):
         read_file(name, tmp_path / "t.arrow", file)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InvalidInput, match=r"^there is no file .*/none\.pickle\.pbz2$"):
+        read_file("nats-topology:cifar10", tmp_path / "t.arrow", tmp_path / "none.pickle.pbz2")
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_the_command(folder, capsys, cache):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ('file = "runs.csv"', 'file = "run.csv"', "'file' is 'run.csv', which is no CSV or Parquet file: "),
+        ('file = "runs.csv"', 'file = "run.csv"', "'file' is 'run.csv', which is not in "),
         ('c = "C"', 'c = "D"', "'fields.c' is 'D', a column that runs.csv does not have; it has"),
         ('c = "C"', 'k = "C"', "unknown key 'fields.k'; allowed: kernel, c"),
         (
