@@ -271,18 +271,16 @@ MUTATIONS: Mapping[str, Callable[[Changer, Node, np.random.Generator], Node | No
 
 
 def crossover(changer: Changer, a: Node, b: Node, rng: np.random.Generator) -> Node | None:
-    """The first tree with a subtree of the second in place of one of the same form, that gives the same shape there.
+    """The first tree with a subtree of the second that fits in place of one of its own, and what follows refitted.
 
     None where they have nothing to exchange that fits and changes the first.
     """
-    donors: dict[str, list[Node]] = {}
-    for site in sites(b)[1:]:
-        donors.setdefault(site.node.form, []).append(site.node)
+    donors = [site.node for site in sites(b)[1:]]
     for site in _few(sites(a)[1:], rng):
         old = site.node
-        for donor in _few(donors.get(old.form, []), rng):
+        for donor in _few(donors, rng):
             node = refitted(donor, old.shape, old.scope)
-            if node is None or node.out != old.out or node.items == old.items:
+            if node is None or node.items == old.items:
                 continue
             made = changer.settled(a, site, node, rng)
             if made is not None:

@@ -281,7 +281,8 @@ class FlowSpace(VolumeCoded, Mutable):
         return None if blocked(root) and not blocked(parent) else self._genome(root)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
-        """The first genome with a subtree of the second in place of one of the same form, with the same shapes.
+        """The first genome with a subtree of the second in place of one that reads the same shape, and what follows
+        refitted to what it gives.
 
         None where no exchange fits and changes the first, or it would lack parameters or a path from the input that
         the first has.
