@@ -56,10 +56,15 @@ def whole(table: Table) -> Fidelity:
 
 
 def rungs(table: Table) -> tuple[int, ...]:
-    """Amounts below the whole of a table's trainings, ascending, each at most a third of the next."""
+    """Amounts below the whole of a table's trainings, ascending, each at most a third of the next.
+
+    None where the objective is known at the end alone.
+    """
     axis = table.fidelities
-    chosen = [] if axis is None else [axis.amounts[-1]]
-    for amount in reversed(axis.amounts[:-1] if axis is not None else ()):
+    if axis is None or not table.objective.curve:
+        return ()
+    chosen = [axis.amounts[-1]]
+    for amount in reversed(axis.amounts[:-1]):
         if 3 * amount <= chosen[-1]:
             chosen.append(amount)
     return tuple(reversed(chosen[1:]))
