@@ -11,7 +11,7 @@ SMALL = {
     "space": {"width": 32},
     "strategy": {"population": 5, "tournament": 2},
     "predictor": {"least": 5, "candidates": 2},
-    "budget": {"trials": 8, "steps": 2, "epochs": 1, "confirm": 1},
+    "budget": {"trials": 8, "steps": 2, "epochs": 1, "confirm": 1, "rungs": [1]},
 }
 """What is changed of a campaign, where it has it."""
 

@@ -38,7 +38,7 @@ GRAMMAR, PROGRAMS, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_T
     )
 )
 TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-OWN_SPACE, OWN_TASK, OWN_FILE, OWN_TEXT = TOML
+OWN_SPACE, OWN_TASK, OWN_FILE, OWN_TEXT, RUNGS = TOML
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (10, 4)
+    assert (len(BLOCKS), len(TOML)) == (10, 5)
     assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, OWN_TEXT, OWN_TABLE)) <= 40
 
 
@@ -179,10 +179,11 @@ def by_head(toml):
         ("serial", [OWN_SPACE]),
         ("serial", [OWN_TASK]),
         ("serial", []),
+        ("serial", [RUNGS]),
         ("ray", [OWN_SPACE, OWN_TASK]),
         ("ray", []),
     ],
-    ids=["space", "task", "text", "space and task on Ray", "text on Ray"],
+    ids=["space", "task", "text", "rungs", "space and task on Ray", "text on Ray"],
 )
 def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, engine, own):
     """The campaign of the section on texts, with the tables of other sections in place of its own."""
