@@ -24,6 +24,7 @@ speed: .venv/dev
 	$(BIN)/python tests/speed/genomes.py
 	$(BIN)/python tests/speed/blocks.py
 	$(BIN)/python tests/speed/extrapolation.py
+	$(BIN)/python tests/speed/chunks.py
 	$(BIN)/python tests/speed/prediction.py
 	$(BIN)/python tests/speed/tables.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/speed/strategies.py

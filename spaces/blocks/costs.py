@@ -7,16 +7,16 @@ the production, and returns the block's own cost, children excluded. The conform
 FLOPs are those of one forward pass of one sequence of `context` tokens without a state, divided by
 `context`: 2 for each multiply-add of matrix products, attention and convolutions, as torch's FlopCounterMode
 counts them; elementwise work, biases of scores, norms, lookups, top-k and Fourier transforms are free. Causal
-attention is counted as the full square, masked half included, and padding to whole chunks or windows as the work that
-it is.
+attention is counted as the full square, masked half included, and padding to whole chunks (of the CPU, see `chunking`)
+or windows as the work that it is.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-CHUNK = 64
-"""Tokens that Mamba-2 and linear attention mix at once."""
+from spaces.blocks.chunking import chunk_size
+
 CONV_KERNEL = 4
 """Taps of the short convolution inside Mamba, Mamba-2, Gated DeltaNet and the gated recurrent block."""
 GATE_RANK = 16
@@ -137,11 +137,6 @@ def follower(at: HasWidth, context: int) -> Cost:
     return Cost(parameters, parameters, 2 * matrices + 4 * context * at.width, 0)
 
 
-def chunk_size(length: int) -> int:
-    """Tokens of a sequence that linear attention mixes at once: a power of two, to be halved down to one."""
-    return min(CHUNK, 1 << (length - 1).bit_length())
-
-
 def mamba2(
     at: HasWidth, context: int, *, state: int, expand: int, head_dim: int, init: str = "decaying"
 ) -> Cost:
@@ -150,7 +145,7 @@ def mamba2(
     mixed = inner + 2 * state
     projections = at.width * (inner + mixed + heads) + inner * at.width
     parameters = projections + CONV_KERNEL * mixed + 3 * heads + inner
-    chunk = min(CHUNK, context)
+    chunk = chunk_size("ssd", context, inner)
     padded = -(-context // chunk) * chunk
     scan = (2 * chunk * (state + inner) + 4 * inner * state) * padded / context
     flops = 2 * projections + 2 * CONV_KERNEL * mixed + scan
@@ -177,7 +172,7 @@ def rg_lru(at: HasWidth, context: int, *, expand: int, heads: int) -> Cost:
 
 def s4d(at: HasWidth, context: int, *, state: int, init: str, rate: str = "exp") -> Cost:
     parameters = 2 * at.width * (1 + state + at.width)
-    chunk = min(CHUNK, context)
+    chunk = chunk_size("filter", context, at.width)
     padded = -(-context // chunk) * chunk
     flops = 2 * state * at.width * padded / context + 4 * at.width * at.width
     return Cost(parameters, parameters, flops, FLOAT_BYTES * state * at.width)
@@ -192,7 +187,7 @@ def s5(at: HasWidth, context: int, *, state: int, rate: str = "exp") -> Cost:
 def linear_attention(at: HasWidth, context: int, *, heads: int) -> Cost:
     parameters = 4 * at.width * at.width
     keys = at.width // heads
-    chunk = chunk_size(context)
+    chunk = chunk_size("linear attention", context, at.width + heads)
     padded = -(-context // chunk) * chunk
     # The values have one more dimension, which sums the weights.
     scan = 2 * chunk * at.width + 2 * heads * (keys + 1) * (chunk + 2 * keys)
@@ -204,7 +199,7 @@ def gated_linear_attention(at: HasWidth, context: int, *, heads: int) -> Cost:
     keys, values = at.width // 2, at.width // heads
     matrices = at.width * (2 * keys + 3 * at.width) + GATE_RANK * (at.width + keys)
     parameters = matrices + keys + values
-    chunk = chunk_size(context)
+    chunk = chunk_size("gated linear attention", context, at.width)
     padded = -(-context // chunk) * chunk
     # Halves of halves: a token meets the chunk but itself, each pair from one side only.
     scan = (chunk - 1) * (keys + at.width) + 4 * keys * values
@@ -217,7 +212,7 @@ def gated_delta_net(at: HasWidth, context: int, *, heads: int, expand: int) -> C
     channels = 2 * at.width + values
     matrices = at.width * (channels + values + 2 * heads) + values * at.width
     parameters = matrices + CONV_KERNEL * channels + 2 * heads + values // heads
-    chunk = chunk_size(context)
+    chunk = chunk_size("delta", context, values)
     padded = -(-context // chunk) * chunk
     memory = at.width * values // heads
     inverse = 2 * heads * (chunk * chunk - 1) // 3

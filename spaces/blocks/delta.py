@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
+from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import CONV_KERNEL, chunk_size
+from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import chunks, cumsum, refuse_both
 from spaces.blocks.linear_attention import check_heads, in_chunks
 
@@ -103,7 +104,8 @@ def delta_scan(
     gives them for any S at the chunk's start: the WY form of DeltaNet (arXiv 2406.06484, section 3). Keys have length
     1 at most and `decay`, a logarithm, is <= 0, so nothing overflows. Inputs are in float32 at least.
     """
-    length, chunk = q_BLHK.shape[1], chunk_size(q_BLHK.shape[1])
+    length = q_BLHK.shape[1]
+    chunk = chunk_size("delta", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))
     beta_BMHQ1, decay_BMHQ1 = (in_chunks(x[..., None], chunk) for x in (beta_BLH, decay_BLH))
     unseen = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BLHK.device).triu(1)

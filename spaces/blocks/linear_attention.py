@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
-from spaces.blocks.costs import GATE_RANK, chunk_size
+from spaces.blocks.chunking import chunk_size
+from spaces.blocks.costs import GATE_RANK
 from spaces.blocks.documents import Chunks, chunks, cumsum, refuse_both
 
 NORMALISER_FLOOR = 1e-6
@@ -115,7 +116,8 @@ def ungated_scan(
 
     Within a chunk, attention without a softmax; between chunks, the recurrence on one state a chunk.
     """
-    length, chunk = q_BLHK.shape[1], chunk_size(q_BLHK.shape[1])
+    length = q_BLHK.shape[1]
+    chunk = chunk_size("linear attention", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
     documents = None if segments_BL is None else chunks(segments_BL, chunk)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))
     seen = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BLHK.device).tril()
@@ -145,7 +147,8 @@ def gated_scan(
     the same in each half, down to single tokens: where the halves meet, both sides are scaled by what decays up to
     there, so only exponentials of sums of `decay` are taken, and none overflows.
     """
-    length, chunk = q_BLHK.shape[1], chunk_size(q_BLHK.shape[1])
+    length = q_BLHK.shape[1]
+    chunk = chunk_size("gated linear attention", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
     dtype = q_BLHK.dtype
     documents = None if segments_BL is None else chunks(segments_BL, chunk)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
+from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import CHUNK, CONV_KERNEL
+from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import chunks, cumsum, refuse_both
 
 
@@ -121,7 +122,8 @@ def scan(
     L. `decay` is the logarithm, <= 0; only exponentials of sums of it are taken, so none overflows.
     With segments, h is zero before each document but the first, which continues the given state.
     """
-    length, chunk = x_BLHK.shape[1], min(CHUNK, x_BLHK.shape[1])
+    _, length, heads, head_dim = x_BLHK.shape
+    chunk = chunk_size("ssd", length, heads * head_dim, x_BLHK.device.type)
     tail = -length % chunk
     # Padding with x = 0 and decay = 0 leaves the state as it is.
     x_BMQHK, decay_BMQH, b_BMQN, c_BMQN = (

@@ -13,7 +13,8 @@ Shapes are groups x outputs: every feature belongs to a head, or, with a repeat 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spaces.blocks.costs import CHUNK, CONV_KERNEL, FLOAT_BYTES, Cost
+from spaces.blocks.chunking import chunk_size
+from spaces.blocks.costs import CONV_KERNEL, FLOAT_BYTES, Cost
 
 DIAGONAL, LOW_RANK, TOEPLITZ, SEMI_SEPARABLE = 1, 2, 3, 4
 """Token mixing: each token by itself; scores of pairs; a convolution; a recurrence."""
@@ -165,7 +166,8 @@ def layer_cost(
     flops += 2 * count * context
     state = (CONV_KERNEL - 1) * width if "T" in weights else 0
 
-    chunk = min(CHUNK, context)
+    toeplitz = operator.token_mixing == TOEPLITZ
+    chunk = chunk_size("toeplitz", context, arms * mixed) if toeplitz else chunk_size("ssd", context, share)
     padded = -(-context // chunk) * chunk
     if operator.remembers_scores:
         seen, kept = float(context), context
@@ -186,7 +188,7 @@ def layer_cost(
             state += arms * states * size * share
         if not linear and "A" not in taken:
             parameters += 2 * arms * heads
-    elif operator.token_mixing == TOEPLITZ and not holds_memory(operator, taken):
+    elif toeplitz and not holds_memory(operator, taken):
         short = operator.sparsity == BANDED
         parameters += arms * mixed * (CONV_KERNEL if short else 2 * MODES)
         long = (chunk + MODES) * padded + MODES * context

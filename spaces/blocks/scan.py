@@ -11,9 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spaces.blocks.base import at_least_float32
-
-SCAN_CHUNK = 32
-"""Tokens of a chunk: the scan takes about 2 * SCAN_CHUNK + L / SCAN_CHUNK steps, one after the other."""
+from spaces.blocks.chunking import chunk_size
 
 
 def linear_scan(a_BLC: Tensor, b_BLC: Tensor, h_BC: Tensor) -> Tensor:
@@ -52,9 +50,10 @@ def _scan(a_BLC: Tensor, b_BLC: Tensor, h_BC: Tensor, backwards: bool = False) -
     """The recurrence from the first token to the last, or from the last to the first.
 
     All chunks step at once: first to know what each adds to and keeps of a state, then from the state that it
-    starts with.
+    starts with. With L tokens in chunks of Q that is about 2 Q + L / Q steps, one after the other.
     """
-    length, chunk = a_BLC.shape[1], min(SCAN_CHUNK, a_BLC.shape[1])
+    length = a_BLC.shape[1]
+    chunk = chunk_size("recurrence", length, a_BLC[0, 0].numel(), a_BLC.device.type)
     order = -1 if backwards else 1
     if tail := -length % chunk:
         a_BLC, b_BLC = (F.pad(part, (0, 0) * (part.dim() - 2) + (0, tail)) for part in (a_BLC, b_BLC))

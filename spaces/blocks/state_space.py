@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, linear
-from spaces.blocks.costs import CHUNK
+from spaces.blocks.chunking import chunk_size
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.filters import long_filter
 from spaces.blocks.scan import linear_scan
@@ -139,7 +139,8 @@ class S4D(Block):
         else:
             h_PBDN = ModesState(*state).modes.transpose(0, 1)
             pieces = []
-            for x_BQD in x_BLD.split(CHUNK, dim=1):
+            piece = chunk_size("filter", *x_BLD.shape[1:], x_BLD.device.type)
+            for x_BQD in x_BLD.split(piece, dim=1):
                 y_BQD, h_PBDN = _continued(x_BQD, z_PDN, gain_PDN, h_PBDN)
                 pieces.append(y_BQD)
             y_BLD, state = torch.cat(pieces, dim=1), ModesState(h_PBDN.transpose(0, 1).contiguous())
@@ -162,7 +163,7 @@ def _filter(z_PDN: Tensor, gain_PDN: Tensor, length: int) -> Tensor:
 
     exp(z t) is the product of a power for the chunk that t lies in and one for the place in the chunk.
     """
-    chunk = min(CHUNK, length)
+    chunk = chunk_size("filter", length, z_PDN.shape[1], z_PDN.device.type)
     starts_M = torch.arange(0, length, chunk, device=z_PDN.device, dtype=z_PDN.dtype)
     places_Q = torch.arange(chunk, device=z_PDN.device, dtype=z_PDN.dtype)
     begun_PDNM = conjugate(times(gain_PDN[..., None], powers(z_PDN, starts_M)))

@@ -1,0 +1,62 @@
+"""How many tokens chunked operators mix at once, from a small model of what that costs; needs no torch.
+
+The same length, width and kind of device give the same chunks, and so the same bits. `tests/speed/chunks.py` measures
+the model anew.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+SMALLEST, LARGEST = 8, 256
+ELSEWHERE = 64
+"""Tokens of a chunk on devices without a model, as in flash-linear-attention's kernels for GPUs."""
+
+
+class Seconds(NamedTuple):
+    """Microseconds of one sequence of length L and width W in chunks of Q, forward and backward, that depend on Q.
+
+        L Q (mix + mix_width W) + L / Q (step + step_width W) + Q (place + place_width W)
+
+    mix: each token with all of its chunk. step: what is done for each chunk. place: for each position in all chunks.
+    """
+
+    mix: float
+    mix_width: float
+    step: float
+    step_width: float
+    place: float
+    place_width: float
+
+
+CPU = {
+    "recurrence": Seconds(0.0, 1.7e-05, 3.9, 0.11, 14.0, 0.0),
+    "ssd": Seconds(0.0056, 0.0012, 36.0, 1.1, 0.97, 0.0),
+    "linear attention": Seconds(0.0, 0.0009, 10.0, 1.2, 0.0, 0.0),
+    "gated linear attention": Seconds(0.003, 0.001, 36.0, 0.0, 3.8, 0.0),
+    "delta": Seconds(0.0, 0.0051, 120.0, 1.7, 0.0, 0.0),
+    "filter": Seconds(0.0, 0.0, 0.0, 1.2, 0.0, 0.57),
+    "toeplitz": Seconds(0.0, 0.00028, 99.0, 0.31, 7.8, 0.77),
+}
+"""Measured on one thread of an AMD EPYC, float32, four sequences at once."""
+
+
+@lru_cache(maxsize=1 << 12)
+def chunk_size(operator: str, length: int, width: int, device: str = "cpu") -> int:
+    """Tokens of a chunk: a power of two, at most the next one from `length`.
+
+    operator: a name in `CPU`. width: channels of what is carried from chunk to chunk, all heads together. device: its
+    type; "meta" is what the CPU would do.
+    """
+    longest = 1 << (length - 1).bit_length()
+    if device not in ("cpu", "meta"):
+        return min(ELSEWHERE, longest)
+    model = CPU[operator]
+    mix, step, place = (
+        fixed + by_width * width for fixed, by_width in zip(model[::2], model[1::2], strict=True)
+    )
+    size = min(SMALLEST, longest)
+    sizes = [size]
+    while size < min(LARGEST, longest):
+        size *= 2
+        sizes.append(size)
+    return min(sizes, key=lambda size: length * size * mix + length / size * step + size * place)
