@@ -107,7 +107,7 @@ def _describe(name: str) -> dict[str, Any]:
 
     found = resolve(name, spaces.SPACES, "space", spaces.InvalidSpace)
     module = sys.modules[spaces.SPACES[name].partition(":")[0]]
-    about = (module.__doc__ or "").strip().splitlines()[0]
+    about = getattr(found, "about", None) or (module.__doc__ or "").strip().splitlines()[0]
     if isinstance(found, spaces.Grammar):
         return {"about": about, "productions": list(found.productions), "architectures": list(found.named)}
     space = spaces.load(name)

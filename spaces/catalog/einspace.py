@@ -43,7 +43,8 @@ def unfolded(shape: Shape, kernel: int, stride: int, padding: int) -> Scope:
 
 
 def _declare(name: str, loose: bool) -> FlowGrammar:
-    grammar = FlowGrammar(name, clones=WAYS, fuse=_convolution, named=MODELS)
+    about = "einspace where col2im takes any tokens whose elements fill an image, as in its authors' code."
+    grammar = FlowGrammar(name, clones=WAYS, fuse=_convolution, named=MODELS, about=about if loose else None)
     for dim in (1, 2, 3):
         for ways in WAYS:
             _group(grammar, ways, dim)

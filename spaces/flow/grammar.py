@@ -105,6 +105,7 @@ class FlowGrammar:
         computation: the probability of that form; the three others share the rest evenly.
         fuse: for a routing, the name and the maker of one module that is all of it; None where its parts are built.
         named: the text of known models, for an input shape, by name.
+        about: a line for lists of spaces.
 
     Raises:
         InvalidGrammar: a name is taken or no name, a number of ways or the probability is impossible.
@@ -118,8 +119,9 @@ class FlowGrammar:
         computation: float = 0.32,
         fuse: Callable[[Node], Fused | None] | None = None,
         named: Mapping[str, Callable[[Shape], str]] | None = None,
+        about: str | None = None,
     ) -> None:
-        self.name, self._fuse, self.named = name, fuse, dict(named or {})
+        self.name, self._fuse, self.named, self.about = name, fuse, dict(named or {}), about
         if 2 not in clones:
             raise InvalidGrammar(f"grammar {name!r}: clones = {clones}, but 2 must be among them")
         if not 0 < computation < 1:

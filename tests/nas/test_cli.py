@@ -133,6 +133,8 @@ def test_space_commands(capsys):
     code, out, _ = call(capsys, "space", "list")
     assert code == 0
     assert "  productions: stack, residual, parallel," in out
+    rows = json.loads(call(capsys, "space", "list", "--json")[1])
+    assert len({row["about"] for row in rows}) == len(rows)
     assert "  known models: transformer++, mamba-2," in out
     assert "  operators: nor_conv_1x1, nor_conv_3x3, avg_pool_3x3\n" in out
     code, out, _ = call(
