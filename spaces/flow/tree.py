@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from spaces.errors import InvalidGrammar
 from spaces.flow.grammar import Scope, Shape, Terminal
 
 Term = tuple[str, int]
@@ -31,11 +32,27 @@ class Fit:
 
     def __init__(self, terminal: Terminal, shape: Any, out: Shape, scope: Scope) -> None:
         self.terminal, self.out, self.scope = terminal, out, scope
-        parameters, flops = (0, 0) if terminal.cost is None else terminal.cost(shape, out)
+        parameters, flops = (0, 0) if terminal.cost is None else _cost(terminal, shape, out)
         self.numel = math.prod(out)
         operator = 0 if terminal.neutral and terminal.kind != "join" else 1
         self.price: Price = (parameters, flops, 0 if terminal.view else self.numel, operator)
         self.constant = terminal.constant is not None and terminal.constant(shape)
+
+
+def _cost(terminal: Terminal, shape: Any, out: Shape) -> tuple[int, int]:
+    """What a terminal costs at a shape.
+
+    Raises:
+        InvalidGrammar: that is no pair of numbers, or less than nothing.
+    """
+    assert terminal.cost is not None
+    cost = terminal.cost(shape, out)
+    if not isinstance(cost, tuple) or len(cost) != 2 or min(cost) < 0:
+        raise InvalidGrammar(
+            f"{terminal.kind} {terminal.name!r}: cost gives {cost!r} at {shape}, "
+            "but must give a pair of parameters and FLOPs, neither negative"
+        )
+    return cost
 
 
 def plus(one: Price, two: Price) -> Price:

@@ -39,7 +39,10 @@ def test_a_genome_by_hand():
 @pytest.mark.parametrize(
     "declare, message",
     [
-        (lambda grammar: grammar.computation("tanh", module=None), "tanh"),
+        (
+            lambda grammar: grammar.computation("tanh", module=None),
+            "computation 'tanh': module must be a function of 2 arguments: None is not",
+        ),
         (lambda grammar: grammar.computation("a b", module=lambda shape, out: nn.Tanh()), "is no name"),
         (
             lambda grammar: grammar.computation("identity", module=lambda shape, out: nn.Tanh()),
@@ -60,5 +63,14 @@ def test_a_genome_by_hand():
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_declared(declare, message):
-    with pytest.raises((InvalidGrammar, TypeError), match=message):
+    with pytest.raises(InvalidGrammar, match=message):
         declare(FlowGrammar("mine"))
+
+
+@pytest.mark.parametrize("cost", [3, None, (-1, 0), (1, 1, 0)])
+def test_a_cost_that_is_no_pair_is_told(cost):
+    grammar = FlowGrammar("mine")
+    grammar.computation("linear", module=lambda shape, out: nn.Tanh(), cost=lambda shape, out: cost)
+    space = spaces.FlowSpace(grammar, spaces.vector(6, outputs=2))
+    with pytest.raises(InvalidGrammar, match=r"computation 'linear': cost gives .* but must give a pair"):
+        space.parse("routing(pre=identity, inner=computation(op=linear), post=identity)")
