@@ -131,6 +131,8 @@ def _file(
         folder: where `file` is looked for.
         options: limits and other options of the space. Where the space has a `schema` (language models have), they are
             the values that the file has of those fields of it that `fields` tells.
+        metrics: by name, see `_metric`; `columns` has one for each training run, or a list whose product it is, as
+            [["steps", "seconds_per_step"]].
         text: the column of the genomes' texts; without it, `fields` says the columns of fields called otherwise:
             "column", or {columns = ["a", "b"], scale = 2.0}, a product, or {value = 3}.
         where: values of columns by which rows are chosen.
@@ -155,7 +157,9 @@ def _file(
     for metric, given in metrics.items():
         key = f"metrics.{metric}"
         told[metric], names, scale = _metric(metric, **call_options(_metric, given, key, ("name",)))
-        measured[metric] = scale * np.stack([found.numbers(f"{key}.columns", each) for each in names], axis=1)
+        measured[metric] = scale * np.stack(
+            [_numbers(found, f"{key}.columns", each) for each in names], axis=1
+        )
     description = Description(
         name, about, space, io, objective, (), source, licence, paper, options or {}, True
     )
@@ -298,13 +302,19 @@ def _spread(values: np.ndarray, runs: Sequence[Sequence[int]], most: int) -> np.
 def _metric(
     name: str,
     direction: Direction,
-    columns: tuple[str, ...] | None = None,
+    columns: tuple[str | tuple[str, ...], ...] | None = None,
     unit: str = "",
     split: Literal["train", "valid", "test"] | None = None,
     data: str = "",
     log: bool = False,
     scale: float = 1.0,
     curve: bool = False,
-) -> tuple[Metric, Sequence[str], float]:
-    """A metric, the columns of its training runs, and what their values are multiplied by."""
+) -> tuple[Metric, Sequence[str | Sequence[str]], float]:
+    """A metric, for each of its training runs a column or those whose product it is, and a factor."""
     return Metric(name, direction, unit, split, log=log, curve=curve, data=data), columns or (name,), scale
+
+
+def _numbers(found: Rows, key: str, names: str | Sequence[str]) -> np.ndarray:
+    """The numbers of a column, or the products of several, [rows]."""
+    factors = [found.numbers(key, name) for name in ([names] if isinstance(names, str) else names)]
+    return np.prod(factors, axis=0) if factors else np.full(len(found), math.nan)

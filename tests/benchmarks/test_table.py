@@ -47,8 +47,11 @@ def test_published_optima():
     assert round(best["nasbench201/cifar100"].value, 2) == 73.49
 
 
-@pytest.mark.parametrize("data_set, prefix", [("cifar10", "c10"), ("cifar100", "c100")])
-def test_nasbench201_against_another_export(shared_data, data_set, prefix):
+@pytest.mark.parametrize(
+    "data_set, prefix, index, test", [("cifar10", "c10", 6111, 94.37), ("cifar100", "c100", 9930, 73.51)]
+)
+def test_nasbench201_against_another_export(shared_data, data_set, prefix, index, test):
+    """Row by row; the best is the cell of the published index, with the published accuracy on the test split."""
     import pyarrow.parquet
 
     theirs = pyarrow.parquet.read_table(shared_data("nb201_cifar.parquet"))
@@ -56,6 +59,9 @@ def test_nasbench201_against_another_export(shared_data, data_set, prefix):
     texts = theirs["arch_str"].to_pylist()
     for ours, column in (("valid_acc", "valid_acc"), ("train_time", "train_time_s")):
         np.testing.assert_allclose(table.query_many(texts, ours), theirs[f"{prefix}_{column}"], rtol=1e-6)
+    best = texts.index(table.best()[0].genome.text)
+    assert theirs["arch_index"][best].as_py() == index
+    assert round(theirs[f"{prefix}_test_acc"][best].as_py(), 2) == test
 
 
 @pytest.mark.parametrize("data_set, file", [("naval", "naval_propulsion"), ("protein", "protein_structure")])

@@ -278,6 +278,19 @@ def test_runs_of_one_genome_and_a_second_file(folder):
     assert sorted(table.query(0, seed=seed) for seed in (0, 1)) == [1.0, 1.5]
 
 
+def test_a_metric_may_be_a_product(folder):
+    time = """
+[metrics.train_time]
+columns = [["step", "size"]]
+direction = "min"
+curve = true
+scale = 0.5
+"""
+    table = trained(folder, RUNS + time)
+    assert table.query_many([0, 1], "train_time").tolist() == [20 * 100 / 2, 20 * 400 / 2]
+    assert table.seconds(1, 10) == 10 * 400 / 2
+
+
 def test_lists_are_taken_apart(folder):
     toml = RUNS.replace("along = {", 'explode = {lists = ["loss"], place = "step"}\nalong = {')
     lists = {key: [values[0], values[-1]] for key, values in TRAINED.items() if key != "step"}
@@ -297,6 +310,8 @@ def test_lists_are_taken_apart(folder):
         ('column = "step"', 'column = "stp"', {}, "'along.column' is 'stp', a column that runs.parquet does not have, did you mean 'step'?"),
         ('unit = "steps"', 'unit = "hours"', {}, "'along.unit' must be "),
         ('"sequences", "length"', '"sequence", "length"', {}, "'fields.batch' is 'sequence', a column that runs.parquet does not have, did you mean 'sequences'?"),
+        ('columns = ["size"]', 'columns = [["size", "siz"]]', {}, "'metrics.parameters.columns' is 'siz', a column that"),
+        ('columns = ["size"]', "columns = [[]]", {}, "'parameters' must be finite in some rows"),
         ("scale = 2", "scal = 2", {}, "unknown key 'fields.batch.scal', did you mean 'fields.batch.scale'?"),
         ('width = "d"', 'widht = "d"', {}, "unknown key 'fields.widht', did you mean 'width'?"),
         ("along = {", 'join = {file = "svm.toml", on = "d"}\nalong = {', {}, "'file' is 'svm.toml', which is no CSV or Parquet file"),
