@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def plan(
     if seeds < 1 or not workers or min(workers) < 1:
         raise InvalidInput(f"workers = {list(workers)} and seeds = {seeds} must be at least 1")
     trials = min(config.budget.trials, len(table))
-    options = {key: value for key, value in config.strategy.options.items() if key != "named"}
+    options = _unnamed(config.strategy.options)
     plans: list[Plan] = []
     for number in workers:
         runs = []
@@ -81,6 +82,15 @@ def plan(
             observe(len(plans) * seeds + seed + 1, len(workers) * seeds)
         plans.append(Plan(number, *map(float, np.mean(runs, axis=0))))
     return plans
+
+
+def _unnamed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a strategy without the known models that it, or its sampler, starts from."""
+    return {
+        key: _unnamed(value) if isinstance(value, Mapping) else value
+        for key, value in options.items()
+        if key != "named"
+    }
 
 
 def _outcome(table: benchmarks.Table, trials: Iterable[Trial], workers: int) -> tuple[float, ...]:

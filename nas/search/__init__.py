@@ -60,7 +60,7 @@ def _sampler(strategy: str, given: str | Mapping[str, Any]) -> dict[str, Any]:
     """The name of a strategy that says which networks another trains, and all its options."""
     chosen = {"name": given} if isinstance(given, str) else dict(given)
     name = chosen.pop("name", None)
-    if not isinstance(name, str) or name in ("auto", "stopping", *RUNGS):
+    if not isinstance(name, str) or name in ("auto", "stopping", "gradient", *RUNGS):
         refuse("strategy.sampler", given, f"a strategy that says which networks {strategy!r} trains")
     return {"name": name, **options(name, chosen)}
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Gt
 
+from nas.search.replayed import Replayed
 from nas.search.rungs import Bracket, Move, ladder
 from nas.search.screening import Screening
 from nas.types import (
@@ -59,7 +60,7 @@ class MultiFidelity(ABC):
         screening: ranks the sampler's candidates by a predictor.
 
     Raises:
-        InvalidInput: there are no rungs, or the sampler is unknown or has rungs itself.
+        InvalidInput: there are no rungs, or the sampler is unknown, has rungs itself, or cannot be told anew.
     """
 
     def __init__(
@@ -92,6 +93,11 @@ class MultiFidelity(ABC):
         """The events of first trials."""
         self._told = 0
         self._made: Strategy | None = self._make()
+        if isinstance(self._made, Replayed):
+            raise InvalidInput(
+                f"'strategy.sampler' is {sampler!r}, whose algorithm must be told what it was told before, but what "
+                f"trainings would give in the end changes with every promotion: take one of our own, or leave rungs out"
+            )
         self._lines: list[dict[str, Line]] = []
 
     @abstractmethod
@@ -321,9 +327,8 @@ def made(
     from nas.search import load
 
     given = {"name": sampler} if isinstance(sampler, str) else sampler
-    return load(
-        space=space, objectives=objectives, seed=seed, fidelity=fidelity, screening=screening, **given
-    )
+    anew = None if screening is None else screening.anew()
+    return load(space=space, objectives=objectives, seed=seed, fidelity=fidelity, screening=anew, **given)
 
 
 def _renumbered(proposal: Proposal, id: int, parents: tuple[int, ...]) -> Proposal:

@@ -57,6 +57,10 @@ class Screening:
         self.make, self.candidates, self.least, self.explore = make, candidates, least, explore
         self._last: Fitted | None = None
 
+    def anew(self) -> Screening:
+        """The same that has learned nothing, for a strategy that is told other trials."""
+        return Screening(self.make, self.candidates, self.least, self.explore)
+
     def fitted(self, trials: Sequence[Trial], objectives: Sequence[Objective]) -> Fitted | None:
         """The predictor for the trials that have ended so far, in the order of their ends; None: too few."""
         labels = self._labels(len(trials))

@@ -149,7 +149,7 @@ def test_a_plan_counts_trials_of_all_rungs(tables):
             "name": "plan",
             "space": {"name": "hybrid"},
             "task": {"name": "bytes"},
-            "strategy": {"name": "asha", "sampler": "evolution"},
+            "strategy": {"name": "asha", "sampler": {"name": "evolution", "named": ["transformer++"]}},
             "budget": {"trials": 60, "steps": 27, "rungs": [9]},
             "objectives": [{"metric": "valid_bpb"}],
         }

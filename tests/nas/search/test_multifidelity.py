@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -6,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nas.search
+import nas.search.screening
 import spaces
 from nas.search.multifidelity import Line
 from nas.search.rungs import Ladder
-from nas.search.testing import check_replay, run, strategy_checks
+from nas.search.screening import Screening
+from nas.search.testing import check_replay, strategy_checks
 from nas.types import (
     Ended,
     Fidelity,
@@ -21,6 +24,8 @@ from nas.types import (
     Proposed,
     Trial,
 )
+from predictors import Prediction
+from predictors.evaluate import TauEstimate
 
 SPACE = spaces.load("nasbench201")
 LOSS = (Objective("loss"),)
@@ -61,6 +66,54 @@ def test_a_model_is_replayed():
     check_replay(lambda space, objectives, seed: make("bohb", space, objectives, seed, **given), SPACE)
 
 
+def changing(proposal):
+    """A loss of which training on takes more from some networks than from others; some fail."""
+    first, second = (int(proposal.genome.digest[k : k + 6], 16) / 2**24 for k in (0, 6))
+    if first < 0.1:
+        return Trial(proposal, "failed", error="made to fail")
+    return Trial.done(proposal, {"loss": first + second / proposal.fidelity.amount})
+
+
+def log_of(strategy, trials, workers, rng):
+    """The events of a campaign whose trials end in random order."""
+    events, running, made = [], [], 0
+
+    def log(event):
+        events.append(event)
+        strategy.tell(event)
+
+    while made < trials or running:
+        asked = strategy.ask(min(workers - len(running), trials - made)) if len(running) < workers else []
+        for proposal in asked:
+            log(Proposed(proposal))
+        running += asked
+        made += len(asked)
+        if not asked or len(running) == workers or made == trials:
+            proposal = running.pop(int(rng.integers(len(running))))
+            measurement = Measurement(1, {"loss": rng.random()})
+            log(Measured(proposal.id, measurement, strategy.proceed(proposal.id, measurement)))
+            log(Ended(changing(proposal)))
+    return events
+
+
+def check_cuts(new, events, cuts):
+    """Told any beginning of a log, a new strategy goes on as the log did, and asking changes nothing."""
+    asked = [
+        k
+        for k, event in enumerate(events)
+        if isinstance(event, Proposed) and (k == 0 or not isinstance(events[k - 1], Proposed))
+    ]
+    for cut in cuts:
+        at = asked[cut % len(asked)]
+        replayed = new()
+        for event in events[:at]:
+            replayed.tell(event)
+        following = itertools.takewhile(lambda event: isinstance(event, Proposed), events[at:])
+        expected = [event.proposal for event in following]
+        assert replayed.ask(len(expected)) == expected
+        assert replayed.ask(1) == expected[:1]
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from(sorted(STRATEGIES)),
@@ -69,23 +122,31 @@ def test_a_model_is_replayed():
     st.lists(st.integers(0, 200), min_size=1, max_size=5),
 )
 def test_interrupted_anywhere_it_proposes_the_same(name, workers, seed, cuts):
-    """Told any beginning of a log, a new strategy goes on as the log did, and asking changes nothing."""
-    events = run(make(name, seed=seed), 40, workers, np.random.default_rng(seed), failing=0.1)
-    asked = [k for k, event in enumerate(events) if isinstance(event, Proposed)]
-    for cut in cuts:
-        at = asked[cut % len(asked)]
-        replayed = make(name, seed=seed)
-        for event in events[:at]:
-            replayed.tell(event)
-        if isinstance(events[at - 1], Proposed):
-            continue  # asked for together with the one before, of which only the first is certain to come again
-        expected = []
-        for event in events[at:]:
-            if not isinstance(event, Proposed):
-                break
-            expected.append(event.proposal)
-        assert replayed.ask(len(expected)) == expected
-        assert replayed.ask(1) == expected[:1]
+    events = log_of(make(name, seed=seed), 40, workers, np.random.default_rng(seed))
+    check_cuts(lambda: make(name, seed=seed), events, cuts)
+
+
+class Sine:
+    """A predictor that is quick, and whose every prediction changes with its labels."""
+
+    best = 0.0
+
+    def fit(self, genomes, y):
+        self.mean = float(np.nanmean(y))
+        return self
+
+    def predict(self, genomes):
+        mean = np.array([np.sin(1000 * self.mean * SPACE.rank(genome)) for genome in genomes])
+        return Prediction(mean, np.ones(len(mean)), np.zeros(len(mean)))
+
+
+def test_a_predictor_that_screens_learns_anew_what_promotions_have_changed(monkeypatch):
+    monkeypatch.setattr(nas.search.screening, "out_of_fold_tau", lambda *_: TauEstimate(0.5, 0.4))
+
+    def new():
+        return make("asha-eta", screening=Screening(Sine, candidates=4, least=5))
+
+    check_cuts(new, log_of(new(), 60, 3, np.random.default_rng(0)), range(0, 60, 3))
 
 
 def drive(strategy, trials, loss, workers=1):
@@ -314,6 +375,12 @@ def test_a_small_space_is_trained_on_and_ends():
             "halving",
             {"sampler": "asha"},
             "'strategy.sampler' must be a strategy that says which networks 'halving'",
+        ),
+        ("halving", {"sampler": "pyglove"}, "'strategy.sampler' is {'name': 'pyglove', "),
+        (
+            "halving",
+            {"sampler": "gradient"},
+            "'strategy.sampler' must be a strategy that says which networks",
         ),
         ("halving", {"sampler": {"population": 3}}, "'strategy.sampler' must be a strategy that says"),
     ],
