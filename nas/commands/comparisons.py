@@ -168,7 +168,7 @@ def _compare(options: argparse.Namespace) -> int:
     if better:
         heads.append("over random")
         for key, percent in better.items():
-            cells[key].append("-" if math.isnan(percent) else f"{percent:+.3g} %")
+            cells[key].append("-" if math.isnan(percent) else f"{percent + 0.0:+.3g} %")  # no negative zero
     if parts and times:
         heads.append("as good as evolution")
         for key, seconds in times.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nas.types import InvalidInput
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from nas.compare import Curve, Ranks
@@ -33,10 +34,9 @@ def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
         evaluations = range(1, len(curve.median) + 1)
         panel.fill_between(evaluations, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         panel.plot(evaluations, curve.median, color=colour, label=curve.strategy)
-        # Regret reaches zero, which no logarithmic scale has.
         panel.set_yscale("symlog", linthresh=0.01, linscale=0.5)
         panel.set_ylim(bottom=0)
-        panel.set_yticks([0, 0.01, 0.03, 0.1, 0.3, 1], ["0", "0.01", "0.03", "0.1", "0.3", "1"])
+        _regrets(panel.yaxis)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("evaluations")
     _explain(figure)
@@ -51,10 +51,21 @@ def edf_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
     for curve, panel, colour in panels:
         errors, shares = error_edf(curve.regrets[:, -1])
         panel.step([0, *errors], [0, *shares], where="post", color=colour, label=curve.strategy)
-        panel.set_xscale("symlog", linthresh=0.01)
+        panel.set_xscale("symlog", linthresh=0.01, linscale=0.5)
+        panel.set_xlim(left=0)
+        _regrets(panel.xaxis)
         panel.set_xlabel("regret at the end")
     _explain(figure)
     return _saved(figure, folder, "edf")
+
+
+def _regrets(axis: Axis) -> None:
+    """Numbers a scale that is logarithmic down to 0.01 and reaches zero, as regret does, as far as there are values."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axis.set_major_locator(FixedLocator([0, *(base * 10.0**k for k in range(-2, 7) for base in (1, 3))]))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _explain(figure: Figure) -> None:

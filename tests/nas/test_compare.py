@@ -312,6 +312,27 @@ def test_figures(rows, tmp_path):
         assert png.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_figures_tell_regrets_of_any_size(rows, tmp_path, monkeypatch):
+    """Ticks go on past the median of a table, alike in both figures, where a run was worse."""
+    import dataclasses
+    import re
+
+    import matplotlib
+
+    from nas.report.plots import edf_figure, regret_figure
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    bad = [
+        dataclasses.replace(curve, regrets=0 * curve.regrets + 25, median=0 * curve.median + 25)
+        for curve in curves(rows)
+    ]
+    for figure in (regret_figure, edf_figure):
+        svg, _ = figure(bad, tmp_path)
+        told = re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text())
+        assert {"0", "0.01", "0.1", "1", "10"} <= set(told)
+        assert "100" not in told
+
+
 def test_milestones():
     assert milestones(100) == [25, 50, 100]
     assert milestones(1) == [1]
