@@ -16,9 +16,10 @@ narrow that no float64 is left in the box, no point decodes to the genome. `Volu
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect, bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property, partial
@@ -30,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spaces.counting import Kind, State, Sums
-from spaces.decisions import Bounds, Decide, Decision, evenly
+from spaces.decisions import Bounds, Decide, Decision, Unmet, answered, evenly, unless_one
 from spaces.derivation import Attributes, Node, Vector, plus
 from spaces.engine import Engine, real_at
 from spaces.errors import InvalidGenome, InvalidSpace
@@ -43,21 +44,14 @@ STEPS = range(2**PRECISION)
 """Into as many equal parts a number (`real`) cuts an interval; as many numbers `sample` knows."""
 
 
-class Axis(Protocol):
-    """What is left of one dimension."""
-
-    def cut(self, bounds: Bounds, known: int | None = None) -> int:
-        """The part that is left from then on."""
-        ...
-
-
 class Place:
-    """Where a coordinate lies in what is left of its dimension; it decides for the part that it lies in."""
+    """Where a coordinate lies in what is left of its dimension."""
 
     def __init__(self, coordinate: float) -> None:
         self._over, self._under = coordinate.as_integer_ratio()
 
-    def cut(self, bounds: Bounds, known: int | None = None) -> int:
+    def cut(self, bounds: Bounds) -> int:
+        """The part that it lies in, which is left from then on."""
         total = bounds[-1]
         part = bisect(bounds, self._over * total // self._under) - 1
         self._over = self._over * total - self._under * bounds[part]
@@ -66,17 +60,16 @@ class Place:
 
 
 class Interval:
-    """What is left of a dimension for a genome; the genome decides."""
+    """What is left of a dimension."""
 
     def __init__(self) -> None:
         self._low, self._width, self._under = 0, 1, 1
 
-    def cut(self, bounds: Bounds, known: int | None = None) -> int:
-        assert known is not None
-        self._low = self._low * bounds[-1] + self._width * bounds[known]
-        self._width *= bounds[known + 1] - bounds[known]
+    def cut(self, bounds: Bounds, part: int) -> None:
+        """Leaves one part."""
+        self._low = self._low * bounds[-1] + self._width * bounds[part]
+        self._width *= bounds[part + 1] - bounds[part]
         self._under *= bounds[-1]
-        return known
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -91,20 +84,33 @@ def _round_up(over: int, under: int) -> float:
     return near if a * under >= over * b else math.nextafter(near, math.inf)
 
 
-def corners(intervals: Sequence[Interval], enough: int) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of a box, [low, high).
+def by_point(point: Sequence[float]) -> Decide:
+    """The coordinates of a point decide, in turn."""
+    places = itertools.cycle([Place(x) for x in point])
+    return lambda decision: next(places).cut(decision.bounds)
+
+
+def box_of(
+    decisions: Iterable[tuple[Decision, int]], dimensions: int, enough: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The points that decide so, [low, high).
 
     Args:
+        decisions: with the place of the option to take.
+        dimensions: of the cube.
         enough: how many dimensions are enough for every genome.
 
     Raises:
         InvalidGenome: no float64 is left in a dimension.
     """
+    intervals = [Interval() for _ in range(dimensions)]
+    for turn, (decision, part) in enumerate(decisions):
+        intervals[turn % dimensions].cut(decision.bounds, part)
     low, high = np.array([interval.ends for interval in intervals]).T
     (empty,) = np.nonzero(low == high)
     if len(empty):
         raise InvalidGenome(
-            f"the box of this genome is too narrow for float64 in dimension {empty[0]} of {len(intervals)}; "
+            f"the box of this genome is too narrow for float64 in dimension {empty[0]} of {dimensions}; "
             f"{enough} dimensions are enough for all genomes"
         )
     return low, high
@@ -239,48 +245,6 @@ class VolumeCoded:
             ) from None
 
 
-class _Turns:
-    """Decisions, each by the next dimension in turn.
-
-    Args:
-        axes: what is left of each dimension.
-        answers: what each decision came to, for a genome that is there already.
-    """
-
-    def __init__(self, axes: Sequence[Axis], answers: Iterator[Any] | None = None) -> None:
-        self._axes = axes
-        self._answers = answers
-        self._turn = 0
-
-    def __call__(self, decision: Decision) -> int:
-        """The place of one of the options.
-
-        Raises:
-            InvalidGenome: the answer is not among them.
-        """
-        options = decision.options
-        try:
-            part = None if self._answers is None else options.index(next(self._answers))
-        except ValueError:
-            raise InvalidGenome(
-                "no point decodes to this genome, which is at the edge of the limits: in the order of its text, each "
-                "child has to leave the least that those after it need"
-            ) from None
-        if len(options) == 1:
-            return 0
-        axis = self._axes[self._turn % len(self._axes)]
-        self._turn += 1
-        return axis.cut(decision.bounds, part)
-
-
-class _Known:
-    """What is left of no dimension: the answer decides."""
-
-    def cut(self, bounds: Bounds, known: int | None = None) -> int:
-        assert known is not None
-        return known
-
-
 def _answers(node: Node) -> Iterator[Any]:
     """What every decision came to, in the order in which `Volumes` makes them."""
     yield node.table
@@ -333,11 +297,11 @@ class Volumes:
 
     def decode(self, point: Sequence[float]) -> Node:
         """The tree of a point."""
-        return self._root(_Turns([Place(x) for x in point]))
+        return self.derive(by_point(point))
 
     def derive(self, decide: Decide) -> Node:
         """The tree of decisions; where there is one option only, nobody is asked."""
-        return self._root(lambda decision: decide(decision) if len(decision.options) > 1 else 0)
+        return self._root(unless_one(decide))
 
     def decisions(self, root: Node) -> list[tuple[Decision, int]]:
         """The decisions that `derive` would ask for, with the places of those options that lead to a tree.
@@ -345,15 +309,13 @@ class Volumes:
         Raises:
             InvalidGenome: none lead to it.
         """
-        made: list[tuple[Decision, int]] = []
-        known = _Turns([_Known()], _answers(root))
-
-        def decide(decision: Decision) -> int:
-            made.append((decision, known(decision)))
-            return made[-1][1]
-
-        self._root(decide)
-        return [(decision, part) for decision, part in made if len(decision.options) > 1]
+        try:
+            return answered(self._root, _answers(root))
+        except Unmet:
+            raise InvalidGenome(
+                "no point decodes to this genome, which is at the edge of the limits: in the order of its text, each "
+                "child has to leave the least that those after it need"
+            ) from None
 
     def box(self, root: Node, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
         """The box of a tree, [low, high).
@@ -361,9 +323,7 @@ class Volumes:
         Raises:
             InvalidGenome: no point decodes to the tree, or none of so few dimensions.
         """
-        intervals = [Interval() for _ in range(dimensions)]
-        self._root(_Turns(intervals, _answers(root)))
-        return corners(intervals, self.dimensions)
+        return box_of(self.decisions(root), dimensions, self.dimensions)
 
     def _root(self, decide: Decide) -> Node:
         engine = self._engine

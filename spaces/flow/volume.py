@@ -17,7 +17,6 @@ not left out, as they are of draws.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from spaces.decisions import Bounds, Decide, Decision
+from spaces.decisions import Bounds, Decide, Decision, Unmet
 from spaces.errors import InvalidGenome
 from spaces.flow.draw import Drawer, Tail, Way
 from spaces.flow.grammar import Scope, Shape, Terminal
@@ -34,7 +33,7 @@ from spaces.flow.reach import features
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option, Sizes
 from spaces.flow.tree import Fit, Node, Price, branched, chained, leaf, minus, routed, times, within
 from spaces.genome import DEEPEST
-from spaces.volume import PRECISION, Interval, Place, corners
+from spaces.volume import PRECISION, box_of, by_point
 
 RARE = 64
 WAYS = ("usual", "rare")
@@ -91,16 +90,6 @@ def _decision(names: Sequence[Any], weights: Sequence[int] | None) -> Decision:
     return Decision(type(names[0]).__name__, names, _bounds(len(names), weights))
 
 
-def _by_point(point: Sequence[float]) -> Decide:
-    """The coordinates of a point decide, in turn."""
-    places = itertools.cycle([Place(x) for x in point])
-    return lambda decision: next(places).cut(decision.bounds)
-
-
-class _Unmet(Exception):
-    """A tree has what is not among the options."""
-
-
 class _Path:
     """A given tree decides, and `cuts` are the decisions."""
 
@@ -111,7 +100,7 @@ class _Path:
         self, options: Sequence[T], names: Sequence[K], wanted: K | None, weights: Sequence[int] | None = None
     ) -> T:
         if wanted not in names:
-            raise _Unmet
+            raise Unmet
         part = names.index(wanted)
         if len(options) > 1:
             self.cuts.append((_decision(names, weights), part))
@@ -122,7 +111,7 @@ class _Path:
         try:
             self.pick(WAYS, WAYS, WAYS[0], (RARE - 1, 1))
             found = usual()
-        except _Unmet:
+        except Unmet:
             found = None
         if found is None:
             del self.cuts[before:]
@@ -159,7 +148,7 @@ class FlowVolumes:
 
     def decode(self, point: Sequence[float]) -> Node:
         """The tree of a point."""
-        return self.derive(_by_point(point))
+        return self.derive(by_point(point))
 
     def derive(self, decide: Decide) -> Node:
         """The tree of decisions; one that nests too deep is decided anew, of fewer nodes."""
@@ -173,10 +162,7 @@ class FlowVolumes:
         Raises:
             InvalidGenome: no point decodes to the tree, or none of so few dimensions.
         """
-        intervals = [Interval() for _ in range(dimensions)]
-        for turn, (decision, part) in enumerate(self.decisions(root)):
-            intervals[turn % dimensions].cut(decision.bounds, part)
-        return corners(intervals, self.dimensions)
+        return box_of(self.decisions(root), dimensions, self.dimensions)
 
     def decisions(self, root: Node) -> list[tuple[Decision, int]]:
         """The decisions on the way to a tree, each with the place of the option to take.
@@ -187,7 +173,7 @@ class FlowVolumes:
         path = _Path()
         try:
             self._root(path, self._drawer.sizes.most, root)
-        except _Unmet:
+        except Unmet:
             raise InvalidGenome(
                 "no point decodes to this genome: it has an operator that is constant where it stands, or no "
                 "parameters before the head, or it is at the edge of the limits, where each part has to leave the "

@@ -33,12 +33,12 @@ class Sampler:
     def __init__(self, budget: Budget, levels: str, least: int, most: int) -> None:
         self._budget, self._levels, self._least = budget, levels, least
         self._width = budget.io.width
-        self._shared: dict[int, Front] = {}
+        self.shared: dict[int, Front] = {}
         """Where no backbone without sharing meets the limits: the cheapest that do, by number of LIVs."""
         if not budget.room(least, budget.nothing):
             fronts = enumerate(budget.shared(most))
-            self._shared = {number: front for number, front in fronts if front and number >= least}
-            if least not in self._shared:
+            self.shared = {number: front for number, front in fronts if front and number >= least}
+            if least not in self.shared:
                 raise budget.refusal(least)
 
     @cached_property
@@ -52,7 +52,7 @@ class Sampler:
         drawn = self._defined(rows, plan(rows, {}, self._width), rng, within=False)
         if self._budget.fits(drawn[2]):
             return drawn
-        rows, layers = (self._near_cheapest if self._shared else self._fitting)(most, rng)
+        rows, layers = (self._near_cheapest if self.shared else self._fitting)(most, rng)
         return self._defined(rows, layers, rng, within=True)
 
     def _free(self, most: int, rng: np.random.Generator) -> tuple[Row, ...]:
@@ -92,9 +92,9 @@ class Sampler:
 
         One of the cheapest, whose LIVs are drawn anew one after the other, each of the first class that fits.
         """
-        depths = [number for number in self._shared if number <= most]
+        depths = [number for number in self.shared if number <= most]
         depth = depths[int(rng.random() * len(depths))]
-        fronts = list(self._shared[depth].values())
+        fronts = list(self.shared[depth].values())
         rows = fronts[int(rng.random() * len(fronts))]
         rows = tuple([rows[place] for place in rng.permutation(depth).tolist()])
         layers = plan(rows, {}, self._width)

@@ -20,7 +20,8 @@ from spaces.catalog.star.changes import Change, Changes, Genes
 from spaces.catalog.star.counting import Ranks, count
 from spaces.catalog.star.drawing import OPERATORS, draw
 from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
-from spaces.catalog.star.sampling import Sampler
+from spaces.catalog.star.sampling import Drawn, Sampler
+from spaces.catalog.star.volume import StarVolumes
 from spaces.counting import draw_ranks
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real
@@ -28,6 +29,7 @@ from spaces.genome import Genome
 from spaces.graph import Graph
 from spaces.io import IO, TokenIO, tokens
 from spaces.mutations import TRIES, Mutable, Mutation
+from spaces.volume import VolumeCoded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +39,7 @@ STRATEGIES = (FIELDS["featurizer-sharing strategy"] - 1, FIELDS["feature-sharing
 LEVELS = ("backbone", "operators", "featurizers")
 
 
-class STAR(Mutable):
+class STAR(VolumeCoded, Mutable):
     """The space of backbones at a width.
 
     Args:
@@ -154,6 +156,10 @@ class STAR(Mutable):
         """Of each in `_own`."""
         return {definition: place for place, definition in enumerate(self._own)}
 
+    @cached_property
+    def _volumes(self) -> StarVolumes:
+        return StarVolumes(self._budget, self.least, self.layers, self._sampler.shared, self._own)
+
     def at(self, io: IO) -> STAR:
         """The same limits at another input and output."""
         return STAR(io, **self.limits)
@@ -167,7 +173,7 @@ class STAR(Mutable):
             InvalidGenome: the text is no genome of this space: where, what was found, what is allowed.
         """
         rows, defined = backbone.read(text)
-        return self._genome(rows, defined)
+        return self._checked(rows, defined)
 
     def check(self, genome: Genome) -> None:
         """Raises InvalidGenome if the genome is not of this space."""
@@ -214,7 +220,7 @@ class STAR(Mutable):
             row[0] = next((number for number in allowed if number >= row[0]), allowed[0])
             rows.append(tuple(row))
         used = {row[0] for row in rows}
-        return self._genome(
+        return self._checked(
             backbone.repaired(rows), {key: value for key, value in defined.items() if key in used}
         )
 
@@ -229,14 +235,14 @@ class STAR(Mutable):
         reason = ""
         for depth in range(self.layers, self.least - 1, -1):
             try:
-                return self._genome(named.PATTERNS[name](depth, self.unavailable), {})
+                return self._checked(named.PATTERNS[name](depth, self.unavailable), {})
             except InvalidGenome as error:
                 reason = str(error)
         raise InvalidSpace(
             f"space 'star': architecture {name!r} does not fit, even in its smallest version: {reason}"
         )
 
-    def _genome(self, rows: tuple[Row, ...], defined: Definitions) -> Genome:
+    def _checked(self, rows: tuple[Row, ...], defined: Definitions) -> Genome:
         """The genome, once it is checked."""
         if not self.least <= len(rows) <= self.layers:
             allowed = f"{self.least} to {self.layers}" if self.least < self.layers else str(self.layers)
@@ -254,6 +260,9 @@ class STAR(Mutable):
         layers = backbone.plan(rows, defined, self.io.width)
         self._budget.check(layers)
         return Genome(Backbone(self, rows, defined, layers))
+
+    def _genome(self, drawn: Drawn) -> Genome:
+        return Genome(Backbone(self, *drawn))
 
     def _check_definition(self, number: int, definition: Definition, used: set[int]) -> None:
         """Raises InvalidGenome if the space does not search that level, or the class cannot be or is not in use."""
@@ -306,7 +315,7 @@ class STAR(Mutable):
             raise InvalidGenome(f"rank {rank} is not from 0 to {self.size - 1}, the genomes of 'star'")
         rows, numbers = self._ranks.unrank(rank)
         own = {kind: number - (kind not in self.unavailable) for kind, number in numbers.items()}
-        return self._genome(rows, {kind: self._own[place] for kind, place in own.items() if place >= 0})
+        return self._checked(rows, {kind: self._own[place] for kind, place in own.items() if place >= 0})
 
     def sample_uniform(self, rng: np.random.Generator, number: int) -> list[Genome]:
         """Different genomes in random order, all equally likely among those that meet the limits.
@@ -363,7 +372,7 @@ class STAR(Mutable):
         most = self.layers if size is None else min(size, self.layers)
         if most < self.least:
             raise InvalidSpace(f"space 'star': all genomes have at least {self.least} LIVs, more than {size}")
-        return Genome(Backbone(self, *self._sampler.draw(most, rng)))
+        return self._genome(self._sampler.draw(most, rng))
 
     @cached_property
     def mutations(self) -> Mapping[str, Mutation]:

@@ -95,5 +95,7 @@ def test_it_ends_where_the_space_does():
 
 
 def test_spaces_without_decisions_are_refused():
-    with pytest.raises(InvalidInput, match=r"'tree' searches spaces whose genomes are derived by .* a STAR"):
-        tree(spaces.load("star"))
+    with pytest.raises(
+        InvalidInput, match=r"'tree' searches spaces whose genomes are derived by .* a NASBenchNLP"
+    ):
+        tree(spaces.load("nasbench_nlp"))
