@@ -35,8 +35,8 @@ from spaces.blocks.topology import LayerScale, Parallel, Residual, Stack
 from spaces.blocks.workspace import Workspace
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
-from spaces.grammar import TEMPLATES
 from spaces.io import TokenIO
+from spaces.production import TEMPLATES
 
 Build = Callable[..., Any]
 

@@ -13,8 +13,9 @@ import numpy as np
 from spaces.blocks.costs import COSTS, Cost, frame
 from spaces.derivation import Attributes, Node
 from spaces.errors import InvalidGrammar, InvalidSpace, suggest
-from spaces.grammar import Grammar, Production, check_signature
+from spaces.grammar import Grammar
 from spaces.io import TokenIO
+from spaces.production import Production, check_signature
 from spaces.protocol import Space
 
 COST_NAMES = tuple(field.name for field in fields(Cost))

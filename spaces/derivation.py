@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from spaces.fields import Children, spell
-from spaces.grammar import Production
 from spaces.pareto import lowest
+from spaces.production import Production
 
 Vector = tuple[float, float, float, float, float]
 """Resources: nodes of the tree, and of the model that it builds, repeats unrolled: operators, parameters, FLOPs

@@ -29,8 +29,9 @@ from spaces.derivation import (
 )
 from spaces.errors import InvalidGrammar, InvalidSpace
 from spaces.fields import Children, Real
-from spaces.grammar import MOST_ASSIGNMENTS, Grammar, Production
+from spaces.grammar import Grammar
 from spaces.pareto import lowest
+from spaces.production import MOST_ASSIGNMENTS, Production
 
 MOST_STATES = 20_000
 """Pairs of a nonterminal and its inherited attributes."""

@@ -272,8 +272,13 @@ class FlowGrammar:
         self._check_call(f"{place}: module", terminal.module, 2)
         self._check_call(f"{place}: wants", terminal.wants, 2)
         self._check_call(f"{place}: sums", terminal.sums, 2)
-        if terminal.cost is not None:
-            self._check_call(f"{place}: cost", terminal.cost, 2)
+        for what, function, number in (
+            ("cost", terminal.cost, 2),
+            ("constant", terminal.constant, 1),
+            ("opens", terminal.opens, 1),
+        ):
+            if function is not None:
+                self._check_call(f"{place}: {what}", function, number)
         self.terminals[terminal.kind][terminal.name] = terminal
 
     @staticmethod

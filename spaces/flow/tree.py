@@ -72,8 +72,23 @@ def within(price: Price, budget: Price) -> bool:
 
 
 def given(terminal: Terminal, shape: Any, scope: Scope) -> Shape | None:
-    """The shape that a terminal gives (a join: from the shapes of the branches); None where it does not fit."""
-    return terminal.gives(shape, scope) if terminal.scoped else terminal.gives(shape)
+    """The shape that a terminal gives (a join: from the shapes of the branches); None where it does not fit.
+
+    Raises:
+        InvalidGrammar: it gives something else, or fails.
+    """
+    try:
+        out = terminal.gives(shape, scope) if terminal.scoped else terminal.gives(shape)
+    except Exception as error:
+        raise InvalidGrammar(
+            f"{terminal.kind} {terminal.name!r}: gives fails at {shape}: {type(error).__name__}: {error}"
+        ) from error
+    if out is not None and type(out) is not tuple:
+        raise InvalidGrammar(
+            f"{terminal.kind} {terminal.name!r}: gives {out!r} at {shape}, but must give a shape, a tuple of positive "
+            "integers, or None"
+        )
+    return out
 
 
 def fit(terminal: Terminal, shape: Any, scope: Scope) -> Fit | None:

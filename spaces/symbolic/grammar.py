@@ -19,7 +19,8 @@ import pyglove as pg
 from spaces.derivation import Node
 from spaces.errors import InvalidSpace
 from spaces.fields import choice, real, spell
-from spaces.grammar import RESERVED, Grammar
+from spaces.grammar import Grammar
+from spaces.production import RESERVED
 from spaces.symbolic.decisions import Chain, Constants, Free, Number, Option, Options, Slot
 
 _CUT = "\0 a decision stands here"

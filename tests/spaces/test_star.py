@@ -69,7 +69,7 @@ def test_a_genome_may_define_classes():
     [
         ("2121-31112", "'2121-31112' is no backbone: expected LIVs of five digits each, such as 21211-31112"),
         ("", "'' is no backbone: expected LIVs of five digits each, such as 21211-31112"),
-        ("11111-91111", "the backbone has 2 LIVs, but must have 4"),
+        ("11111-91111", "the backbone has 2 LIVs, but must have 4, as option 'layers' of the space says"),
         ("01111-91111-91111-91111", "LIV 1 (01111): class 0 is not from 1 to h"),
         ("11111-91111-91111-91511", "LIV 4 (91511): featurizer-sharing strategy 5 is not from 1 to 3"),
         ("11111-95111-91111-91111", "LIV 2 (95111): featurizer-sharing group 5 is not from 1 to 4"),

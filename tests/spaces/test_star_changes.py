@@ -66,7 +66,10 @@ def test_repair_replaces_classes_that_cannot_be():
 def test_what_cannot_be_repaired_is_refused():
     assert refusal(FOUR.repair, [1, 2, 3]) == "there are 3 numbers, but a backbone has five for each LIV"
     assert refusal(FOUR.repair, [1.5] * 20) == "1.5 is not a whole number, as all of a genome are"
-    assert refusal(FOUR.repair, [1] * 10) == "the backbone has 2 LIVs, but must have 4"
+    assert (
+        refusal(FOUR.repair, [1] * 10)
+        == "the backbone has 2 LIVs, but must have 4, as option 'layers' of the space says"
+    )
 
 
 @pytest.mark.parametrize("space", [SPACE, DEEP], ids=["backbone", "featurizers"])

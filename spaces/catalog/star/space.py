@@ -246,7 +246,9 @@ class STAR(VolumeCoded, Mutable):
         """The genome, once it is checked."""
         if not self.least <= len(rows) <= self.layers:
             allowed = f"{self.least} to {self.layers}" if self.least < self.layers else str(self.layers)
-            raise InvalidGenome(f"the backbone has {len(rows)} LIVs, but must have {allowed}")
+            raise InvalidGenome(
+                f"the backbone has {len(rows)} LIVs, but must have {allowed}, as option 'layers' of the space says"
+            )
         backbone.check(rows)
         used = {row[0] for row in rows}
         for number, definition in defined.items():

@@ -1,5 +1,6 @@
 """A flow grammar of a user's own: declared in a few lines, it does all that einspace does."""
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -65,6 +66,21 @@ def test_a_genome_by_hand():
 def test_what_cannot_work_is_refused_when_it_is_declared(declare, message):
     with pytest.raises(InvalidGrammar, match=message):
         declare(FlowGrammar("mine"))
+
+
+@pytest.mark.parametrize("out", [3, [6], 6.0])
+def test_what_is_given_but_no_shape_is_told(out):
+    grammar = FlowGrammar("mine")
+    grammar.computation("linear", module=lambda shape, out: nn.Tanh(), gives=lambda shape: out)
+    with pytest.raises(InvalidGrammar, match=r"computation 'linear': gives .* but must give a shape"):
+        spaces.FlowSpace(grammar, spaces.vector(6, outputs=2)).sample(np.random.default_rng(0))
+
+
+def test_a_rule_that_fails_names_its_terminal():
+    grammar = FlowGrammar("mine")
+    grammar.computation("linear", module=lambda shape, out: nn.Tanh(), gives=lambda shape: shape[7:][0])
+    with pytest.raises(InvalidGrammar, match=r"computation 'linear': gives fails at \(6,\): IndexError"):
+        spaces.FlowSpace(grammar, spaces.vector(6, outputs=2)).sample(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("cost", [3, None, (-1, 0), (1, 1, 0)])
