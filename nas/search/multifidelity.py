@@ -89,8 +89,10 @@ class MultiFidelity(ABC):
         """The inverse."""
         self._trained: dict[int, dict[int, Trial]] = {}
         """Of the network of each first trial what came of it, by rung."""
-        self._log: list[Proposed | Ended] = []
-        """The events of first trials."""
+        self._sampled: dict[int, Proposal] = {}
+        """The proposal of each first trial as the sampler made it."""
+        self._log: list[Proposed | int] = []
+        """What the sampler is told: its proposals, and the first trials that have ended."""
         self._told = 0
         self._made: Strategy | None = self._make()
         if isinstance(self._made, Replayed):
@@ -213,7 +215,8 @@ class MultiFidelity(ABC):
             self._places[proposal.id] = len(self._starts)
             self._starts.append(proposal.id)
             self._trained[proposal.id] = {}
-            self._log.append(Proposed(proposal))
+            self._sampled[proposal.id] = self._as_sampled(proposal)
+            self._log.append(Proposed(self._sampled[proposal.id]))
         else:
             self._first[proposal.id] = self._first[move.trial]
 
@@ -233,7 +236,7 @@ class MultiFidelity(ABC):
         self.brackets[move.bracket].rung(move.rung).end(trial)
         self._trained[self._first[trial.id]][move.rung] = trial
         if move.trial is None:
-            self._log.append(Ended(trial))
+            self._log.append(trial.id)
         else:
             self._made = None
 
@@ -245,12 +248,10 @@ class MultiFidelity(ABC):
         if self._made is None:
             self._made, self._told, self._lines = self._make(), 0, self._changes()
         for event in self._log[self._told :]:
-            first = event.proposal.id if isinstance(event, Proposed) else event.trial.id
-            seen = self._as_sampled(self._proposals[first])
             if isinstance(event, Proposed):
-                self._made.tell(Proposed(seen))
+                self._made.tell(event)
                 continue
-            trained = self._trained[first]
+            trained, seen = self._trained[event], self._sampled[event]
             longest = max(trained)
             metrics = {**trained[longest].metrics}
             for line in self._lines[longest:]:

@@ -139,6 +139,8 @@ def test_when_others_are_as_good(rows):
             reached = [row["seconds"] for row in run if row["full"] and row["regret"] <= aim + 1e-9]
             assert found == min(reached) if reached else np.isnan(found)
     assert np.isfinite(times[table, "evolution"]).sum() >= 3, "half of them, at their end"
+    assert np.isfinite(times[table, "asha"]).all(), "rungs that tell of the end are of use"
+    assert np.median(times[table, "asha"]) < np.nanmedian(times[table, "evolution"])
     with pytest.raises(ValueError, match="'nsga2' is not among the contestants"):
         time_to_reach(rows, than="nsga2")
 
@@ -203,6 +205,16 @@ def test_the_command_tells_when_each_is_as_good(tables, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "Evaluations are of full trainings, or as much training in parts" in out
     assert "as good as evolution" in out
+
+
+@pytest.mark.slow
+def test_rungs_are_sooner_as_good_on_nasbench201(shared_data, tmp_path, cache):
+    """After 12 and 200 epochs, as good as plain evolution is after 100 full trainings."""
+    table = read_file("nasbench201_epochs", tmp_path / "table.arrow", shared_data("nb201_cifar.parquet"))
+    rows = compare([str(table.path)], ["evolution", "asha/evolution"], evaluations=100, seeds=5, processes=1)
+    times = time_to_reach(rows)
+    evolution, asha = (np.where(np.isnan(each), np.inf, each) for each in times.values())
+    assert np.median(asha) < np.median(evolution) / 2
 
 
 def test_nasbench201_after_12_and_200_epochs(shared_data, tmp_path, cache):

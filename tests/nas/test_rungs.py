@@ -240,6 +240,17 @@ def test_what_is_printed_says_for_how_long(finished, file, tmp_path, capsys):
     assert "trial 0 done after 2 steps: valid_bpb" in capsys.readouterr().out
 
 
+def test_architectures_and_hyperparameters_together(file, tmp_path):
+    """Promotions go on under the recipe of their genomes (joint search as of Zela et al. 2018, arXiv 1807.06906)."""
+    lr = "{lr = {low = 0.001, high = 0.01, log = true}}"
+    changes = {"strategy.name": '"hyperband"', "space.hyperparameters": lr, "budget.confirm": 0}
+    result = nas.run(file(**changes), dir=tmp_path / "run")
+    promoted = [trial for trial in result.trials if trial.proposal.resume_from is not None]
+    assert promoted
+    assert all(trial.metrics["resumed_steps"] > 0 for trial in promoted)
+    assert len({trial.proposal.genome.text.partition("lr=")[2][:8] for trial in promoted}) > 1
+
+
 def test_stopping_by_the_training_loss(campaign_file, tmp_path):
     changes = {
         "strategy.name": '"stopping"',
