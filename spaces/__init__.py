@@ -22,10 +22,10 @@ from spaces.space import GrammarSpace
 
 SPACES = {
     "darts": "spaces.catalog.darts:DARTS",
-    "graph_network": "spaces.catalog.graph_network:GraphNetworks",
-    "hpobench_mlp": "spaces.catalog.hpobench_mlp:HPOBenchMLP",
     "einspace": "spaces.catalog.einspace:einspace",
     "einspace_loose": "spaces.catalog.einspace:einspace_loose",
+    "graph_network": "spaces.catalog.graph_network:GraphNetworks",
+    "hpobench_mlp": "spaces.catalog.hpobench_mlp:HPOBenchMLP",
     "hybrid": "spaces.catalog.hybrid:hybrid",
     "mlp": "spaces.catalog.mlp:MLP",
     "nasbench201": "spaces.catalog.nasbench201:NASBench201",

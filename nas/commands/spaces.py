@@ -15,6 +15,9 @@ EXACT = (5, 7, 8, 10, 11)
 ESTIMATED = (15, 20, 30, 40)
 """Those whose genomes are estimated."""
 
+SHOWN = 12
+"""The most operators or productions that `nas space list` names of a space; `show` names all."""
+
 
 def add(commands: Commands) -> None:
     space = commands.add_parser("space", help="look at search spaces").add_subparsers(
@@ -96,7 +99,9 @@ def _list(options: argparse.Namespace) -> int:
         print(f"{row['name']}  {row['about']}")
         for kind in ("productions", "operators"):
             if kind in row:
-                print(f"  {kind}: {', '.join(row[kind])}")
+                names = row[kind]
+                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                print(f"  {kind}: {', '.join(names[:SHOWN])}{more}")
         print(f"  known models: {', '.join(row['architectures']) or 'none'}")
     return DONE
 
