@@ -178,7 +178,8 @@ class RunDir:
 def versions() -> dict[str, str]:
     """The versions of everything that a campaign's numbers depend on, "none" where a package is missing."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name, package in (("nas", "grammar-nas"), ("numpy", "numpy"), ("ray", "ray"), ("torch", "torch")):
+    others = ("numpy", "ray", "torch", "flash-linear-attention", "mamba-ssm")
+    for name, package in (("nas", "grammar-nas"), *zip(others, others, strict=True)):
         try:
             found[name] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -22,6 +22,7 @@ from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
 from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal
 from spaces.blocks.allocation import freed_memory_kept
+from spaces.blocks.kernels import preferring
 from spaces.genome import Genome
 from spaces.io import TokenIO
 from spaces.pairs import hyperparameters
@@ -71,15 +72,16 @@ class TrainingEvaluator:
 
         Returns:
             The task's metrics on each split; "train_loss", the mean of the last tenth of the steps (nats), as far as
-            they were done here; "tokens_per_second" of training; and of a proposal that resumes another
-            "resumed_steps", how many steps were taken over.
+            they were done here; "tokens_per_second" of training; of a proposal that resumes another "resumed_steps",
+            how many steps were taken over; and where kernels of other packages were used "foreign_kernels", for how
+            many operators.
 
         Raises:
             Diverged: the training loss or a metric is infinite or no number.
             TooSlow, TrialStopped: as the context says.
             InvalidInput: a fidelity in epochs for a task without.
         """
-        with _reproducible(proposal.seed, context.device):
+        with _reproducible(proposal.seed, context.device), preferring(self.recipe.kernels) as foreign:
             model, training = self._train(proposal, context)
             metrics: dict[str, float] = {}
             for split in context.splits:
@@ -92,11 +94,13 @@ class TrainingEvaluator:
         steps = training.end.done - training.resumed
         speed = steps * self.task.tokens_per_step / training.seconds
         metrics |= {"train_loss": training.loss, "tokens_per_second": speed}
+        if foreign:
+            metrics["foreign_kernels"] = len(foreign)
         return metrics if proposal.resume_from is None else {**metrics, RESUMED: training.resumed}
 
     def train(self, proposal: Proposal, context: Context) -> nn.Module:
         """The trained model of a proposal, as `evaluate` trains it; raises what that does."""
-        with _reproducible(proposal.seed, context.device):
+        with _reproducible(proposal.seed, context.device), preferring(self.recipe.kernels):
             return self._train(proposal, context)[0]
 
     def _train(self, proposal: Proposal, context: Context) -> tuple[nn.Module, Training]:
@@ -224,7 +228,7 @@ def estimate(
     deadline = time.monotonic() + seconds
     rows: list[dict[str, float]] = []
     for proposal in proposals:
-        with _reproducible(proposal.seed, device, threads):
+        with _reproducible(proposal.seed, device, threads), preferring(evaluator.recipe.kernels):
             rows.append(_estimate(evaluator, proposal, steps, device, seconds / len(proposals)))
         if time.monotonic() >= deadline:
             break

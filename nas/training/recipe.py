@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from nas.types import InvalidInput
 
@@ -21,6 +22,8 @@ class Recipe:
     weight_decay: of matrices; vectors (norms, biases) and embeddings have none.
     betas: decay of AdamW's means of the gradient and of its square.
     grad_clip: the largest norm of the whole gradient; longer ones are scaled down to it.
+    kernels: who computes what blocks do: "own", PyTorch code of ours alone; a package, its kernels where it has some;
+        "auto", those of all packages that are installed, on GPUs. See `spaces.blocks.kernels`.
 
     Raises:
         InvalidInput: a setting is out of its range.
@@ -32,6 +35,7 @@ class Recipe:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     grad_clip: float = 1.0
+    kernels: Literal["auto", "own", "flash-linear-attention", "mamba-ssm", "torch"] = "auto"
 
     def __post_init__(self) -> None:
         two = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)

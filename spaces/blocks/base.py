@@ -3,6 +3,7 @@
 Letters in tensor names: B batch, L length, D width.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 
 State = tuple[Any, ...]
 """What a block remembers: tensors, position counters and states of children, nested in tuples."""
+
+
+FOREIGN: dict[str, Callable[[Tensor, int], Callable[..., Any] | None]] = {}
+"""What finds kernels of other packages for operators; `spaces.blocks.kernels` fills it."""
 
 
 class Block(nn.Module):
@@ -85,3 +90,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """Where autocast, if it is on, leaves products in the precision of their inputs; the meta device has none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def foreign(
+    operator: str, x: Tensor, segments_BL: Tensor | None, head_dim: int = 1
+) -> Callable[..., Any] | None:
+    """The kernel of another package for an operator on tensors like `x`; None where our own form is to be used.
+
+    That is so unless `spaces.blocks.kernels.preferring` says otherwise, and for packed documents and export.
+    """
+    if operator not in FOREIGN or segments_BL is not None or torch.compiler.is_exporting():
+        return None
+    return FOREIGN[operator](x, head_dim)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
+from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, rms_norm
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
@@ -64,15 +64,16 @@ class GatedDeltaNet(Block):
         qkv = F.silu(qkv_BLC).split((self.width, self.width, self.sizes[1]), dim=-1)
         q_BLHK, k_BLHK, v_BLHV = (at_least_float32(part.unflatten(-1, (self.heads, -1))) for part in qkv)
         decay_BLH = -at_least_float32(self.rate).exp() * F.softplus(at_least_float32(a_BLH + self.bias))
-        y_BLHV, memory_BHKV = delta_scan(
+        inputs = (
             unit(q_BLHK) * q_BLHK.shape[-1] ** -0.5,
             unit(k_BLHK),
             v_BLHV,
             at_least_float32(b_BLH).sigmoid(),
             decay_BLH,
             before.memory_BHKV,
-            segments_BL,
         )
+        kernel = foreign("delta", qkv_BLC, segments_BL, max(q_BLHK.shape[-1], v_BLHV.shape[-1]))
+        y_BLHV, memory_BHKV = delta_scan(*inputs, segments_BL) if kernel is None else kernel(*inputs)
         z_BLHV = z_BLV.unflatten(-1, (self.heads, -1))
         y_BLD = self.out((self.norm(y_BLHV.to(z_BLHV.dtype)) * F.silu(z_BLHV)).flatten(2))
         return y_BLD, None if state is None else DeltaState(past_BPC, memory_BHKV)

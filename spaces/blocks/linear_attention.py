@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
+from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, rms_norm
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.costs import GATE_RANK
 from spaces.blocks.documents import Chunks, chunks, cumsum, refuse_both
@@ -93,7 +93,9 @@ class GatedLinearAttention(Block):
         decay_BLHK = decay_BLHK.unflatten(-1, (self.heads, -1))
         before = self.init_state(x_BLD.shape[0]) if state is None else LinearState(*state)
         q_BLHK = q_BLHK * q_BLHK.shape[-1] ** -0.5
-        y_BLHV, memory_BHKV = gated_scan(q_BLHK, k_BLHK, v_BLHV, decay_BLHK, before.memory_BHKV, segments_BL)
+        inputs = (q_BLHK, k_BLHK, v_BLHV, decay_BLHK, before.memory_BHKV)
+        kernel = foreign("gated linear attention", q_BLHK, segments_BL, v_BLHV.shape[-1])
+        y_BLHV, memory_BHKV = gated_scan(*inputs, segments_BL) if kernel is None else kernel(*inputs)
         y_BLD = self.out((F.silu(r_BLHV) * self.norm(y_BLHV)).flatten(2))
         return y_BLD, None if state is None else LinearState(memory_BHKV)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear, rms_norm
+from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, rms_norm
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
@@ -93,9 +93,12 @@ class Mamba2(Block):
         u_BLI, b_BLN, c_BLN = F.silu(xbc_BLC).split((inner, self.state, self.state), dim=-1)
         u_BLHK = u_BLI.unflatten(-1, (heads, self.head_dim))
         dt_BLH = F.softplus(at_least_float32(dt_BLH + self.dt_bias))
-        decay_BLH = -dt_BLH * at_least_float32(self.log_a).exp()
-        input_BLHK = u_BLHK * dt_BLH[..., None].to(u_BLHK.dtype)
-        y_BLHK, ssm_BHKN = scan(input_BLHK, decay_BLH, b_BLN, c_BLN, ssm_BHKN, segments_BL)
+        a_H = -at_least_float32(self.log_a).exp()
+        if (kernel := foreign("ssd", u_BLHK, segments_BL, max(self.head_dim, self.state))) is not None:
+            y_BLHK, ssm_BHKN = kernel(u_BLHK, dt_BLH, a_H, b_BLN, c_BLN, ssm_BHKN)
+        else:
+            input_BLHK = u_BLHK * dt_BLH[..., None].to(u_BLHK.dtype)
+            y_BLHK, ssm_BHKN = scan(input_BLHK, dt_BLH * a_H, b_BLN, c_BLN, ssm_BHKN, segments_BL)
         y_BLI = (y_BLHK + u_BLHK * self.skip[:, None]).flatten(2)
         y_BLD = self.out(self.norm(y_BLI * F.silu(z_BLI)))
         return y_BLD, None if state is None else MambaState(past_BPC, ssm_BHKN)

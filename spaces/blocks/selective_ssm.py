@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.base import Block, State, at_least_float32, linear, without_autocast
+from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL, step_rank
 from spaces.blocks.documents import refuse_both, starts
@@ -88,7 +88,11 @@ class Mamba(Block):
         r_BLR, b_BLN, c_BLN = self.select(x_BLI).split(self.sizes, dim=-1)
         dt_BLI = F.softplus(at_least_float32(self.step(r_BLR)))
         a_NI = -at_least_float32(self.log_a.T).exp()
-        y_BLI, ssm_BNI = selective_scan(dt_BLI * x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, ssm_BNI, segments_BL)
+        kernel = foreign("selective scan", x_BLI, segments_BL, self.sizes[1]) if state is None else None
+        if kernel is not None:
+            y_BLI = kernel(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN)
+        else:
+            y_BLI, ssm_BNI = selective_scan(dt_BLI * x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, ssm_BNI, segments_BL)
         y_BLI = y_BLI.to(x_BLI.dtype) + self.skip * x_BLI
         y_BLD = self.out(y_BLI * F.silu(z_BLI))
         return y_BLD, None if state is None else SelectiveState(past_BPI, ssm_BNI)

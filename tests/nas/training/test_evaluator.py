@@ -1,9 +1,11 @@
 """Measuring proposals by training, and the dry run."""
 
+import dataclasses
 import math
 import pickle
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ import spaces
 from nas.training.evaluator import TrainingEvaluator, estimate
 from nas.training.recipe import Recipe
 from nas.training.tasks.bytes import ByteText
-from nas.types import Diverged, Fidelity, InvalidInput, TooSlow, TrialStopped
+from nas.types import Diverged, Fidelity, InvalidInput, Proposal, TooSlow, TrialStopped
+from spaces.blocks import kernels
 
 
 def measured(metrics: dict[str, float]) -> dict[str, float]:
@@ -152,3 +155,22 @@ def test_estimate_stops_when_its_time_is_up(evaluator, propose):
 def test_importing_names_and_recipes_imports_no_torch():
     code = "import sys, nas.training.tasks.corpus, nas.training.recipe; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_recipes_know_the_kernels_that_blocks_know() -> None:
+    assert get_args(get_type_hints(Recipe)["kernels"]) == kernels.PREFERENCES
+
+
+@pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="PyTorch has no grouped_mm yet")
+def test_trials_say_for_how_many_operators_kernels_were_of_other_packages(
+    space, task, context, monkeypatch
+) -> None:
+    everywhere = dataclasses.replace(kernels.KERNELS["experts"], dtypes=(torch.float32,))
+    monkeypatch.setitem(kernels.KERNELS, "experts", everywhere)
+    genome = space.parse("stack(layers=[residual(body=moe(experts=4, top_k=1, mult=1, shared=0))], repeat=2)")
+    proposal = Proposal(7, genome, Fidelity(2, "steps"), 0)
+    own = TrainingEvaluator(space, task, Recipe(kernels="own")).evaluate(proposal, context())
+    theirs = TrainingEvaluator(space, task, Recipe(kernels="torch")).evaluate(proposal, context())
+    assert theirs["foreign_kernels"] == 1
+    assert "foreign_kernels" not in own
+    assert theirs["train_loss"] == pytest.approx(own["train_loss"], rel=1e-4)

@@ -1,0 +1,189 @@
+"""Kernels of other packages, for which stand-ins with their layouts are put in place: the packages need a GPU."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from spaces.blocks import kernels
+from spaces.blocks.base import Block
+from spaces.blocks.delta import GatedDeltaNet
+from spaces.blocks.kernels import KERNELS, preferring
+from spaces.blocks.linear_attention import GatedLinearAttention
+from spaces.blocks.mamba import Mamba2
+from spaces.blocks.moe import MoE
+from spaces.blocks.selective_ssm import Mamba
+from spaces.errors import InvalidInput
+
+
+def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, *, initial_states, return_final_states):
+    """x [B, L, H, P], dt [B, L, H], A [H], B and C [B, L, groups, N], states [B, H, P, N]."""
+    assert return_final_states
+    assert B.shape[2] == C.shape[2] == 1
+    state, outputs = initial_states, []
+    for t in range(x.shape[1]):
+        written = torch.einsum("bh,bhp,bn->bhpn", dt[:, t], x[:, t], B[:, t, 0])
+        state = (dt[:, t] * A).exp()[..., None, None] * state + written
+        outputs.append(torch.einsum("bhpn,bn->bhp", state, C[:, t, 0]))
+    return torch.stack(outputs, dim=1), state
+
+
+def selective_scan_fn(u, delta, A, B, C):
+    """u and delta [B, D, L], A [D, N], B and C [B, N, L]."""
+    state, outputs = u.new_zeros(*u.shape[:2], A.shape[1]), []
+    for t in range(u.shape[2]):
+        written = (delta * u)[:, :, t, None] * B[:, None, :, t]
+        state = (delta[:, :, t, None] * A).exp() * state + written
+        outputs.append((state * C[:, None, :, t]).sum(dim=-1))
+    return torch.stack(outputs, dim=2)
+
+
+def chunk_gla(q, k, v, g, scale, initial_state, output_final_state):
+    """q, k and g [B, L, H, K], v [B, L, H, V], states [B, H, K, V]."""
+    assert output_final_state
+    state, outputs = initial_state, []
+    for t in range(q.shape[1]):
+        state = g[:, t, ..., None].exp() * state + k[:, t, ..., None] * v[:, t, :, None]
+        outputs.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))
+    return torch.stack(outputs, dim=1), state
+
+
+def chunk_gated_delta_rule(q, k, v, g, beta, scale, initial_state, output_final_state):
+    """As `chunk_gla`, but g and beta [B, L, H]."""
+    assert output_final_state
+    state, outputs = initial_state, []
+    for t in range(q.shape[1]):
+        state = g[:, t, :, None, None].exp() * state
+        missing = v[:, t] - torch.einsum("bhk,bhkv->bhv", k[:, t], state)
+        state = state + k[:, t, ..., None] * (beta[:, t, :, None] * missing)[:, :, None]
+        outputs.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))
+    return torch.stack(outputs, dim=1), state
+
+
+STAND_INS = {
+    "ssd": mamba_chunk_scan_combined,
+    "selective scan": selective_scan_fn,
+    "gated linear attention": chunk_gla,
+    "delta": chunk_gated_delta_rule,
+}
+BLOCKS = {
+    "ssd": lambda: Mamba2(16, state=8, expand=2, head_dim=8),
+    "selective scan": lambda: Mamba(16, state=4, expand=1, init="decaying"),
+    "gated linear attention": lambda: GatedLinearAttention(16, heads=2),
+    "delta": lambda: GatedDeltaNet(16, heads=2, expand=2),
+}
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Packages whose kernels run on CPUs, in float32."""
+    for operator, function in STAND_INS.items():
+        kernel = KERNELS[operator]
+        module = ModuleType(kernel.module)
+        setattr(module, kernel.name, function)
+        parts = kernel.module.split(".")
+        for number in range(1, len(parts)):
+            package = ".".join(parts[:number])
+            monkeypatch.setitem(sys.modules, package, ModuleType(package))
+        monkeypatch.setitem(sys.modules, kernel.module, module)
+        on_cpu = dataclasses.replace(kernel, devices=("cpu",), dtypes=(torch.float32,))
+        monkeypatch.setitem(KERNELS, operator, on_cpu)
+    kernels._imported.cache_clear()
+    yield
+    kernels._imported.cache_clear()
+
+
+def outcomes(block: Block, x_BLD: Tensor) -> list[Tensor]:
+    """Outputs in training form and after a state, and the gradients."""
+    y_BLD, _ = block(x_BLD)
+    gradients = torch.autograd.grad(y_BLD.square().sum(), list(block.parameters()))
+    _, state = block(x_BLD[:, :30], block.init_state(2))
+    continued_BLD, _ = block(x_BLD[:, 30:], state)
+    return [y_BLD, continued_BLD, *gradients]
+
+
+@pytest.mark.parametrize("operator", STAND_INS)
+@pytest.mark.usefixtures("stand_ins")
+def test_kernels_get_their_layout_and_give_ours(operator: str) -> None:
+    torch.manual_seed(0)
+    block, x_BLD = BLOCKS[operator](), torch.randn(2, 50, 16)
+    with preferring("own") as used:
+        own = outcomes(block, x_BLD)
+    assert not used
+    with preferring(KERNELS[operator].package) as used:
+        theirs = outcomes(block, x_BLD)
+    assert used == {operator}
+    for our, their in zip(own, theirs, strict=True):
+        torch.testing.assert_close(their, our, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_packed_documents_and_export_are_computed_by_our_own_form() -> None:
+    block, x_BLD = BLOCKS["delta"](), torch.randn(1, 20, 16)
+    segments_BL = torch.arange(2).repeat_interleave(10)[None]
+    with preferring("flash-linear-attention") as used:
+        block(x_BLD, None, segments_BL)
+        torch.export.export(block.eval(), (x_BLD,), strict=False)
+    assert not used
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_auto_leaves_cpus_to_our_own_forms() -> None:
+    with preferring("auto") as used:
+        BLOCKS["delta"]()(torch.randn(1, 20, 16))
+    assert not used
+
+
+@pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="PyTorch has no grouped_mm yet")
+def test_experts_are_one_grouped_product_where_torch_has_it() -> None:
+    torch.manual_seed(0)
+    block = MoE(16, experts=8, top_k=2, mult=1).bfloat16()
+    x_BLD = torch.randn(2, 40, 16, dtype=torch.bfloat16)
+    own_BLD, _ = block(x_BLD)
+    own = torch.autograd.grad(own_BLD.float().square().sum(), list(block.parameters()))
+    with preferring("torch") as used:
+        theirs_BLD, _ = block(x_BLD)
+        theirs = torch.autograd.grad(theirs_BLD.float().square().sum(), list(block.parameters()))
+    assert used == {"experts"}
+    torch.testing.assert_close(theirs_BLD, own_BLD, rtol=0.05, atol=0.05)
+    for our, their in zip(own, theirs, strict=True):
+        assert (their - our).float().norm() <= 0.02 * our.float().norm()
+
+
+def test_what_cannot_be_had_is_refused() -> None:
+    with (
+        pytest.raises(
+            InvalidInput,
+            match="unknown kernels 'mamba_ssm', did you mean 'mamba-ssm'\\? allowed: auto, own, ",
+        ),
+        preferring("mamba_ssm"),
+    ):
+        raise AssertionError
+    missing = ModuleType("fla")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "fla", missing)
+        kernels._imported.cache_clear()
+        with (
+            pytest.raises(InvalidInput, match="'flash-linear-attention' were asked for"),
+            preferring("flash-linear-attention"),
+        ):
+            raise AssertionError
+    kernels._imported.cache_clear()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_kernels_are_put_back_afterwards() -> None:
+    block, x_BLD = BLOCKS["delta"](), torch.randn(1, 20, 16)
+    with preferring("flash-linear-attention") as used:
+        with preferring("own"):
+            block(x_BLD)
+        assert not used
+        block(x_BLD)
+        assert used
+        used.clear()
+    block(x_BLD)
+    assert not used
