@@ -85,7 +85,12 @@ class Budget:
         # By how many groups are in use, then by number of LIVs.
         fronts: list[list[Front]] = [[{} for _ in range(most + 1)] for _ in range(GROUPS + 1)]
         fronts[0][0] = {self.nothing: ()}
+        # A class that another undercuts, as the first of a group and after it, is in none of them.
+        kinds: dict[Vector, int] = {}
         for kind in self.numbers:
+            first, following = self.costs([member(kind, 1)] * 2)
+            kinds.setdefault((*first, *following), kind)
+        for kind in [kinds[costs] for costs in lowest(kinds)]:
             fronts = [
                 self._with_class(kind, group, own, fronts[group - 1] if group else None)
                 for group, own in enumerate(fronts)

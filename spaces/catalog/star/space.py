@@ -17,6 +17,7 @@ from spaces.catalog.star import backbone, named
 from spaces.catalog.star.backbone import FIELDS, GROUPS, Backbone, Definitions, Row
 from spaces.catalog.star.budget import Budget
 from spaces.catalog.star.changes import Change, Changes, Genes
+from spaces.catalog.star.checks import check_definition, check_limits
 from spaces.catalog.star.counting import Ranks, count
 from spaces.catalog.star.drawing import OPERATORS, draw
 from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 STRATEGIES = (FIELDS["featurizer-sharing strategy"] - 1, FIELDS["feature-sharing strategy"] - 1)
 """How many ways to share there are for each kind of sharing, beside none."""
-LEVELS = ("backbone", "operators", "featurizers")
 
 
 class STAR(VolumeCoded, Mutable):
@@ -83,21 +83,7 @@ class STAR(VolumeCoded, Mutable):
             "flops_per_token": flops_per_token,
             "state_bytes": state_bytes,
         }
-        for key, value in self.limits.items():
-            if key == "levels":
-                if value not in LEVELS:
-                    raise InvalidSpace(f"space 'star': levels = {value!r}{suggest(str(value), LEVELS)}")
-            elif value is not None and (type(value) is not int or value < 1):
-                raise InvalidSpace(
-                    f"space 'star': {key} = {value!r}, but it must be an integer of at least 1"
-                )
-        least = layers if min_layers is None else min_layers
-        for key, value, most, limit in (
-            ("layers", layers, 256, "256"),
-            ("min_layers", least, layers, f"'layers' ({layers})"),
-        ):
-            if value > most:
-                raise InvalidSpace(f"space 'star': {key} = {value}, but it must be at most {limit}")
+        least = check_limits(self.limits)
         self.io: TokenIO = io
         self.layers, self.least, self.context, self.levels = layers, least, context, levels
         self.redrawn: Counter[str] = Counter()
@@ -252,7 +238,7 @@ class STAR(VolumeCoded, Mutable):
         backbone.check(rows)
         used = {row[0] for row in rows}
         for number, definition in defined.items():
-            self._check_definition(number, definition, used)
+            check_definition(number, definition, used, self.levels, self.io.width)
         for number in sorted(used - set(defined)):
             if number in self.unavailable:
                 raise InvalidGenome(
@@ -265,21 +251,6 @@ class STAR(VolumeCoded, Mutable):
 
     def _genome(self, drawn: Drawn) -> Genome:
         return Genome(Backbone(self, *drawn))
-
-    def _check_definition(self, number: int, definition: Definition, used: set[int]) -> None:
-        """Raises InvalidGenome if the space does not search that level, or the class cannot be or is not in use."""
-        place = f"class {DIGITS[number]} = {definition.text}"
-        if number not in POOL:
-            raise InvalidGenome(f"{place}: the classes are 1 to {DIGITS[max(POOL)]}")
-        if number not in used:
-            raise InvalidGenome(f"{place} is defined, but no LIV is of it")
-        if self.levels == "backbone":
-            raise InvalidGenome(f"{place}: a space of levels='backbone' takes classes from the pool")
-        if definition.featurizer is not None and self.levels == "operators":
-            raise InvalidGenome(f"{place}: a space of levels='operators' takes featurizers by their class")
-        reason = problem(operator(definition, self.io.width), self.io.width)
-        if reason is not None:
-            raise InvalidGenome(f"{place} cannot be: {reason}")
 
     def tree(self, genome: Genome) -> Backbone:
         """The LIVs of a genome, what it defines and what is shared; parsed where another process or space made it."""
