@@ -16,6 +16,7 @@ from nas.config import Config, to_dict
 from nas.options import shown
 from nas.result import Result
 from nas.setup import prepare
+from nas.store import RunDir
 from nas.tables.places import free
 from nas.types import RESUMED, Direction, InvalidInput, Trial
 from spaces.cost import COST_NAMES
@@ -38,7 +39,8 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         name: of the table; default: that of the first campaign, after "own/".
 
     Raises:
-        InvalidInput: there is nothing to tell, the runs differ in how they trained, or the file exists.
+        InvalidInput: there is nothing to tell, the runs differ in how or on what they trained, or searched
+            hyperparameters, or the file exists.
         InvalidTable: the file cannot be written.
     """
     path = free(path)
@@ -47,6 +49,10 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
     for run in runs[1:]:
         _check_same(runs[0], run)
     config = runs[0].config
+    if config.space.options.get("hyperparameters"):
+        raise InvalidInput(
+            f"{config.name} searched hyperparameters beside architectures, which tables do not hold"
+        )
     setup = prepare(config)
     measured = _measured(runs)
     if not measured:
@@ -68,7 +74,8 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
             directions[f"test_{metric.partition('_')[2]}"] = (direction, "test")
     for metric, (direction, split) in directions.items():
         values = _column(measured, texts, seeds, metric)
-        add(Metric(metric, direction, "", split=split, seeds=len(seeds)), values)
+        data = f"{config.task.name}, {_data(runs[0])}" if split else ""
+        add(Metric(metric, direction, "", split=split, seeds=len(seeds), data=data), values)
     add(Metric(TRAIN_TIME, "min", "seconds", seeds=len(seeds)), _column(measured, texts, seeds, TRAIN_TIME))
     costs = {
         trial.proposal.genome.text: trial.cost
@@ -103,8 +110,18 @@ def _training(config: Config) -> dict[str, Any]:
     return {"task": full["task"], "recipe": full["recipe"], "fidelity": str(budget)}
 
 
+def _data(run: Result) -> str:
+    """The fingerprint of the data that a campaign trained and was measured on."""
+    return RunDir.open_readonly(run.path).versions.get("data", "") if run.path else ""
+
+
 def _check_same(first: Result, other: Result) -> None:
-    """Raises InvalidInput where two campaigns differ in how they trained, or in the space."""
+    """Raises InvalidInput where two campaigns differ in how they trained, in their data, or in the space."""
+    if _data(first) != _data(other):
+        raise InvalidInput(
+            f"{other.config.name} was trained on other data than {first.config.name}, and losses of different data do "
+            "not compare"
+        )
     parts: Sequence[Mapping[str, Any]] = [
         {"space": to_dict(run.config)["space"], **_training(run.config)} for run in (first, other)
     ]

@@ -1,6 +1,7 @@
 """Tables made of one's own campaigns."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import benchmarks
 import nas
 import predictors
+from benchmarks import InvalidTable, stack
 from benchmarks.testing import table_checks
 from nas.cli import main
 from nas.compare import compare, plan
@@ -95,6 +97,32 @@ def test_what_cannot_be_one_table(runs, tmp_path):
     with pytest.raises(InvalidInput, match="exists; give a new name"):
         tabulate([first], tmp_path / "old.arrow")
     assert [path.name for path in tmp_path.iterdir()] == ["old.arrow"]
+
+
+def test_campaigns_on_other_data_are_no_one_table(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs["second"], other)
+    versions = json.loads((other / "versions.json").read_text())
+    (other / "versions.json").write_text(json.dumps({**versions, "data": "of another day"}))
+    with pytest.raises(
+        InvalidInput, match=r"^second was trained on other data than first, and losses of different data"
+    ):
+        tabulate([nas.load(runs["first"]), nas.load(other)], tmp_path / "own.arrow")
+    one, two = (
+        tabulate([nas.load(path)], tmp_path / f"{k}.arrow") for k, path in enumerate((runs["first"], other))
+    )
+    with pytest.raises(InvalidTable, match="the other bytes, of another day"):
+        stack([one, two])
+    assert len(stack([one, one])) == 2 * len(one)
+
+
+def test_hyperparameters_are_refused(runs, tmp_path):
+    run = nas.load(runs["first"])
+    run.config.space.options["hyperparameters"] = {"lr": [0.001, 0.003]}
+    with pytest.raises(
+        InvalidInput, match=r"^first searched hyperparameters beside architectures, which tables do not"
+    ):
+        tabulate([run], tmp_path / "own.arrow")
 
 
 def test_strategies_are_compared_on_it(table):
