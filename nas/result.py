@@ -13,13 +13,16 @@ import numpy as np
 
 from nas.config import Config
 from nas.display import html_table, number, ranking_cells, ranking_rows
-from nas.store import Concluded, Confirmed, RunDir
+from nas.store import Amended, Concluded, Confirmed, RunDir
 from nas.store.records import Record
 from nas.types import Ended, Objective, Proposal, Proposed, Trial, placing, standing
 from spaces.pareto import lowest
 
 if TYPE_CHECKING:
     import pyarrow
+
+FULL = ("budget.steps", "budget.tokens", "budget.epochs")
+"""The keys that say what a full training is."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class Result:
         trials = [i for i, r in enumerate(records) if isinstance(r, Proposed | Ended)]
         conclusions = [r for r in records[trials[-1] if trials else 0 :] if isinstance(r, Concluded)]
         self.conclusion: Concluded | None = conclusions[-1] if conclusions else None
-        self._confirmed = [r for r in records if isinstance(r, Confirmed)]
+        # Where the full fidelity was raised, runs of before were not trained in full.
+        raised = [i for i, r in enumerate(records) if isinstance(r, Amended) and r.key in FULL]
+        self._confirmed = [r for r in records[raised[-1] if raised else 0 :] if isinstance(r, Confirmed)]
 
     def __repr__(self) -> str:
         return f"<Result {self._headline()}>"

@@ -8,6 +8,7 @@ import nas
 from nas.cli import main
 from nas.cluster.serial import SerialEngine
 from nas.display import ranking_rows
+from nas.result import Result
 from nas.setup import configure, plan, prepare
 from nas.store import Amended, RunDir
 from nas.store.run_dir import CHECKPOINT
@@ -131,10 +132,13 @@ def test_the_same_on_ray(file, tmp_path, finished):
 
 
 def test_a_raised_fidelity_goes_on_from_what_ran(file, tmp_path):
-    flat = {"budget.trials": 7, "budget.steps": 4, "budget.rungs": "[2]", "budget.confirm": 0}
+    flat = {"budget.trials": 7, "budget.steps": 4, "budget.rungs": "[2]"}
     path = file(**flat)
     path.write_text(path.read_text() + "\n[recipe]\nwarmup = 0.0\ndecay_to = 1.0\n")
     first = nas.run(path, dir=tmp_path / "run")
+    records = [*RunDir(tmp_path / "run").records()]
+    assert len(first.confirmations) == 1
+    assert not Result(first.config, [*records, Amended("budget.steps", 4, 8)]).confirmations, "not in full"
     path.write_text(
         path.read_text()
         .replace("steps = 4", "steps = 8")
@@ -153,6 +157,7 @@ def test_a_raised_fidelity_goes_on_from_what_ran(file, tmp_path):
     }
     assert amended == {"budget.trials": (7, 14), "budget.steps": (4, 8), "budget.rungs[1]": (None, 4)}
     assert more.best().proposal.fidelity == Fidelity(8)
+    assert len(more.confirmations) == 1
 
 
 def test_a_schedule_over_the_fidelity_cannot_be_lengthened(file, tmp_path):
