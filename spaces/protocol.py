@@ -72,6 +72,13 @@ class Coded(Protocol):
 
 
 @runtime_checkable
+class Sharing(Protocol):
+    """A space in whose networks layers share weights and features."""
+
+    def saved(self, genome: Genome, context: int | None = None) -> Cost: ...
+
+
+@runtime_checkable
 class Relaxed(Protocol):
     """A space with a supernet, whose operators are mixtures, and genomes for what these become."""
 

@@ -398,11 +398,17 @@ def _draw(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from nas.display import short, size
     from spaces.io import TokenIO
+    from spaces.protocol import Sharing
 
     space = _load(options)
-    row = _genome_row(space, _genome(space, options.genome))
+    genome = _genome(space, options.genome)
+    row = _genome_row(space, genome)
+    if isinstance(space, Sharing):
+        row["saved"] = asdict(space.saved(genome))
     if options.json:
         print_json(row)
         return DONE
@@ -417,4 +423,7 @@ def _check(options: argparse.Namespace) -> int:
         return DONE
     print(f"FLOPs per token  {short(row['flops_per_token'])} at a context of {space.context}")
     print(f"decode state     {size(row['state_bytes'])} at a context of {space.context}")
+    if saved := row.get("saved"):
+        state = size(saved["state_bytes"])
+        print(f"saved by sharing {short(saved['parameters'])} parameters, {state} of decode state")
     return DONE

@@ -52,6 +52,9 @@ class Cost:
             self.state_bytes + other.state_bytes,
         )
 
+    def __sub__(self, other: "Cost") -> "Cost":
+        return self + other.times(-1)
+
     def times(self, n: int) -> "Cost":
         """The cost of n copies, each with its own parameters."""
         return Cost(

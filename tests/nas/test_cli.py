@@ -153,7 +153,11 @@ def test_space_commands(capsys):
     for genome in (cell, "resnet"):
         assert call(capsys, "space", "check", "nasbench201", genome)[1].startswith(f"valid: {cell}\n")
     backbone = "-".join(["a1112", "91111"] * 4)
-    assert call(capsys, "space", "check", "star", backbone)[1].startswith(f"valid: {backbone}\n")
+    out = call(capsys, "space", "check", "star", backbone)[1]
+    assert out.startswith(f"valid: {backbone}\n")
+    assert out.splitlines()[-1] == "saved by sharing 147k parameters, 4.5 MiB of decode state"
+    row = json.loads(call(capsys, "space", "check", "star", backbone, "--json")[1])
+    assert row["saved"]["state_bytes"] == 4.5 * 2**20
     assert call(capsys, "space", "sample", "mlp")[1].startswith("mlp(activation_fn_1=")
     assert call(capsys, "space", "check", "nasbench201", "resnet")[1].splitlines()[2:] == [
         "parameters       559k, 559k active a sample",

@@ -9,6 +9,7 @@ import spaces
 from predictors.features import Features
 from spaces import InvalidSpace
 from spaces.blocks.base import state_bytes
+from spaces.blocks.costs import Cost
 from spaces.blocks.liv import ChannelMap
 from spaces.blocks.operators import backbone_cost
 from spaces.blocks.reference.liv import backbone as twin
@@ -33,6 +34,9 @@ def test_known_models_share_as_they_say():
     saved = SPACE.cost(whole).parameters - SPACE.cost(keys).parameters
     assert saved == 2 * 2 * 128 * 128  # of two of four layers, the projections of keys and values
     assert SPACE.cost(keys).state_bytes * 2 == SPACE.cost(whole).state_bytes == 4 * 2 * 128 * 1024 * 4
+    assert SPACE.saved(keys).parameters == saved
+    assert SPACE.saved(keys).state_bytes == SPACE.cost(whole).state_bytes - SPACE.cost(keys).state_bytes > 0
+    assert SPACE.saved(whole, context=7) == Cost(0, 0, 0, 0)
     weights = SPACE.cost(SPACE.architecture("featurizer-sharing transformer"))
     assert SPACE.cost(whole).parameters - weights.parameters == 3 * (3 + 2 * 3) * 128 * 128
     assert weights.state_bytes == SPACE.cost(whole).state_bytes

@@ -316,6 +316,12 @@ class STAR(VolumeCoded, Mutable):
         own = backbone_cost(layers, self.io.width, self.context if context is None else context)
         return frame(self.io.width, self.io.vocab) + own
 
+    def saved(self, genome: Genome, context: int | None = None) -> Cost:
+        """What the model would cost more if its LIVs shared nothing."""
+        layers, at = self.tree(genome).layers, self.context if context is None else context
+        alone = backbone.plan_of([layer.operator for layer in layers])
+        return backbone_cost(alone, self.io.width, at) - backbone_cost(layers, self.io.width, at)
+
     def graph(self, genome: Genome) -> Graph:
         """LIVs and the sums of their residual branches; what is shared comes from its leader or owner by ports."""
         return draw(self.tree(genome).layers)
