@@ -87,6 +87,20 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def for_sums(log: Tensor) -> Tensor:
+    """Logarithms of decays, to be summed: in float64, where the device has it.
+
+    In float32, differences of sums that hold a decay of exp(-10,000) are off by a thousandth, which `from_sums` would
+    make a relative error of what follows it.
+    """
+    return log if log.device.type == "mps" else log.double()
+
+
+def from_sums(log: Tensor, dtype: torch.dtype) -> Tensor:
+    """The decay, of which `log` is a difference of sums of logarithms; computed in float32 at least."""
+    return log.to(torch.promote_types(dtype, torch.float32)).exp().to(dtype)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """Where autocast, if it is on, leaves products in the precision of their inputs; the meta device has none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

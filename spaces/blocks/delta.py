@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, rms_norm
+from spaces.blocks.base import Block, State, at_least_float32, for_sums, foreign, from_sums, linear, rms_norm
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
@@ -108,7 +108,7 @@ def delta_scan(
     length = q_BLHK.shape[1]
     chunk = chunk_size("delta", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))
-    beta_BMHQ1, decay_BMHQ1 = (in_chunks(x[..., None], chunk) for x in (beta_BLH, decay_BLH))
+    beta_BMHQ1, decay_BMHQ1 = (in_chunks(x[..., None], chunk) for x in (beta_BLH, for_sums(decay_BLH)))
     unseen = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BLHK.device).triu(1)
     if segments_BL is None:
         since_BMHQ1 = decay_BMHQ1.cumsum(dim=3)
@@ -124,21 +124,24 @@ def delta_scan(
         passes = documents.passes_BM[:, :, None, None, None]
         kept_BMH11 = since_BMHQ1[..., -1:, :].masked_fill(~passes, -math.inf)
     between_BMHQR = since_BMHQ1 - since_BMHQ1.transpose(-1, -2)
-    weight_BMHQR = between_BMHQR.masked_fill(unseen, -math.inf).exp()
+    weight_BMHQR, enter_BMHQ1, leave_BMHQ1, kept_BMH11 = (
+        from_sums(log, q_BLHK.dtype)
+        for log in (between_BMHQR.masked_fill(unseen, -math.inf), enter_BMHQ1, leave_BMHQ1, kept_BMH11)
+    )
     key_BMHRK = k_BMHQK.transpose(-1, -2)
     overlap_BMHQR = (beta_BMHQ1 * (k_BMHQK @ key_BMHRK) * weight_BMHQR).tril(-1)
     inverse_BMHQR = inverse_by_halves(overlap_BMHQR)
     wanted_BMHQV = inverse_BMHQR @ (beta_BMHQ1 * v_BMHQV)
-    read_BMHQK = inverse_BMHQR @ (beta_BMHQ1 * enter_BMHQ1.exp() * k_BMHQK)
-    left_BMHKQ = (k_BMHQK * leave_BMHQ1.exp()).transpose(-1, -2)
+    read_BMHQK = inverse_BMHQR @ (beta_BMHQ1 * enter_BMHQ1 * k_BMHQK)
+    left_BMHKQ = (k_BMHQK * leave_BMHQ1).transpose(-1, -2)
     before, corrections = [], []
     for wanted_BHQV, read_BHQK, left_BHKQ, kept_BH11 in zip(
-        *(part.unbind(1) for part in (wanted_BMHQV, read_BMHQK, left_BMHKQ, kept_BMH11.exp())), strict=True
+        *(part.unbind(1) for part in (wanted_BMHQV, read_BMHQK, left_BMHKQ, kept_BMH11)), strict=True
     ):
         before.append(state_BHKV)
         corrections.append(wanted_BHQV - read_BHQK @ state_BHKV)
         state_BHKV = kept_BH11 * state_BHKV + left_BHKQ @ corrections[-1]
-    carried_BMHQV = (q_BMHQK * enter_BMHQ1.exp()) @ torch.stack(before, dim=1)
+    carried_BMHQV = (q_BMHQK * enter_BMHQ1) @ torch.stack(before, dim=1)
     within_BMHQV = ((q_BMHQK @ key_BMHRK) * weight_BMHQR) @ torch.stack(corrections, dim=1)
     y_BMHQV = carried_BMHQV + within_BMHQV
     return y_BMHQV.transpose(2, 3).flatten(1, 2)[:, :length], state_BHKV

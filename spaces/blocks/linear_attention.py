@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, rms_norm
+from spaces.blocks.base import Block, State, at_least_float32, for_sums, foreign, from_sums, linear, rms_norm
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.costs import GATE_RANK
 from spaces.blocks.documents import Chunks, chunks, cumsum, refuse_both
@@ -154,7 +154,7 @@ def gated_scan(
     dtype = q_BLHK.dtype
     documents = None if segments_BL is None else chunks(segments_BL, chunk)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))
-    since_BMHQK = in_chunks(decay_BLHK, chunk)
+    since_BMHQK = in_chunks(for_sums(decay_BLHK), chunk)
     if documents is None:
         since_BMHQK = since_BMHQK.cumsum(dim=3)
     else:
@@ -168,9 +168,10 @@ def gated_scan(
     if documents is not None:
         enter_BMHQK = _only(enter_BMHQK, documents.enters_BMQ)
         leave_BMHQK = _only(leave_BMHQK, documents.leaves_BMQ)
-    added_BMHKV = (k_BMHQK * leave_BMHQK.exp().to(dtype)).transpose(-1, -2) @ v_BMHQV
-    before_BMHKV, state_BHKV = carry(added_BMHKV, since_BMHQK[..., -1, :].exp(), state_BHKV, documents)
-    y_BMHQV = y_BMHQV + (q_BMHQK * enter_BMHQK.exp().to(dtype)) @ before_BMHKV.to(dtype)
+    added_BMHKV = (k_BMHQK * from_sums(leave_BMHQK, dtype)).transpose(-1, -2) @ v_BMHQV
+    kept_BMHK = from_sums(since_BMHQK[..., -1, :], decay_BLHK.dtype)
+    before_BMHKV, state_BHKV = carry(added_BMHKV, kept_BMHK, state_BHKV, documents)
+    y_BMHQV = y_BMHQV + (q_BMHQK * from_sums(enter_BMHQK, dtype)) @ before_BMHKV.to(dtype)
     return y_BMHQV.transpose(2, 3).flatten(1, 2)[:, :length], state_BHKV
 
 
@@ -194,8 +195,8 @@ def _across(
         first_BMPR, second_BMPR = documents.segments_BMQ.unflatten(2, split).unbind(3)
         read_BMHPRK = _only(read_BMHPRK, second_BMPR == first_BMPR[..., -1:])
         kept_BMHPRK = _only(kept_BMHPRK, first_BMPR == first_BMPR[..., -1:])
-    q_BMHPRK = q_BMHPRK * read_BMHPRK.exp().to(q_BMHQK.dtype)
-    k_BMHPRK = k_BMHPRK * kept_BMHPRK.exp().to(q_BMHQK.dtype)
+    q_BMHPRK = q_BMHPRK * from_sums(read_BMHPRK, q_BMHQK.dtype)
+    k_BMHPRK = k_BMHPRK * from_sums(kept_BMHPRK, q_BMHQK.dtype)
     y_BMHPRV = (q_BMHPRK @ k_BMHPRK.transpose(-1, -2)) @ v_BMHPRV
     return torch.stack([torch.zeros_like(y_BMHPRV), y_BMHPRV], dim=4).flatten(3, 5)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, rms_norm
+from spaces.blocks.base import Block, State, at_least_float32, for_sums, foreign, from_sums, linear, rms_norm
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
@@ -126,13 +126,14 @@ def scan(
     With segments, h is zero before each document but the first, which continues the given state.
     """
     _, length, heads, head_dim = x_BLHK.shape
-    chunk = chunk_size("ssd", length, heads * head_dim, x_BLHK.device.type)
+    dtype, chunk = x_BLHK.dtype, chunk_size("ssd", length, heads * head_dim, x_BLHK.device.type)
     tail = -length % chunk
     # Padding with x = 0 and decay = 0 leaves the state as it is.
     x_BMQHK, decay_BMQH, b_BMQN, c_BMQN = (
         F.pad(step, (0, 0) * (step.dim() - 2) + (0, tail)).unflatten(1, (-1, chunk))
         for step in (x_BLHK, decay_BLH, b_BLN, c_BLN)
     )
+    decay_BMQH = for_sums(decay_BMQH)
     unseen = torch.ones(chunk, chunk, dtype=torch.bool, device=x_BLHK.device).triu(1)
     if segments_BL is None:
         since_BMHQ = decay_BMQH.transpose(2, 3).cumsum(dim=-1)
@@ -147,19 +148,19 @@ def scan(
         to_end_BMHQ = to_end_BMHQ.masked_fill(~documents.leaves_BMQ[:, :, None], -math.inf)
         kept_BMH = since_BMHQ[..., -1].masked_fill(~documents.passes_BM[..., None], -math.inf)
     between_BMHQR = since_BMHQ[..., :, None] - since_BMHQ[..., None, :]
-    weight_BMHQR = between_BMHQR.masked_fill(unseen, -math.inf).exp().to(x_BLHK.dtype)
+    weight_BMHQR = from_sums(between_BMHQR.masked_fill(unseen, -math.inf), dtype)
     score_BMQR = c_BMQN @ b_BMQN.transpose(-1, -2)
     within_BMHQK = (weight_BMHQR * score_BMQR[:, :, None]) @ x_BMQHK.transpose(2, 3)
 
-    to_end_BMQH = to_end_BMHQ.exp().transpose(2, 3).to(x_BLHK.dtype)
+    to_end_BMQH = from_sums(to_end_BMHQ, dtype).transpose(2, 3)
     added = (x_BMQHK * to_end_BMQH[..., None]).flatten(3).transpose(-1, -2) @ b_BMQN
     added_BMHKN = added.unflatten(2, x_BLHK.shape[2:])
-    before = []
-    for kept_BH, added_BHKN in zip(kept_BMH.exp().unbind(1), added_BMHKN.unbind(1), strict=True):
+    before, kept_BMH = [], from_sums(kept_BMH, decay_BLH.dtype)
+    for kept_BH, added_BHKN in zip(kept_BMH.unbind(1), added_BMHKN.unbind(1), strict=True):
         before.append(state_BHKN)
         state_BHKN = kept_BH[..., None, None] * state_BHKN + added_BHKN
-    before_BMIN = torch.stack(before, dim=1).flatten(2, 3).to(x_BLHK.dtype)
+    before_BMIN = torch.stack(before, dim=1).flatten(2, 3).to(dtype)
     carried_BMQHK = (c_BMQN @ before_BMIN.transpose(-1, -2)).unflatten(-1, x_BLHK.shape[2:])
-    from_start_BMQH = from_start_BMHQ.exp().transpose(2, 3).to(x_BLHK.dtype)
+    from_start_BMQH = from_sums(from_start_BMHQ, dtype).transpose(2, 3)
     y_BMQHK = within_BMHQK.transpose(2, 3) + carried_BMQHK * from_start_BMQH[..., None]
     return y_BMQHK.flatten(1, 2)[:, :length], state_BHKN

@@ -9,7 +9,7 @@ import pytest
 from spaces.blocks.liv import Backbone
 from spaces.blocks.operators import BANDED, SOFTMAX, Layer, Operator, backbone_cost, shapes
 from spaces.blocks.reference.liv import backbone
-from spaces.blocks.testing import BlockCase
+from spaces.blocks.testing import BlockCase, survives_bfloat16
 from tests.spaces.blocks.suite import suite
 
 WIDTH = 16
@@ -105,6 +105,12 @@ CASES = [
 @pytest.mark.parametrize("case, check", suite(CASES))
 def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
     check(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_long_sequences_survive_bfloat16(case: BlockCase) -> None:
+    survives_bfloat16(case, length=4096)
 
 
 def test_an_operator_that_cannot_be_is_refused() -> None:

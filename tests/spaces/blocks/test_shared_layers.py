@@ -21,7 +21,7 @@ from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.moe import moe
 from spaces.blocks.reference.sharing import parallel_streams, shared
 from spaces.blocks.sharing import ParallelStreams, Shared
-from spaces.blocks.testing import BlockCase
+from spaces.blocks.testing import BlockCase, survives_bfloat16
 from spaces.blocks.topology import Residual, Stack
 from tests.spaces.blocks.suite import suite
 
@@ -113,6 +113,12 @@ CASES = [
 @pytest.mark.parametrize("case, check", suite(CASES))
 def test_block(case: BlockCase, check: Callable[[BlockCase], None]) -> None:
     check(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_long_sequences_survive_bfloat16(case: BlockCase) -> None:
+    survives_bfloat16(case, length=4096)
 
 
 def test_the_losses_of_all_passes_count() -> None:
