@@ -151,7 +151,8 @@ def compare(
         One row a trial, in the order of their ends: table, strategy, seed, evaluation (from 1), text, value (of the
         table's objective, in the end); `spent`, full trainings so far; of the trial that was seen to be the best so
         far, of those that were trained for longest, the value (`best`) and the regret of its row (see `Table.regret`),
-        and `top`, the share of the table's rows that are at least as good, and whether it was trained in `full`;
+        and `top`, its place as a share of the measured rows (equal ones have the better place), and whether it was
+        trained in `full`;
         simulated seconds at the end, and how long it took (`duration`).
 
     Raises:
@@ -262,6 +263,8 @@ def rows_of(table: benchmarks.Table, trials: Sequence[Trial], told: Mapping[str,
     known = np.array(places) >= 0
     found = np.where(known, losses[ranks[places]], np.inf)
     longest = np.array([-spent for spent, _ in seen])[places]
+    measured = np.sort(losses[np.isfinite(losses)])
+    standing = np.searchsorted(measured, found, side="left") + 1
     return pyarrow.table(
         {
             **{key: [value] * len(trials) for key, value in told.items()},
@@ -272,7 +275,7 @@ def rows_of(table: benchmarks.Table, trials: Sequence[Trial], told: Mapping[str,
             "best": np.where(known, values[places], np.nan),
             "full": known & (longest >= whole(table).amount),
             "regret": table.regret_of(found),
-            "top": np.searchsorted(np.sort(losses), found, side="right") / len(losses),
+            "top": np.minimum(standing / len(measured), 1.0),
             "seconds": [trial.started + trial.duration for trial in trials],
             "duration": [trial.duration for trial in trials],
         }

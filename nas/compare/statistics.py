@@ -102,7 +102,9 @@ def _curve(
     if len(regret_SE) >= FEWEST:
         drawn = np.random.default_rng(0).integers(len(regret_SE), size=(RESAMPLES, len(regret_SE)))
         low, high = np.quantile(np.median(regret_SE[drawn], axis=1), (0.025, 0.975), axis=0)
-    best_SE = top_SE <= TOP
+    best_SE = (top_SE <= TOP) | (
+        regret_SE <= 0
+    )  # a small table's best row is among its best, whatever its share
     reached = np.where(best_SE.any(axis=1), best_SE.argmax(axis=1) + 1.0, np.nan)
     shortest = int(min(spent_E[-1] for spent_E in spent_SE) + SLACK)
     return Curve(table, strategy, regret_SE, median, low, high, reached, shortest)
@@ -236,5 +238,5 @@ def relative_improvement(rows: pyarrow.Table, over: str = "random") -> dict[tupl
     for table, strategy in means:
         base, sign = means[table, over], signs[table]
         better = sign * (means[table, strategy] - base)
-        found[table, strategy] = 100 * better / abs(base) if base else 0.0 if not better else math.nan
+        found[table, strategy] = 0.0 if not better else 100 * better / abs(base) if base else math.nan
     return found

@@ -52,7 +52,8 @@ def test_every_evaluation_has_a_row(rows):
         assert row["regret"] == regret
     losses = table.losses()
     for row in rows.filter(pyarrow.compute.equal(rows["evaluation"], 1)).to_pylist():
-        assert row["top"] == (losses <= losses[table.rank(row["text"])]).mean()
+        better = (losses < losses[table.rank(row["text"])]).sum()
+        assert row["top"] == (better + 1) / np.isfinite(losses).sum()
     assert len({row["text"] for row in rows.to_pylist() if row["strategy"] == "random"}) > 80
 
 
@@ -131,6 +132,12 @@ def test_how_soon_the_best_rows_are_reached():
     np.testing.assert_array_equal(curve.reached, [2, 4, np.nan, 1])
     assert [row["best"] for row in summary([curve])] == [0.25, 0.5, 0.75]
     assert TOP == 0.0005
+
+
+def test_the_best_of_a_small_table_is_among_its_best():
+    rows = made_up({("t", "s"): [[0.5, 0]]}).to_pydict()
+    curve = curves(pyarrow.table({**rows, "top": [0.5, 1 / 60]}))[0]
+    np.testing.assert_array_equal(curve.reached, [2])
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half():
