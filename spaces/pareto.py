@@ -5,6 +5,7 @@ Of vectors by themselves (what the rest of a network costs at least), and of arr
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from operator import le
 from typing import Any, Literal, TypeVar
@@ -19,16 +20,41 @@ def at_most(one: Sequence[float], two: Sequence[float]) -> bool:
     return all(map(le, one, two))
 
 
-def lowest(vectors: Iterable[V], at_most: Callable[[V, V], bool] = at_most) -> list[V]:
+def lowest(vectors: Iterable[V], within: Callable[[V, V], bool] | None = None) -> list[V]:
     """The vectors that no other is at most equal to, each once, in ascending order.
 
     Args:
-        at_most: the order, where a faster one is known.
+        within: the order, where a faster one than `at_most` is known.
+    """
+    distinct = sorted(set(vectors))  # what is at most equal to a vector stands before it
+    if within is None and distinct and len(distinct[0]) <= 3:
+        return _lowest_of_three(distinct)
+    compare = within or at_most
+    least: list[V] = []
+    for vector in distinct:
+        if not any(compare(other, vector) for other in least):
+            least.append(vector)
+    return least
+
+
+def _lowest_of_three(vectors: list[V]) -> list[V]:
+    """The same of sorted vectors of at most three numbers, in n log n steps.
+
+    Of those before a vector whose second number is not greater, the one with the lowest third decides.
     """
     least: list[V] = []
-    for vector in sorted(set(vectors)):  # what is at most equal to it stands before it
-        if not any(at_most(other, vector) for other in least):
-            least.append(vector)
+    middles: list[float] = []  # second numbers, ascending, and the lowest third up to each, descending
+    lasts: list[float] = []
+    for vector in vectors:
+        middle, last = (*vector[1:], 0, 0)[:2]
+        place = bisect_right(middles, middle)
+        if place and lasts[place - 1] <= last:
+            continue
+        least.append(vector)
+        start = end = bisect_left(middles, middle)
+        while end < len(lasts) and lasts[end] >= last:
+            end += 1
+        middles[start:end], lasts[start:end] = [middle], [last]
     return least
 
 

@@ -63,7 +63,7 @@ def test_fronts_peel_off_what_nothing_dominates(losses, data):
 
 
 @settings(max_examples=60)
-@given(points())
+@given(points(30))
 def test_lowest_are_the_first_front(losses):
     first = {tuple(row) for row in losses[fronts(losses) == 0].tolist()}
     assert lowest(map(tuple, losses.tolist())) == sorted(first)
