@@ -77,6 +77,7 @@ class BayesianOptimisation(HistoryStrategy):
         chosen = most_promising(
             self.space,
             [genomes[i] for i in order[:TRIES].tolist()],
+            len(genomes),
             lambda some: self._surrogate.promise(some, rng),
             taken,
             rng,

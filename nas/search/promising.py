@@ -11,16 +11,23 @@ from spaces import Genome, NoNeighbour, Space
 EVERYTHING = 2_048
 """Spaces of at most so many genomes are looked at whole."""
 
-DRAWS, PARENTS, CHILDREN, CROSSINGS = 128, 10, 12, 32
-"""Random genomes; parents, the best measured, with so many mutations each; crossings of these."""
+FEW = 50
+"""Up to so many trials, a surrogate knows little of what is far from the best of them."""
 
-ROUNDS, CLIMBERS, STEPS = 4, 8, 10
+NEAREST, NEIGHBOURS, CROSSINGS = 3, 40, 32
+"""With few trials: so many of the best have so many mutations each, and crossings."""
+
+DRAWS, PARENTS, CHILDREN, PAIRS = 64, 10, 6, 16
+"""With more: random genomes; parents, the best measured, with so many mutations each; crossings of these."""
+
+ROUNDS, CLIMBERS, STEPS = 4, 4, 10
 """Rounds in which so many of the most promising have so many mutations each."""
 
 
 def most_promising(
     space: Space,
     best: Sequence[Genome],
+    trials: int,
     promise: Callable[[Sequence[Genome]], np.ndarray],
     taken: set[str],
     rng: np.random.Generator,
@@ -29,6 +36,7 @@ def most_promising(
 
     Args:
         best: genomes that were measured, the best first.
+        trials: how many were.
         promise: of genomes, more is better, [n].
         taken: digests of networks that are not wanted.
     """
@@ -46,13 +54,16 @@ def most_promising(
     unrank, size = getattr(space, "unrank", None), getattr(space, "size", None)
     if unrank is not None and size is not None and size <= EVERYTHING:
         look_at(unrank(rank) for rank in range(size))
+    elif trials <= FEW:
+        near = best[:NEAREST]
+        look_at([*_mutations(space, near, NEIGHBOURS, rng), *_crossings(space, near, CROSSINGS, rng)])
     else:
         parents = best[:PARENTS]
         look_at(
             [
                 *(space.sample(rng) for _ in range(DRAWS)),
                 *_mutations(space, parents, CHILDREN, rng),
-                *_crossings(space, parents, CROSSINGS, rng),
+                *_crossings(space, parents, PAIRS, rng),
             ]
         )
         for _ in range(ROUNDS):
