@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import Description, Metric, Table
+from benchmarks import Description, Fidelities, Metric, Table
 from benchmarks.description import TRAIN_TIME
 from nas.config import Config, to_dict
 from nas.options import shown
@@ -32,7 +33,8 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
     All runs have the same space, task, recipe and budget of a trial, since losses of different training do not
     compare. Metrics of validation have a value for each seed, those of the campaigns and of their confirmations, and so
     has "train_time"; test metrics are known of what was confirmed. Where two runs trained a genome with the same seed,
-    the first is taken.
+    the first is taken. Where campaigns had rungs, what was measured on them is the metrics' curve, and genomes that
+    never reached the top have that alone.
 
     Args:
         path: the Arrow file, which must not exist yet.
@@ -55,16 +57,24 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         )
     setup = prepare(config)
     measured = _measured(runs)
-    if not measured:
-        raise InvalidInput(f"no trial of {', '.join(run.config.name for run in runs)} is done")
+    full = config.budget.fidelity
+    amounts = sorted({amount for by in measured.values() for at in by.values() for amount in at})
+    if full.amount not in amounts:
+        in_full = f", trained for {full}" if amounts else ""
+        raise InvalidInput(f"no trial of {', '.join(run.config.name for run in runs)} is done{in_full}")
     texts = sorted(measured)
     seeds = sorted({seed for by_seed in measured.values() for seed in by_seed})
-    metrics, columns = [], {}
+    metrics, columns, curves = [], {}, {}
 
-    def add(metric: Metric, values: np.ndarray) -> None:
-        if np.isfinite(values).any():
-            metrics.append(metric)
-            columns[metric.name] = values
+    def add(metric: Metric) -> None:
+        values = _along(measured, texts, seeds, amounts, metric.name)
+        if not np.isfinite(values[..., -1]).any():
+            return
+        if np.isfinite(values[..., :-1]).any():
+            metric = dataclasses.replace(metric, curve=True)
+            curves[metric.name] = values
+        metrics.append(metric)
+        columns[metric.name] = values[..., -1]
 
     directions: dict[str, tuple[Direction, Any]] = {}
     for metric, direction in setup.metrics.items():
@@ -73,10 +83,9 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         if split == "valid":
             directions[f"test_{metric.partition('_')[2]}"] = (direction, "test")
     for metric, (direction, split) in directions.items():
-        values = _column(measured, texts, seeds, metric)
         data = f"{config.task.name}, {_data(runs[0])}" if split else ""
-        add(Metric(metric, direction, "", split=split, seeds=len(seeds), data=data), values)
-    add(Metric(TRAIN_TIME, "min", "seconds", seeds=len(seeds)), _column(measured, texts, seeds, TRAIN_TIME))
+        add(Metric(metric, direction, "", split=split, seeds=len(seeds), data=data))
+    add(Metric(TRAIN_TIME, "min", "seconds", seeds=len(seeds)))
     costs = {
         trial.proposal.genome.text: trial.cost
         for run in runs
@@ -84,12 +93,14 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         if trial.status == "done"
     }
     for cost in COST_NAMES:
-        add(Metric(cost, "min", ""), np.array([costs[text].get(cost, math.nan) for text in texts]))
+        values = np.array([costs[text].get(cost, math.nan) for text in texts])
+        if np.isfinite(values).any():
+            metrics.append(Metric(cost, "min", ""))
+            columns[cost] = values
     options = {key: value for key, value in config.space.options.items() if key != "width"}
     described = Description(
         name=name or f"own/{config.name}",
-        about=f"{len(texts):,} genomes of {config.space.name} trained on {config.task.name} "
-        f"for {config.budget.fidelity}",
+        about=f"{len(texts):,} genomes of {config.space.name} trained on {config.task.name} for {full}",
         space=config.space.name,
         io={KINDS[type(setup.space.io)]: asdict(setup.space.io)},
         objective=runs[0].aims[0].metric,
@@ -98,8 +109,9 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         licence=licence,
         options=options,
         listed=True,
+        fidelities=Fidelities(full.unit, tuple(amounts)) if curves else None,
     )
-    Table.write(path, described, columns, texts)
+    Table.write(path, described, columns, texts, curves)
     return Table(path)
 
 
@@ -133,23 +145,24 @@ def _check_same(first: Result, other: Result) -> None:
             )
 
 
-def _measured(runs: Sequence[Result]) -> dict[str, dict[int, dict[str, float]]]:
-    """The metrics of every genome and seed that was trained to the end, training time among them."""
-    found: dict[str, dict[int, dict[str, float]]] = {}
+def _measured(runs: Sequence[Result]) -> dict[str, dict[int, dict[int, dict[str, float]]]]:
+    """The metrics of every genome, seed and amount of training, training time among them."""
+    found: dict[str, dict[int, dict[int, dict[str, float]]]] = {}
 
-    def take(text: str, seed: int, metrics: Mapping[str, float], duration: float) -> None:
-        found.setdefault(text, {}).setdefault(seed, {**metrics, TRAIN_TIME: duration})
+    def take(text: str, seed: int, amount: int, metrics: Mapping[str, float], duration: float) -> None:
+        at = found.setdefault(text, {}).setdefault(seed, {})
+        at.setdefault(amount, {**metrics, TRAIN_TIME: duration})
 
     for run in runs:
         done = {trial.id: trial for trial in run.done}
         texts = {id: trial.proposal.genome.text for id, trial in done.items()}
         for trial in run.done:
-            if trial.proposal.fidelity == run.config.budget.fidelity:
-                took = math.fsum(part.duration for part in _parts(trial, done))
-                take(texts[trial.id], trial.proposal.seed, trial.metrics, took)
+            took = math.fsum(part.duration for part in _parts(trial, done))
+            take(texts[trial.id], trial.proposal.seed, trial.proposal.fidelity.amount, trial.metrics, took)
         for again in run.confirmations:
             if again.status == "done":
-                take(texts[again.trial_id], again.seed, again.metrics, again.duration)
+                full = run.config.budget.fidelity.amount
+                take(texts[again.trial_id], again.seed, full, again.metrics, again.duration)
     return found
 
 
@@ -161,14 +174,18 @@ def _parts(trial: Trial, done: Mapping[int, Trial]) -> Iterator[Trial]:
         yield trial
 
 
-def _column(
-    measured: Mapping[str, Mapping[int, Mapping[str, float]]],
+def _along(
+    measured: Mapping[str, Mapping[int, Mapping[int, Mapping[str, float]]]],
     texts: Sequence[str],
     seeds: Sequence[int],
+    amounts: Sequence[int],
     metric: str,
 ) -> np.ndarray:
-    """A metric of all genomes and seeds, [rows, seeds]; NaN where it was not measured."""
-    nothing: Mapping[str, float] = {}
-    return np.array(
-        [[measured[text].get(seed, nothing).get(metric, math.nan) for seed in seeds] for text in texts]
-    )
+    """A metric of all genomes, seeds and amounts of training, [rows, seeds, amounts]; NaN where it was not measured."""
+    values = np.full((len(texts), len(seeds), len(amounts)), np.nan)
+    for row, text in enumerate(texts):
+        for seed, at in measured[text].items():
+            for amount, metrics in at.items():
+                place = (row, seeds.index(seed), amounts.index(amount))
+                values[place] = metrics.get(metric, math.nan)
+    return values

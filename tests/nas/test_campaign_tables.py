@@ -136,3 +136,26 @@ def test_campaigns_are_planned_on_it(runs, table):
     (planned,) = plan(nas.load(runs["first"]).config, table, [1], seeds=1)
     assert planned.speedup == planned.utilisation == 1
     assert 0 < planned.seconds < table.column("train_time").sum()
+
+
+def test_rungs_of_a_campaign_are_curves(tmp_path, write_campaign):
+    changes = {
+        "strategy.name": '"halving"',
+        "strategy.population": None,
+        "strategy.tournament": None,
+        "budget.rungs": "[1, 2]",
+    }
+    file = write_campaign(tmp_path, **changes, **{"budget.trials": 13, "budget.steps": 4})
+    run = nas.run(file, dir=tmp_path / "run")
+    table = tabulate([run], tmp_path / "rungs.arrow")
+    assert table.description.fidelities.amounts == (1, 2, 4)
+    assert len(table) == len({trial.proposal.genome.text for trial in run.done})
+    for trial in run.done:
+        text, amount = trial.proposal.genome.text, trial.proposal.fidelity.amount
+        assert table.query(text, "valid_bpb", seed=0, fidelity=amount) == trial.metrics["valid_bpb"]
+        assert np.isnan(table.query(text, seed=0)) == all(
+            other.proposal.fidelity.amount < 4 for other in run.done if other.proposal.genome.text == text
+        )
+    for check in table_checks:
+        check(table)
+    compare([str(table.path)], ["asha"], evaluations=1, seeds=1, processes=1)
