@@ -107,6 +107,14 @@ class Node:
         return dict(zip(self.table.names, self.values, strict=True))
 
     @property
+    def nesting(self) -> int:
+        """How many productions stand in one another."""
+        level, depth = [self], 0
+        while level:
+            level, depth = [child for node in level for group in node.children for child in group], depth + 1
+        return depth
+
+    @property
     def text(self) -> str:
         if self._text is None:
             parts: list[str] = []

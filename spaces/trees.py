@@ -15,7 +15,7 @@ from spaces.derivation import NOTHING, RESOURCES, UNLIMITED, Node
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.fields import Choice, Real
-from spaces.genome import Genome
+from spaces.genome import DEEPEST, Genome
 from spaces.grammar import Grammar
 from spaces.graph import Graph, graph
 from spaces.io import IO
@@ -95,7 +95,7 @@ class TreeSpace(VolumeCoded, Mutable):
         combinations that fit, lengths of lists evenly; siblings are filled in random order.
 
         Raises:
-            InvalidSpace: no genome is that small.
+            InvalidSpace: no genome is that small, or the one that was drawn nests too deep to be read.
         """
         engine = self._engine
         limit = engine.limit
@@ -106,7 +106,7 @@ class TreeSpace(VolumeCoded, Mutable):
                     f"space {self.name!r}: no genome has at most {size} nodes and meets the limits"
                 )
         with self._following():
-            return Genome(engine.draw(engine.grammar.start, engine.root_at, limit, rng))
+            return self._genome(engine.draw(engine.grammar.start, engine.root_at, limit, rng))
 
     def sample_uniform(self, rng: np.random.Generator, number: int, nodes: int | None = None) -> list[Genome]:
         """Different genomes in random order, all equally likely among those that meet the limits.
@@ -135,7 +135,7 @@ class TreeSpace(VolumeCoded, Mutable):
     ) -> Genome | None:
         """One named mutation; None where it cannot be made. The result may equal its parent."""
         root = change(self._engine, self.tree(genome), rng)
-        return None if root is None else Genome(root)
+        return None if root is None or self._deep(root) else Genome(root)
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome | None:
         """The first genome with a subtree of the second in place of one of the same nonterminal and attributes.
@@ -143,7 +143,7 @@ class TreeSpace(VolumeCoded, Mutable):
         None where no exchange fits and changes the first.
         """
         root = crossover(self._engine, self.tree(a), self.tree(b), rng)
-        return None if root is None else Genome(root)
+        return None if root is None or self._deep(root) else Genome(root)
 
     def parse(self, text: str) -> Genome:
         """The genome of a text; fields may stand in any order.
@@ -202,10 +202,17 @@ class TreeSpace(VolumeCoded, Mutable):
         with self._following():
             root = ranks.unrank(rank)
         self._check_limits(root)
-        return Genome(root)
+        return self._genome(root)
 
     def _genome(self, root: Node) -> Genome:
+        """The genome of a tree that was drawn, which may nest too deep."""
+        if self._deep(root):
+            raise self._too_deep()
         return Genome(root)
+
+    def _deep(self, root: Node) -> bool:
+        """Whether a tree nests too deep to be read, which takes more nodes than most spaces allow."""
+        return self.nodes > DEEPEST and root.nesting > DEEPEST
 
     def check(self, genome: Genome) -> None:
         """Raises InvalidGenome, which names the place, if the genome is not of this space."""

@@ -36,7 +36,7 @@ from spaces.derivation import Attributes, Node, Vector, plus
 from spaces.engine import Engine, real_at
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.fields import Real
-from spaces.genome import Genome
+from spaces.genome import DEEPEST, Genome
 
 PRECISION = 53
 """Bits of a coordinate: how finely float64 divides the range from 0 to 1 where it is coarsest."""
@@ -240,9 +240,13 @@ class VolumeCoded:
         try:
             yield
         except RecursionError:
-            raise InvalidSpace(
-                f"space {self.name!r}: a genome nests deeper than Python can follow; lower 'nodes' ({self.nodes})"
-            ) from None
+            raise self._too_deep() from None
+
+    def _too_deep(self) -> InvalidSpace:
+        return InvalidSpace(
+            f"space {self.name!r}: a genome nests more than {DEEPEST} productions in one another, too deep to be read; "
+            f"lower 'nodes' ({self.nodes})"
+        )
 
 
 def _answers(node: Node) -> Iterator[Any]:

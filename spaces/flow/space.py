@@ -25,7 +25,7 @@ from spaces.flow.reach import Reach, features
 from spaces.flow.sizes import Sizes
 from spaces.flow.tree import Node, Price
 from spaces.flow.volume import FlowVolumes
-from spaces.genome import Genome
+from spaces.genome import DEEPEST, Genome
 from spaces.graph import Graph
 from spaces.io import IO, ImageIO, VectorIO, image
 from spaces.mutations import Mutable, Mutation
@@ -128,7 +128,7 @@ class FlowSpace(VolumeCoded, Mutable):
         self.repaired = 0
         """How often a draw or mutant had no parameters before its head, and got a leaf with some where one fitted."""
         self.discarded = 0
-        """How often a draw was given up for another, because it could have no parameters or no gradient."""
+        """How often a draw was given up for another: it could have no parameters or no gradient, or was too deep."""
         forks = [fork.ways for fork in grammar.terminals["fork"].values()]
         fewest = min([ways for ways in forks if ways > 2], default=0)
         self.weights = grammar.reweighted(weights or {})
@@ -222,7 +222,8 @@ class FlowSpace(VolumeCoded, Mutable):
         second branch by the same law among the trees that give this shape. Constant operators are left out, and a
         tree without parameters has one leaf exchanged for one with some (`repaired`). Where the limits do not allow
         that, as with copies of copies of a leaf, and where nothing of the input would come through to the head, as
-        behind a softmax along an axis that it averages, another of the same size is drawn (`discarded`).
+        behind a softmax along an axis that it averages, another of the same size is drawn (`discarded`); so is one for
+        what nests too deep to be read, as unusual weights make it.
 
         Raises:
             InvalidSpace: there is no genome that small, or 1,000 draws in a row were discarded.
@@ -249,13 +250,14 @@ class FlowSpace(VolumeCoded, Mutable):
         for _ in range(MOST_DISCARDED):
             root = self._drawer.free(self.shape, None, nodes, self._changer.limit, (0, 1), rng)
             root = self._parametrized(root, rng)
-            if root.price[0] and not blocked(root):
+            if root.price[0] and root.depth <= DEEPEST and not blocked(root):
                 return self._genome(root)
             self.discarded += 1
         limits = [f"{key} = {limit:,}" for key, limit in self.limits.items() if isinstance(limit, int)]
         raise InvalidSpace(
             f"space {self.name!r}: {MOST_DISCARDED:,} draws of {nodes} nodes in a row had no parameters before the "
-            f"head, or none that learns of the input; raise the limits ({', '.join(limits)})"
+            f"head, or none that learns of the input, or nested deeper than {DEEPEST}; change the limits "
+            f"({', '.join(limits)})"
         )
 
     def _parametrized(self, root: Node, rng: np.random.Generator) -> Node:

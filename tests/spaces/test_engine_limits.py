@@ -157,10 +157,11 @@ def test_too_deep_is_an_error_and_no_crash():
     @grammar.production("model", **FREE)
     def end(): ...
 
-    space = spaces.GrammarSpace(grammar, spaces.tokens(), nodes=5000, operators=5000)
     rng = np.random.default_rng(0)
-    with pytest.raises(InvalidSpace, match="nests deeper than Python can follow; lower 'nodes'"):
-        [space.sample(rng) for _ in range(50)]
+    for nodes in (160, 5000):
+        space = spaces.GrammarSpace(grammar, spaces.tokens(), nodes=nodes, operators=nodes)
+        with pytest.raises(InvalidSpace, match=r"nests more than 150 .*, too deep to be read; lower 'nodes'"):
+            [space.sample(rng) for _ in range(50)]
     with pytest.raises(spaces.InvalidGenome, match="more than 150 productions stand in one another"):
         space.parse("chain(body=" * 2000)
 

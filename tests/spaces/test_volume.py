@@ -245,16 +245,18 @@ def test_the_edge_of_the_limits():
     )
 
 
-def test_genomes_too_deep_for_python():
+def test_genomes_too_deep_to_be_read():
     grammar = Grammar("deep", start="model")
 
     @grammar.production("model", **FREE)
     def chain(body=many("model", 0, 1)): ...
 
     space = spaces.GrammarSpace(grammar, IO, nodes=1100, operators=1100)
-    told = "space 'deep': a genome nests deeper than Python can follow; lower 'nodes' (1100)"
+    told = "space 'deep': a genome nests more than 150 productions in one another, too deep to be read; lower 'nodes' (1100)"
     assert refusal(InvalidSpace, space.decode, [0.9] * 1100) == told
-    assert refusal(InvalidSpace, space.unrank, 1099) == told
+    for rank in (150, 1099):
+        assert refusal(InvalidSpace, space.unrank, rank) == told
+    space.check(space.unrank(149))
     genome = space.unrank(100)
     assert space.rank(genome) == 100
     assert space.decode(space.encode(genome)) == genome

@@ -73,6 +73,13 @@ def test_sizes_asked_for_are_those_drawn():
         assert max(space.tree(space.sample(rng, size=most)).size for _ in range(100)) <= most
 
 
+def test_no_draw_nests_too_deep_to_be_read():
+    space = spaces.load("einspace", weights={"routing": 100.0})
+    rng = np.random.default_rng(0)
+    for genome in [space.sample_exactly(rng, 500) for _ in range(5)]:
+        space.check(genome)
+
+
 def test_a_known_price_is_enough():
     """Wherever the look-ahead knows a price, a tree is drawn for it, to the last parameter."""
     space = spaces.load("einspace", spaces.image(3, 16, 16, classes=4))

@@ -87,7 +87,8 @@ def test_limits_that_leave_no_parameters_before_the_head_are_told():
         space.sample(np.random.default_rng(0))
     assert str(error.value) == (
         "space 'einspace': 1,000 draws of 5 nodes in a row had no parameters before the head, or none that learns of "
-        "the input; raise the limits (nodes = 5, parameters = 16, activations = 16,777,216, operators = 1,024)"
+        "the input, or nested deeper than 150; change the limits (nodes = 5, parameters = 16, activations = 16,777,216, "
+        "operators = 1,024)"
     )
     assert space.discarded == 1000
     space = spaces.load("einspace", space.io, nodes=5, parameters=head + 6)  # a norm has so many
