@@ -106,7 +106,7 @@ def delta_scan(
     1 at most and `decay`, a logarithm, is <= 0, so nothing overflows. Inputs are in float32 at least.
     """
     length = q_BLHK.shape[1]
-    chunk = chunk_size("delta", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
+    chunk = chunk_size("delta", length, v_BLHV.shape[2:].numel(), q_BLHK.device.type)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))
     beta_BMHQ1, decay_BMHQ1 = (in_chunks(x[..., None], chunk) for x in (beta_BLH, for_sums(decay_BLH)))
     unseen = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BLHK.device).triu(1)

@@ -119,7 +119,7 @@ def ungated_scan(
     Within a chunk, attention without a softmax; between chunks, the recurrence on one state a chunk.
     """
     length = q_BLHK.shape[1]
-    chunk = chunk_size("linear attention", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
+    chunk = chunk_size("linear attention", length, v_BLHV.shape[2:].numel(), q_BLHK.device.type)
     documents = None if segments_BL is None else chunks(segments_BL, chunk)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))
     seen = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BLHK.device).tril()
@@ -150,7 +150,7 @@ def gated_scan(
     there, so only exponentials of sums of `decay` are taken, and none overflows.
     """
     length = q_BLHK.shape[1]
-    chunk = chunk_size("gated linear attention", length, v_BLHV[0, 0].numel(), q_BLHK.device.type)
+    chunk = chunk_size("gated linear attention", length, v_BLHV.shape[2:].numel(), q_BLHK.device.type)
     dtype = q_BLHK.dtype
     documents = None if segments_BL is None else chunks(segments_BL, chunk)
     q_BMHQK, k_BMHQK, v_BMHQV = (in_chunks(x, chunk) for x in (q_BLHK, k_BLHK, v_BLHV))

@@ -125,6 +125,7 @@ class ChunkMoE(MoE):
             chosen_ME = self.choose(x_BLD[decides_BL])
             return self.mixed(x_BLD, chosen_ME[decides_BL.flatten().cumsum(dim=0) - 1]), None
         length = x_BLD.shape[1]
+        self.aux_loss = None  # that of a call in which no chunk begins
         begun_BE, offset = self.init_state(x_BLD.shape[0]) if state is None else ChunkState(*state)
         begun = offset % self.chunk
         first_BMD = x_BLD[:, -begun % self.chunk :: self.chunk]

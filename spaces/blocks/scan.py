@@ -53,7 +53,7 @@ def _scan(a_BLC: Tensor, b_BLC: Tensor, h_BC: Tensor, backwards: bool = False) -
     starts with. With L tokens in chunks of Q that is about 2 Q + L / Q steps, one after the other.
     """
     length = a_BLC.shape[1]
-    chunk = chunk_size("recurrence", length, a_BLC[0, 0].numel(), a_BLC.device.type)
+    chunk = chunk_size("recurrence", length, a_BLC.shape[2:].numel(), a_BLC.device.type)
     order = -1 if backwards else 1
     if tail := -length % chunk:
         a_BLC, b_BLC = (F.pad(part, (0, 0) * (part.dim() - 2) + (0, tail)) for part in (a_BLC, b_BLC))

@@ -113,6 +113,41 @@ def continues_from_state(case: BlockCase, length: int = 150) -> None:
     assert len(ends) == 1, f"{case}: the size of the last state depends on the chunks: {sorted(ends)} bytes"
 
 
+def trains_in_pieces(case: BlockCase, sizes: Sequence[int] = (7, 1, 2, 30)) -> None:
+    """Gradients through states are those of the sequence at once; cut off at states, each piece has its own loss."""
+    block = case.build(torch.float64).train()
+    x_BLD = case.inputs(2, sum(sizes), torch.float64).requires_grad_()
+    state: Any = block.init_state(2)
+    parts = []
+    for part_BLD in x_BLD.split(list(sizes), dim=1):
+        y_BLD, state = block(part_BLD, state)
+        parts.append(y_BLD)
+    whole_BLD, _ = block(x_BLD)
+    pull_BLD = torch.randn(whole_BLD.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    leaves = {"input": x_BLD, **dict(block.named_parameters())}
+    outputs = (torch.cat(parts, dim=1), whole_BLD)
+    ours, theirs = (
+        torch.autograd.grad(y_BLD, list(leaves.values()), pull_BLD, materialize_grads=True)
+        for y_BLD in outputs
+    )
+    for name, our, their in zip(leaves, ours, theirs, strict=True):
+        _assert_close(our, their, 1e-8, f"{case}: gradient of {name} through states")
+    state = block.init_state(2)
+    for part_BLD in x_BLD.split(list(sizes), dim=1):
+        y_BLD, state = block(part_BLD, _detached(state))
+        try:
+            _loss(block, y_BLD).backward()
+        except RuntimeError as error:
+            raise AssertionError(f"{case}: a piece has no loss of its own: {error}") from error
+
+
+def _detached(state: Any) -> Any:
+    """A state, the same but for gradients, which go no further back."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    return tuple(map(_detached, state)) if isinstance(state, tuple) else state
+
+
 def keeps_states_intact(case: BlockCase) -> None:
     """A state may be continued twice, with the same result, and holds no more memory than it says."""
     block = case.build(torch.float32)
@@ -325,6 +360,7 @@ CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     matches_twin,
     is_causal,
     continues_from_state,
+    trains_in_pieces,
     keeps_states_intact,
     packs_documents,
     exports,

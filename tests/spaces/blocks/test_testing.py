@@ -66,6 +66,24 @@ class Forgets(Decay):
         return y_BLD, state
 
 
+class CutsGradients(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, after = super().forward(x_BLD, state, segments_BL)
+        return y_BLD, None if after is None else (after[0].detach(),)
+
+
+class KeepsAnOldLoss(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, state = super().forward(x_BLD, state, segments_BL)
+        if x_BLD.shape[1] > 1:
+            self.aux_loss = y_BLD.square().mean()
+        return y_BLD, state
+
+
 class OverwritesState(Decay):
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
@@ -188,6 +206,12 @@ def test_a_correct_block_passes(check: Callable[..., None]) -> None:
         (testing.matches_twin, SeesTheFuture, "SeesTheFuture: output at length 1 differs by"),
         (testing.is_causal, SeesTheFuture, "SeesTheFuture: outputs before the changed token 1 differs by"),
         (testing.continues_from_state, Forgets, "Forgets: output token by token differs by"),
+        (
+            testing.trains_in_pieces,
+            CutsGradients,
+            "CutsGradients: gradient of input through states differs by",
+        ),
+        (testing.trains_in_pieces, KeepsAnOldLoss, "KeepsAnOldLoss: a piece has no loss of its own: "),
         (testing.keeps_states_intact, OverwritesState, "OverwritesState: continuing the same state twice"),
         (
             testing.packs_documents,
