@@ -156,7 +156,7 @@ def _compare(options: argparse.Namespace) -> int:
         print("Evaluations are of full trainings, or as much training in parts")
     if parts and times:
         print(
-            "As good as evolution: so many runs came to its median regret in the end, trained in full, and when"
+            "As good as evolution: so many runs came to its median regret in the end, trained in full; the median of when"
         )
     print()
     cells: dict[tuple[str, str], list[str]] = {}
@@ -203,14 +203,14 @@ def _found(reached: np.ndarray) -> str:
 
 
 def _when(seconds: np.ndarray) -> str:
-    """How many runs were as good, and the median of their simulated times."""
+    """How many runs were as good, and the median simulated time, of all runs, where half of them were."""
     import numpy as np
 
     from nas.display import duration
 
-    times = seconds[np.isfinite(seconds)]
-    after = f" after {duration(float(np.median(times)))}" if len(times) else ""
-    return f"{len(times)} of {len(seconds)}{after}"
+    found = np.isfinite(seconds)
+    median = float(np.median(np.where(found, seconds, np.inf)))
+    return f"{found.sum()} of {len(seconds)}" + (f" after {duration(median)}" if np.isfinite(median) else "")
 
 
 def _simulate(options: argparse.Namespace) -> int:
