@@ -34,7 +34,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ),
         (
             {"budget.trails": 3},
-            "FILE: unknown key 'budget.trails', did you mean 'budget.trials'? allowed: trials, steps, tokens, epochs, seconds, confirm",
+            "FILE: unknown key 'budget.trails', did you mean 'budget.trials'? allowed: trials, steps, tokens, epochs, seconds, confirm, rungs",
         ),
         ({"budget.trials": '"5"'}, "FILE: 'budget.trials' must be an integer >= 1, got \"5\""),
         ({"budget.trials": 0}, "FILE: 'budget.trials' must be an integer >= 1, got 0"),
@@ -147,7 +147,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ("[recipe]\nlr = -1", "'recipe.lr' must be a number above 0, at most 1, got -1.0"),
         (
             "[recipe]\nlrs = 1",
-            "unknown key 'recipe.lrs', did you mean 'recipe.lr'? allowed: lr, warmup, decay_to, weight_decay, betas, grad_clip",
+            "unknown key 'recipe.lrs', did you mean 'recipe.lr'? allowed: lr, warmup, decay_to, weight_decay, betas, grad_clip, kernels",
         ),
         (
             '[predictor]\nname = "trees"\ncandidate = 4',
