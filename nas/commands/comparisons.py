@@ -156,7 +156,8 @@ def _compare(options: argparse.Namespace) -> int:
         print("Evaluations are of full trainings, or as much training in parts")
     if parts and times:
         print(
-            "As good as evolution: so many runs came to its median regret in the end, trained in full; the median of when"
+            "As good as evolution: so many runs came to its median regret in the end, by what was trained in full; "
+            "the median of when"
         )
     print()
     cells: dict[tuple[str, str], list[str]] = {}
