@@ -47,16 +47,24 @@ def chunk_size(operator: str, length: int, width: int, device: str = "cpu") -> i
     operator: a name in `CPU`. width: channels of what is carried from chunk to chunk, all heads together. device: its
     type; "meta" is what the CPU would do.
     """
-    longest = 1 << (length - 1).bit_length()
+    # By comparisons alone, which torch.compile can follow where the length is a symbol.
+    longest = 1
+    while longest < length:
+        longest *= 2
     if device not in ("cpu", "meta"):
         return min(ELSEWHERE, longest)
-    model = CPU[operator]
-    mix, step, place = (
-        fixed + by_width * width for fixed, by_width in zip(model[::2], model[1::2], strict=True)
-    )
-    size = min(SMALLEST, longest)
-    sizes = [size]
+    mix, mix_width, step, step_width, place, place_width = CPU[operator]
+
+    def cost(size: int) -> float:
+        return (
+            length * size * (mix + mix_width * width)
+            + length / size * (step + step_width * width)
+            + size * (place + place_width * width)
+        )
+
+    best = size = min(SMALLEST, longest)
     while size < min(LARGEST, longest):
         size *= 2
-        sizes.append(size)
-    return min(sizes, key=lambda size: length * size * mix + length / size * step + size * place)
+        if cost(size) < cost(best):
+            best = size
+    return best

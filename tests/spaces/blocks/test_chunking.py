@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spaces.blocks.chunking import CPU, ELSEWHERE, LARGEST, chunk_size
+from spaces.blocks.linear_attention import LinearAttention
 from tests.speed import chunks
 
 OPERATORS = chunks.OPERATORS
@@ -48,3 +49,12 @@ def test_outputs_do_not_depend_on_the_chunks(name: str, monkeypatch: pytest.Monk
         outcomes.append(outcome if isinstance(outcome, Tensor) else outcome[0])
     for other in outcomes[1:]:
         torch.testing.assert_close(other, outcomes[0], rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_blocks_stay_whole_where_the_length_is_a_symbol() -> None:
+    torch.manual_seed(0)
+    block = LinearAttention(8, heads=2)
+    torch._dynamo.reset()
+    compiled = torch.compile(block, backend="eager", fullgraph=True, dynamic=True)
+    x_BLD = torch.randn(1, 20, 8)
+    torch.testing.assert_close(compiled(x_BLD)[0], block(x_BLD)[0])
