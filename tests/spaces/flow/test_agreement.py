@@ -32,8 +32,9 @@ def test_trees_say_what_their_modules_do(name, image):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("image", IMAGES, ids=str)
-def test_large_trees_say_what_their_modules_do(name, image):
-    follow(name, image, draws=250, seed=1, nodes=200, operators=100)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_large_trees_say_what_their_modules_do(name, image, seed):
+    follow(name, image, draws=125, seed=seed, nodes=200, operators=100)
 
 
 def test_flops_are_those_that_torch_counts():
