@@ -23,7 +23,7 @@ from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
-from spaces.blocks.mlp import MLP, SwiGLU
+from spaces.blocks.mlp import GLU, MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
@@ -31,7 +31,7 @@ from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
-from spaces.blocks.topology import LayerScale, Parallel, Residual, Stack
+from spaces.blocks.topology import DeepNorm, LayerScale, Parallel, Residual, ReZero, Stack
 from spaces.blocks.workspace import Workspace
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
@@ -66,6 +66,7 @@ BUILDERS: Mapping[str, Build] = {
     "workspace": _mixer(Workspace),
     "gated_conv": _mixer(GatedConv),
     "swiglu": _mixer(SwiGLU),
+    "glu": _mixer(GLU),
     "mlp": _mixer(MLP),
     "moe": _mixer(MoE),
     "expert_choice_moe": _mixer(ExpertChoiceMoE),
@@ -75,6 +76,8 @@ BUILDERS: Mapping[str, Build] = {
     "residual": lambda at, body: Residual(at.width, body),
     "parallel": lambda at, branches: Parallel(at.width, branches),
     "layer_scale": lambda at, body: LayerScale(at.width, body),
+    "rezero": lambda at, body: ReZero(body),
+    "deep_norm": lambda at, body, alpha: DeepNorm(at.width, body, alpha=alpha),
     "stack": lambda at, layers: Stack(layers),
     "shared": lambda at, layer, passes, templates: Shared(layer, passes=passes),
     "parallel_streams": lambda at, layer, streams: ParallelStreams(at.width, layer, streams=streams),

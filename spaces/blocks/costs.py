@@ -262,6 +262,10 @@ def mlp(at: HasWidth, context: int, *, mult: float, activation: str) -> Cost:
     return Cost(parameters, parameters, 2 * parameters, 0)
 
 
+def glu(at: HasWidth, context: int, *, mult: float, activation: str) -> Cost:
+    return swiglu(at, context, mult=mult)
+
+
 def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> Cost:
     router = at.width * experts
     expert = 3 * at.width * hidden_width(at.width, mult)
@@ -305,6 +309,15 @@ def norm(at: HasWidth, context: int) -> Cost:
     return Cost(at.width, at.width, 0, 0)
 
 
+def rezero(at: HasWidth, context: int) -> Cost:
+    return Cost(1, 1, 0, 0)
+
+
+def deep_norm(at: HasWidth, context: int, *, alpha: float) -> Cost:
+    """A LayerNorm's numbers, and a gain for each channel."""
+    return Cost(3 * at.width, 3 * at.width, 0, 0)
+
+
 def stack(at: HasWidth, context: int) -> Cost:
     return Cost(0, 0, 0, 0)
 
@@ -345,6 +358,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "workspace": workspace,
     "gated_conv": gated_conv,
     "swiglu": swiglu,
+    "glu": glu,
     "mlp": mlp,
     "moe": moe,
     "expert_choice_moe": expert_choice_moe,
@@ -354,6 +368,8 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "residual": norm,
     "parallel": norm,
     "layer_scale": norm,
+    "rezero": rezero,
+    "deep_norm": deep_norm,
     "stack": stack,
     "shared": shared,
     "parallel_streams": parallel_streams,

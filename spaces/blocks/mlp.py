@@ -3,8 +3,10 @@
 Letters in tensor names: B batch, L length, D width, F hidden units.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,6 +31,32 @@ class SwiGLU(Block):
     ) -> tuple[Tensor, State | None]:
         gate_BLF, up_BLF = self.gate_up(x_BLD).chunk(2, dim=-1)
         return self.out(F.silu(gate_BLF) * up_BLF), state
+
+
+GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "relu": F.relu, "gelu": F.gelu}
+
+
+class GLU(Block):
+    """out(activation(gate) * up), with (gate, up) = linear(x): the others of Shazeer's family (arXiv 2002.05202).
+
+    mult: hidden units per unit of width. activation: "sigmoid" (GLU), "relu" (ReGLU) or "gelu" (GEGLU, exact). Raises
+    ValueError for any other.
+    """
+
+    def __init__(self, width: int, *, mult: float, activation: Literal["sigmoid", "relu", "gelu"]) -> None:
+        super().__init__()
+        if activation not in GATES:
+            raise ValueError(f"unknown activation {activation!r}: use 'sigmoid', 'relu' or 'gelu'")
+        hidden = hidden_width(width, mult)
+        self.activation = activation
+        self.gate_up = linear(width, 2 * hidden)
+        self.out = linear(hidden, width)
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        gate_BLF, up_BLF = self.gate_up(x_BLD).chunk(2, dim=-1)
+        return self.out(GATES[self.activation](gate_BLF) * up_BLF), state
 
 
 class MLP(Block):

@@ -96,6 +96,12 @@ def follower(layer=child("layer")): ...
 def layer_scale(body=child("mixer")): ...
 
 
+@hybrid.production(
+    "mixer", weight=0.5, where=lambda at: not at.scaled, attributes=lambda at: {"scaled": True}
+)
+def rezero(body=child("mixer")): ...
+
+
 @hybrid.production("mixer", weight=2, where=_attends)
 def attention(
     heads=choice(1, 2, 4, 8, 16, 32, ordered=True),
@@ -192,6 +198,10 @@ def gated_conv(kernel=choice(2, 3, 4, 8, 16, ordered=True)): ...
 
 @hybrid.production("mixer", weight=2)
 def swiglu(mult=choice(1, 2, 3, 4, ordered=True)): ...
+
+
+@hybrid.production("mixer", weight=0.5)
+def glu(mult=choice(1, 2, 3, 4, ordered=True), activation=choice("sigmoid", "relu", "gelu")): ...
 
 
 @hybrid.production("mixer")

@@ -19,7 +19,7 @@ from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
-from spaces.blocks.mlp import MLP, SwiGLU
+from spaces.blocks.mlp import GLU, MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.reference.attention import attention
 from spaces.blocks.reference.conv import gated_conv
@@ -29,7 +29,7 @@ from spaces.blocks.reference.linear_attention import gated_linear_attention, lin
 from spaces.blocks.reference.long_conv import long_conv
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
-from spaces.blocks.reference.mlp import mlp, swiglu
+from spaces.blocks.reference.mlp import glu, mlp, swiglu
 from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe, moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
@@ -42,7 +42,7 @@ from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import BlockCase, survives_bfloat16
 from spaces.blocks.token_parameters import TokenParameterAttention
-from spaces.blocks.topology import LayerScale, Parallel, Residual, Stack
+from spaces.blocks.topology import DeepNorm, LayerScale, Parallel, Residual, ReZero, Stack
 from spaces.blocks.workspace import Workspace
 from tests.spaces.blocks.suite import suite
 
@@ -92,6 +92,24 @@ def stack(block: Stack, x_BLD: Tensor) -> Tensor:
 
 def layer_scale(block: LayerScale, x_BLD: Tensor) -> Tensor:
     return block.scale * gated_conv(block.body, x_BLD)
+
+
+def rezero(block: ReZero, x_BLD: Tensor) -> Tensor:
+    return block.scale * gated_conv(block.body, x_BLD)
+
+
+def deep_norm(block: DeepNorm, x_BLD: Tensor) -> Tensor:
+    sum_BLD = block.alpha * x_BLD + block.gain * gated_conv(block.body, x_BLD)
+    centred_BLD = sum_BLD - sum_BLD.mean(dim=-1, keepdim=True)
+    scale_BL1 = (centred_BLD.square().mean(dim=-1, keepdim=True) + 1e-6).sqrt()
+    return centred_BLD / scale_BL1 * block.norm.weight + block.norm.bias
+
+
+def make_rezero(width: int) -> ReZero:
+    """Opened, as it would be after a step."""
+    block = ReZero(GatedConv(width, **CONV))
+    torch.nn.init.constant_(block.scale, 0.5)
+    return block
 
 
 def make_residual(width: int) -> Residual:
@@ -152,6 +170,9 @@ CASES = [
     case(GatedConv, gated_conv, kernel=1),
     case(GatedConv, gated_conv, kernel=4),
     case(SwiGLU, swiglu, mult=8 / 3),
+    case(GLU, glu, mult=2, activation="sigmoid"),
+    case(GLU, glu, mult=1, activation="relu"),
+    case(GLU, glu, mult=8 / 3, activation="gelu"),
     case(MLP, mlp, mult=4, activation="gelu"),
     case(MLP, mlp, mult=2, activation="relu2"),
     case(MoE, moe, experts=8, top_k=1, mult=1),
@@ -172,6 +193,20 @@ CASES = [
         lambda width: LayerScale(width, GatedConv(width, **CONV)),
         layer_scale,
         residual_cost,
+        WIDTH,
+    ),
+    BlockCase(
+        "rezero",
+        make_rezero,
+        rezero,
+        lambda context: COSTS["rezero"](AT, context) + COSTS["gated_conv"](AT, context, **CONV),
+        WIDTH,
+    ),
+    BlockCase(
+        "deep_norm",
+        lambda width: DeepNorm(width, GatedConv(width, **CONV), alpha=1.5),
+        deep_norm,
+        lambda context: COSTS["deep_norm"](AT, context, alpha=1.5) + COSTS["gated_conv"](AT, context, **CONV),
         WIDTH,
     ),
     BlockCase("parallel", make_parallel, parallel, parallel_cost, WIDTH),
