@@ -316,7 +316,7 @@ class _Derivation:
     def _second_met(self, at: Spot, first: Node, n: int, tree: Node | None) -> Branches | None:
         """The second branch towards what a join wants, as `Drawer.meet`; None where no join can have it."""
         found = self._drawer.meetings(at.shape, at.scope, first, n, at.budget, at.tail, iter)
-        meetings = groups(found, lambda meeting: meeting[0].terminal)
+        meetings = _groups(found, lambda meeting: meeting[0].terminal)
         if not meetings:
             return None
         same = self._among(meetings, _ends(tree)[1])
@@ -367,13 +367,13 @@ class _Derivation:
             pre, post, out, left = self._decider.pick(found, routes, inner and (first, last, inner.out))
             inside = Spot(pre.out, pre.scope, left, at.tail, bare and not pre.price[0])
             return routed(pre, self._toward(inside, a, out, inner), post, shape, scope)
-        same = self._among(groups(found, lambda way: way[0].terminal), first)
+        same = self._among(_groups(found, lambda way: way[0].terminal), first)
         if form == TIED:
             ends = [(join.terminal, out) for _, join, out, _ in same]
             fork, join, out, share = self._decider.pick(same, ends, inner and (last, inner.out))
             inside = Spot(fork.out, scope, share, at.tail, bare and not fork.price[0])
             return branched(fork, (self._toward(inside, a, out, inner),), join, shape, scope)
-        same = self._among(groups(same, lambda way: way[2]), inner and inner.out)
+        same = self._among(_groups(same, lambda way: way[2]), inner and inner.out)
         fork, join, out, other, left, kept = self._decider.pick(same, [way[1].terminal for way in same], last)
         inside = Spot(fork.out, scope, minus(left, kept), at.tail, False)
         one = self._toward(inside, a, out, inner)
@@ -386,7 +386,7 @@ class _Derivation:
         return grouped[self._decider.pick(names, names, wanted)]
 
 
-def groups(items: Iterable[T], name: Callable[[T], K]) -> dict[K, list[T]]:
+def _groups(items: Iterable[T], name: Callable[[T], K]) -> dict[K, list[T]]:
     """What has a name in common."""
     found: dict[K, list[T]] = {}
     for item in items:

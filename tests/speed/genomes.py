@@ -94,6 +94,8 @@ def main() -> None:
             peer_of_cells(numbers)
     within_limits(rng)
     rest_of_hybrid(drawn["hybrid"], rng)
+    for name in ("einspace", "star"):
+        points(name, drawn[name][: 10 * FEW])
     growth(rng)
 
 
@@ -127,6 +129,14 @@ def rest_of_hybrid(drawn: list[Any], rng: np.random.Generator) -> None:
     }
     print("hybrid: " + ", ".join([f"{name} {number:,.0f}" for name, number in rates.items()]))
     peer_of_trees(drawn[:FEW], rates["parse"])
+
+
+def points(name: str, genomes: list[Any]) -> None:
+    """Genomes to points of the cube and back."""
+    space = spaces.load(name)
+    cube = [(space.encode(genome),) for genome in genomes]
+    encoded = rate(space.encode, [(genome,) for genome in genomes])
+    print(f"{name}: encode {encoded:,.0f}, decode {rate(space.decode, cube):,.0f}")
 
 
 def growth(rng: np.random.Generator) -> None:
