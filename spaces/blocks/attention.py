@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spaces.blocks.base import Block, State, linear, rms_norm
+from spaces.blocks.base import Block, State, check_sizes, linear, rms_norm
 from spaces.blocks.documents import refuse_both
 
 ROPE_BASE = 10_000.0
@@ -52,6 +52,7 @@ class Attention(Block):
         qk_norm: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes(width=width, heads=heads, kv_heads=kv_heads)
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
         if heads % kv_heads:

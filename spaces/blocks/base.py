@@ -31,6 +31,8 @@ class Block(nn.Module):
     the other: each gives what it would alone, and no gradient crosses into another. Equal numbers stand next
     to each other. Packed documents all start from nothing: a block that keeps a state refuses one together
     with segments (ValueError).
+
+    Every block refuses a width, number or size of parts below 1 by name (ValueError).
     """
 
     aux_loss: Tensor | None = None
@@ -48,6 +50,13 @@ class Block(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # The auxiliary loss hangs on an autograd graph, which can be neither copied nor pickled.
         return {key: value for key, value in self.__dict__.items() if key != "aux_loss"}
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises ValueError, with its name, for a size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} {size} is below 1")
 
 
 def state_bytes(state: object) -> int:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.documents import chunks, refuse_both
 
@@ -29,8 +29,7 @@ class GatedConv(Block):
 
     def __init__(self, width: int, *, kernel: int) -> None:
         super().__init__()
-        if kernel < 1:
-            raise ValueError(f"kernel {kernel} is below 1: the filter covers at least the current token")
+        check_sizes(width=width, kernel=kernel)
         self.bcv = linear(width, 3 * width)
         self.taps = conv_taps(kernel, width)
         self.out = linear(width, width)

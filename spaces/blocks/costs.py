@@ -82,8 +82,11 @@ class HasWidth(Protocol):
 
 
 def hidden_width(width: int, mult: float) -> int:
-    """Hidden units of a feed-forward layer: mult * width, rounded."""
-    return round(mult * width)
+    """Hidden units of a feed-forward layer: mult * width, rounded. Raises ValueError if there are none."""
+    hidden = round(mult * width)
+    if hidden < 1:
+        raise ValueError(f"mult {mult} of width {width} leaves no hidden units")
+    return hidden
 
 
 def step_rank(width: int) -> int:

@@ -12,7 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, for_sums, foreign, from_sums, linear, rms_norm
+from spaces.blocks.base import (
+    Block,
+    State,
+    at_least_float32,
+    check_sizes,
+    for_sums,
+    foreign,
+    from_sums,
+    linear,
+    rms_norm,
+)
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
@@ -42,6 +52,7 @@ class GatedDeltaNet(Block):
     def __init__(self, width: int, *, heads: int, expand: int) -> None:
         super().__init__()
         check_heads(width, heads)
+        check_sizes(expand=expand)
         values = expand * width
         channels = 2 * width + values
         self.heads, self.width = heads, width

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spaces.blocks.attention import Attention, alibi_slopes, attend
-from spaces.blocks.base import at_least_float32, rms_norm
+from spaces.blocks.base import at_least_float32, check_sizes, rms_norm
 
 LAMBDA_INIT = 0.8
 
@@ -39,6 +39,7 @@ class DifferentialAttention(Attention):
         window: int | None,
         lambda_init: float = LAMBDA_INIT,
     ) -> None:
+        check_sizes(width=width, heads=heads, kv_heads=kv_heads)
         if width % (2 * heads):
             raise ValueError(f"width {width} is not a multiple of twice the heads {heads}")
         if heads % kv_heads:

@@ -11,7 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, for_sums, foreign, from_sums, linear, rms_norm
+from spaces.blocks.base import (
+    Block,
+    State,
+    at_least_float32,
+    check_sizes,
+    for_sums,
+    foreign,
+    from_sums,
+    linear,
+    rms_norm,
+)
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.costs import GATE_RANK
 from spaces.blocks.documents import Chunks, chunks, cumsum, refuse_both
@@ -73,6 +83,7 @@ class GatedLinearAttention(Block):
 
     def __init__(self, width: int, *, heads: int) -> None:
         super().__init__()
+        check_sizes(width=width, heads=heads)
         if width % (2 * heads):
             raise ValueError(f"width {width} is not a multiple of twice the heads {heads}")
         self.heads, self.sizes = heads, (width // 2, width // 2, width, width, GATE_RANK)
@@ -107,6 +118,7 @@ class GatedLinearAttention(Block):
 
 def check_heads(width: int, heads: int) -> None:
     """Raises ValueError if the heads do not divide the width."""
+    check_sizes(width=width, heads=heads)
     if width % heads:
         raise ValueError(f"width {width} is not a multiple of heads {heads}")
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear, without_autocast
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import HYENA_KERNEL, POSITION_BANDS
 from spaces.blocks.documents import refuse_both
@@ -48,8 +48,7 @@ class LongConv(Block):
 
     def __init__(self, width: int, *, hidden: int, span: int) -> None:
         super().__init__()
-        if hidden < 1 or span < 1:
-            raise ValueError(f"hidden {hidden} and span {span} must be at least 1")
+        check_sizes(width=width, hidden=hidden, span=span)
         self.span = span
         self.in_proj = linear(width, 3 * width)
         self.taps = conv_taps(HYENA_KERNEL, 3 * width)

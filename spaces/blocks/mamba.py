@@ -12,7 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, for_sums, foreign, from_sums, linear, rms_norm
+from spaces.blocks.base import (
+    Block,
+    State,
+    at_least_float32,
+    check_sizes,
+    for_sums,
+    foreign,
+    from_sums,
+    linear,
+    rms_norm,
+)
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
@@ -53,6 +63,7 @@ class Mamba2(Block):
         init: Literal["decaying", "mimetic"] = "decaying",
     ) -> None:
         super().__init__()
+        check_sizes(width=width, state=state, expand=expand, head_dim=head_dim)
         if init not in ("decaying", "mimetic"):
             raise ValueError(f"unknown init {init!r}: use 'decaying' or 'mimetic'")
         inner = expand * width

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, linear
+from spaces.blocks.base import Block, State, check_sizes, linear
 from spaces.blocks.costs import QUERY_DIM
 
 HALF = QUERY_DIM // 2
@@ -33,6 +33,7 @@ class ProductKeyMemory(Block):
 
     def __init__(self, width: int, *, keys: int, heads: int, top_k: int, sparse: bool = False) -> None:
         super().__init__()
+        check_sizes(width=width, keys=keys, heads=heads)
         if not 1 <= top_k <= keys:
             raise ValueError(f"top_k {top_k} is not between 1 and the number of keys of a half, {keys}")
         self.heads, self.top_k, self.sparse = heads, top_k, sparse

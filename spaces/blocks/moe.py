@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, foreign, linear
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, foreign, linear
 from spaces.blocks.costs import hidden_width
 
 BALANCE_COEFFICIENT = 0.01
@@ -25,6 +25,9 @@ class Experts(Block):
 
     def __init__(self, width: int, *, experts: int, mult: float, shared: int) -> None:
         super().__init__()
+        check_sizes(width=width, experts=experts)
+        if shared < 0:
+            raise ValueError(f"shared {shared} is below 0")
         hidden = hidden_width(width, mult)
         self.gate_up = nn.Parameter(torch.randn(experts, width, 2 * hidden) * width**-0.5)
         self.out = nn.Parameter(torch.randn(experts, hidden, width) * hidden**-0.5)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import refuse_both, starts
@@ -45,6 +45,7 @@ class RGLRU(Block):
 
     def __init__(self, width: int, *, expand: int, heads: int) -> None:
         super().__init__()
+        check_sizes(width=width, expand=expand, heads=heads)
         inner = expand * width
         if inner % heads:
             raise ValueError(f"expand * width = {inner} is not a multiple of heads {heads}")

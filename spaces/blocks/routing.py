@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import State, at_least_float32, linear
+from spaces.blocks.base import State, at_least_float32, check_sizes, linear
 from spaces.blocks.documents import positions, refuse_both
 from spaces.blocks.moe import Experts, MoE
 
@@ -105,15 +105,14 @@ class ChunkMoE(MoE):
     layers below have gathered in it of those before, so that no token waits for later ones: a rule of ours. The
     auxiliary loss is that of the tokens that decide.
 
-    Raises ValueError if chunk is below 1, or for what `MoE` refuses.
+    Raises ValueError for what `MoE` refuses.
     """
 
     def __init__(
         self, width: int, *, experts: int, top_k: int, mult: float, chunk: int, shared: int = 0
     ) -> None:
         super().__init__(width, experts=experts, top_k=top_k, mult=mult, shared=shared)
-        if chunk < 1:
-            raise ValueError(f"chunk {chunk} is below 1: experts are picked for at least one token")
+        check_sizes(chunk=chunk)
         self.chunk = chunk
 
     def forward(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.base import Block, State, at_least_float32, foreign, linear, without_autocast
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, foreign, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL, step_rank
 from spaces.blocks.documents import refuse_both, starts
@@ -50,6 +50,7 @@ class Mamba(Block):
 
     def __init__(self, width: int, *, state: int, expand: int, init: Literal["decaying", "mimetic"]) -> None:
         super().__init__()
+        check_sizes(width=width, state=state, expand=expand)
         if init not in ("decaying", "mimetic"):
             raise ValueError(f"unknown init {init!r}: use 'decaying' or 'mimetic'")
         inner, rank = expand * width, step_rank(width)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.filters import long_filter
@@ -108,6 +108,7 @@ class S4D(Block):
         rate: Literal["exp", "stable"] = "exp",
     ) -> None:
         super().__init__()
+        check_sizes(width=width, state=state)
         if init not in ("lin", "inv", "real"):
             raise ValueError(f"unknown init {init!r}: use 'lin', 'inv' or 'real'")
         self.parts = 1 if init == "real" else 2
@@ -202,6 +203,7 @@ class S5(Block):
 
     def __init__(self, width: int, *, state: int, rate: Literal["exp", "stable"] = "exp") -> None:
         super().__init__()
+        check_sizes(width=width, state=state)
         if state % 2:
             raise ValueError(f"state {state} is odd, but each mode stands for two dimensions")
         angle_N, vectors_SN = _hippo(state)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes
 
 
 class TokenParameterAttention(Block):
@@ -27,8 +27,7 @@ class TokenParameterAttention(Block):
 
     def __init__(self, width: int, *, tokens: int) -> None:
         super().__init__()
-        if tokens < 1:
-            raise ValueError(f"tokens {tokens} is below 1: there is something to attend to")
+        check_sizes(width=width, tokens=tokens)
         self.register_buffer("first_tokens", torch.tensor(tokens))  # saved, as `grow` does not change it
         self.keys = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
         self.values = nn.Parameter(torch.randn(tokens, width) * tokens**-0.5)
@@ -45,8 +44,7 @@ class TokenParameterAttention(Block):
 
         Raises ValueError if tokens is below 1.
         """
-        if tokens < 1:
-            raise ValueError(f"tokens {tokens} is below 1: growing adds at least one")
+        check_sizes(tokens=tokens)
         keys_ND = self.keys.new_zeros(tokens, self.keys.shape[1])
         values_ND = torch.randn_like(keys_ND) * self.first_tokens.to(keys_ND.dtype).rsqrt()
         self.keys = nn.Parameter(torch.cat([self.keys.detach(), keys_ND]))

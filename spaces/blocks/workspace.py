@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, linear
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear
 from spaces.blocks.documents import each_alone, refuse_both
 from spaces.blocks.scan import linear_scan
 
@@ -42,10 +42,9 @@ class Workspace(Block):
 
     def __init__(self, width: int, *, slots: int, chunk: int) -> None:
         super().__init__()
+        check_sizes(width=width, chunk=chunk)
         if slots < 2:
             raise ValueError(f"slots {slots} is below 2: a token chooses what it reads")
-        if chunk < 1:
-            raise ValueError(f"chunk {chunk} is below 1: slots are written after at least one token")
         self.chunk = chunk
         self.query = linear(width, width)
         self.value = linear(width, width)

@@ -51,6 +51,7 @@ def test_outputs_do_not_depend_on_the_chunks(name: str, monkeypatch: pytest.Monk
         torch.testing.assert_close(other, outcomes[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow  # the first compilation of a process takes seconds
 def test_compiled_blocks_stay_whole_where_the_length_is_a_symbol() -> None:
     torch.manual_seed(0)
     block = LinearAttention(8, heads=2)

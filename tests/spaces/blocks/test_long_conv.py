@@ -30,5 +30,5 @@ def test_decoding_keeps_all_tokens() -> None:
 
 
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="hidden 0 and span 10 must be at least 1"):
+    with pytest.raises(ValueError, match="hidden 0 is below 1"):
         LongConv(8, hidden=0, span=10)

@@ -19,5 +19,5 @@ def test_a_chunk_is_read_by_later_chunks_and_not_by_itself() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="slots 1 is below 2: a token chooses what it reads"):
         Workspace(8, slots=1, chunk=4)
-    with pytest.raises(ValueError, match="chunk 0 is below 1: slots are written after at least one token"):
+    with pytest.raises(ValueError, match="chunk 0 is below 1"):
         Workspace(8, slots=2, chunk=0)
