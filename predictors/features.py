@@ -146,7 +146,7 @@ class Features:
         )
         present = np.maximum(count, 1)
         reach = np.maximum(most[:, :1], 1)
-        chosen = self._chosen(whole, kinds)
+        chosen, times, starts = self._chosen(whole, kinds, owner)
         operators = count.sum(axis=1)
         columns = [
             np.log2(1 + paths[first + sizes - 1]),
@@ -160,8 +160,8 @@ class Features:
             before / reach / present,
             entering / present,
             leaving / present,
-            np.add.reduceat(chosen, first) / present[:, self._owners],
-            np.maximum.reduceat(chosen[:, self._numeric], first),
+            np.add.reduceat(chosen * times, starts) / present[:, self._owners],
+            np.maximum.reduceat(chosen, starts)[:, self._numeric],
         ]
         if self._costs:
             costs = [self.space.cost(genome) for genome in genomes]
@@ -174,16 +174,25 @@ class Features:
             columns.append(label_counts(whole, owner, len(graphs)))
         return np.column_stack(columns)
 
-    def _chosen(self, graph: Graph, kinds: np.ndarray) -> np.ndarray:
-        """What each node chose, [nodes, choices]. Many nodes share a mapping of choices, which is encoded once."""
-        keys = list(zip(kinds.tolist(), map(id, graph.choices), strict=True))
-        different = dict(zip(keys, graph.choices, strict=True))
-        rows = np.zeros((len(different), len(self._codes)))
-        for row, ((kind, _), choices) in zip(rows, different.items(), strict=True):
-            for column, code in self._codes_of[kind]:
-                row[column] = code.encode(choices[code.choice])
-        place = dict(zip(different, range(len(different)), strict=True))
-        return rows[list(map(place.__getitem__, keys))]
+    def _chosen(
+        self, graph: Graph, kinds: np.ndarray, owner: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What nodes chose, [different, choices], how many did, [different, 1], and where the rows of each graph start.
+
+        Most nodes of a graph are copies of a few, which stand in the order in which they come first.
+        """
+        # Equal operators mostly share one mapping, so that who it is tells what was chosen.
+        keys = np.array(list(map(id, graph.choices)), dtype=np.int64) * len(self._codes_of) + kinds
+        _, example, place = np.unique(keys, return_index=True, return_inverse=True)
+        rows = np.zeros((len(example), len(self._codes)))
+        for row, node in zip(rows, example.tolist(), strict=True):
+            for column, code in self._codes_of[kinds[node]]:
+                row[column] = code.encode(graph.choices[node][code.choice])
+        _, node, times = np.unique(owner * len(rows) + place, return_index=True, return_counts=True)
+        order = np.argsort(node)
+        node, times = node[order], times[order]
+        starts = np.flatnonzero(np.diff(owner[node], prepend=-1))
+        return rows[place[node]], times[:, None], starts
 
     def _paths(
         self, graph: Graph, kinds: np.ndarray, first: np.ndarray, position: np.ndarray
@@ -208,7 +217,8 @@ class Features:
         step = np.stack([position[targets], nth])[:, waves]
         for wave in np.split(waves, np.flatnonzero((step[:, 1:] != step[:, :-1]).any(axis=0)) + 1):
             source, target = sources[wave], targets[wave]
-            before[target] = np.maximum(before[target], before[source] + own[source])
+            reach = before[source] + own[source]
+            before[target] = np.maximum(before[target], reach) if nth[wave].any() else reach
             ways[target] += ways[source]
         return ways, before + own
 

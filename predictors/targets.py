@@ -8,7 +8,7 @@ MOST = 512
 """Labels that a surrogate learns from."""
 
 EVERY = 64
-"""Up to so many labels, what is slow is fitted at each; from there on, at each 25th part more."""
+"""Up to so many labels, what is slow is fitted at each; from there on, at each 12th part more."""
 
 
 def normal_ranks(y: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def fitted_at(labels: int) -> int:
     if labels <= EVERY:
         return labels
     number = EVERY
-    while (following := number + max(2, number // 25)) <= labels:
+    while (following := number + max(2, number // 12)) <= labels:
         number = following
     return number
 

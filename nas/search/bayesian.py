@@ -22,6 +22,9 @@ from nas.types import Fidelity, Objective, Proposal
 from spaces import Space
 from spaces.pareto import lowest
 
+FEW = 50
+"""Up to so many trials, a surrogate knows little of what is far from the best. Several at a time would crowd there."""
+
 REFERENCE = 1.1
 """The reference point of several objectives, where the best of each is 0 and the worst on the front so far is 1."""
 
@@ -77,7 +80,7 @@ class BayesianOptimisation(HistoryStrategy):
         chosen = most_promising(
             self.space,
             [genomes[i] for i in order[:TRIES].tolist()],
-            len(genomes),
+            len(genomes) <= FEW and not running,
             lambda some: self._surrogate.promise(some, rng),
             taken,
             rng,

@@ -11,23 +11,20 @@ from spaces import Genome, NoNeighbour, Space
 EVERYTHING = 2_048
 """Spaces of at most so many genomes are looked at whole."""
 
-FEW = 50
-"""Up to so many trials, a surrogate knows little of what is far from the best of them."""
-
 NEAREST, NEIGHBOURS, CROSSINGS = 3, 40, 32
-"""With few trials: so many of the best have so many mutations each, and crossings."""
+"""Near: so many of the best have so many mutations each, and crossings."""
 
 DRAWS, PARENTS, CHILDREN, PAIRS = 64, 10, 6, 16
-"""With more: random genomes; parents, the best measured, with so many mutations each; crossings of these."""
+"""Else: random genomes; parents, the best measured, with so many mutations each; crossings of these."""
 
-ROUNDS, CLIMBERS, STEPS = 4, 4, 10
+ROUNDS, CLIMBERS, STEPS = 2, 8, 10
 """Rounds in which so many of the most promising have so many mutations each."""
 
 
 def most_promising(
     space: Space,
     best: Sequence[Genome],
-    trials: int,
+    near: bool,
     promise: Callable[[Sequence[Genome]], np.ndarray],
     taken: set[str],
     rng: np.random.Generator,
@@ -36,7 +33,7 @@ def most_promising(
 
     Args:
         best: genomes that were measured, the best first.
-        trials: how many were.
+        near: whether only neighbours of the very best are looked at.
         promise: of genomes, more is better, [n].
         taken: digests of networks that are not wanted.
     """
@@ -54,9 +51,9 @@ def most_promising(
     unrank, size = getattr(space, "unrank", None), getattr(space, "size", None)
     if unrank is not None and size is not None and size <= EVERYTHING:
         look_at(unrank(rank) for rank in range(size))
-    elif trials <= FEW:
-        near = best[:NEAREST]
-        look_at([*_mutations(space, near, NEIGHBOURS, rng), *_crossings(space, near, CROSSINGS, rng)])
+    elif near:
+        parents = best[:NEAREST]
+        look_at([*_mutations(space, parents, NEIGHBOURS, rng), *_crossings(space, parents, CROSSINGS, rng)])
     else:
         parents = best[:PARENTS]
         look_at(

@@ -133,19 +133,19 @@ def test_small_spaces_are_looked_at_whole():
         return np.array([genome == target for genome in genomes], dtype=float)
 
     taken = {space.genome(a=0, b=0).digest}
-    assert most_promising(space, [], 0, promise, taken, np.random.default_rng(0)) == target
+    assert most_promising(space, [], False, promise, taken, np.random.default_rng(0)) == target
     every = {space.unrank(rank).digest for rank in range(81)}
-    assert most_promising(space, [], 0, promise, every, np.random.default_rng(0)) is None
+    assert most_promising(space, [], False, promise, every, np.random.default_rng(0)) is None
 
 
-@pytest.mark.parametrize("trials", [10, 200])
-def test_what_promises_most_is_climbed_to_through_a_grammar(trials):
+@pytest.mark.parametrize("near", [True, False])
+def test_what_promises_most_is_climbed_to_through_a_grammar(near):
     def promise(genomes):
         return np.array([-abs(np.log(HYBRID.cost(g).flops_per_token / 3e5)) for g in genomes])
 
     rng = np.random.default_rng(0)
     draws = [HYBRID.sample(rng) for _ in range(200)]
-    found = most_promising(HYBRID, draws[:10], trials, promise, set(), rng)
+    found = most_promising(HYBRID, draws[:10], near, promise, set(), rng)
     assert promise([found])[0] > promise(draws).max()
 
 
