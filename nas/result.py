@@ -31,8 +31,8 @@ class Gain:
 
     `mean` is the difference of the averages, positive where the best is better; `low` and `high` bound Welch's
     95 % interval of it. The best is measured on `seeds` fresh seeds, which took no part in choosing it; with one
-    seed the interval knows nothing of how much seeds differ. `random` architectures are averaged; `failed` more
-    failed and are left out.
+    seed the interval knows nothing of how much seeds differ. `random` architectures are averaged;
+    `unfinished` more failed or were stopped, and are left out.
     """
 
     metric: str
@@ -40,7 +40,7 @@ class Gain:
     low: float
     high: float
     random: int
-    failed: int
+    unfinished: int
     seeds: int
 
 

@@ -76,6 +76,17 @@ def failures(result: Result) -> dict[str, int]:
     return reasons
 
 
+def broken_constraints(result: Result) -> list[str]:
+    """All constraints of a campaign in words, where no trial that is done meets all of them."""
+    bounded = [objective for objective in result.config.objectives if objective.bound is not None]
+    if any(all(not each.violation(trial.merits) for each in bounded) for trial in result.done):
+        return []
+    return [
+        f"{each.metric} {'at least' if each.direction == 'max' else 'at most'} {each.bound:g}"
+        for each in bounded
+    ]
+
+
 def first_line(error: str | None) -> str:
     """Why something failed, in a line."""
     return (error or "unknown").splitlines()[0][:160]

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.display import number, ranking_cells
-from nas.report.data import failures, first_line, ranking, status, strategy
+from nas.report.data import broken_constraints, failures, first_line, ranking, status, strategy
 from nas.result import Result
 from nas.types import JSON
 
@@ -59,9 +59,9 @@ def conclusion_lines(result: Result) -> list[str]:
             lines.append(f"Trial {run.trial_id} failed on fresh seed {run.seed}: {first_line(run.error)}")
     gain = result.gain()
     if gain is not None:
-        failed = f" ({gain.failed} more failed)" if gain.failed else ""
+        unfinished = f" ({gain.unfinished} more did not finish)" if gain.unfinished else ""
         lines.append(
-            f"Gain over the average of {gain.random} random architectures of this run{failed}: {gain.mean:.4f} "
+            f"Gain over the average of {gain.random} random architectures of this run{unfinished}: {gain.mean:.4f} "
             f"{gain.metric}, 95 % interval [{gain.low:.4f}, {gain.high:.4f}]"
             + (", which knows nothing of how much seeds differ" if gain.seeds == 1 else "")
         )
@@ -88,6 +88,8 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
         out.print("No trial finished.")
         return
     out.print(ranking_table(result, top))
+    if broken := broken_constraints(result):
+        out.print(f"No trial meets the constraints: {', '.join(broken)}", soft_wrap=True)
     out.print()
     best = result.best().proposal.genome
     out.print(Text.assemble(("Best genome  ", "bold"), best.text), soft_wrap=True)

@@ -67,6 +67,14 @@ def test_constraints_rank_first():
     assert [trial.id for trial in result.pareto()] == [2]
 
 
+@pytest.mark.parametrize("most, told", [(10.0, False), (5.0, True)])
+def test_constraints_that_no_trial_meets_are_told(capsys, most, told):
+    aims = config({"metric": "a"}, {"metric": "size", "bound": most})
+    rows = [({"a": 1.0, "size": 30.0}, ""), ({"a": 3.0, "size": 10.0}, "")]
+    print_ranking(Result(aims, records(rows)), console())
+    assert ("No trial meets the constraints: size at most 5" in capsys.readouterr().out) == told
+
+
 def confirmed(trial_id, *values):
     """A trial on fresh seeds, with these values of metric a; None: it failed."""
     return [
@@ -94,7 +102,7 @@ def test_gain_is_positive_where_the_best_is_better(direction, sign):
     # Welch: variances 2/3 of 4 and 1/2 of 2 seeds, 2.419 degrees of freedom, where SciPy's t.ppf(0.975) is 3.66136.
     assert gain.high - gain.mean == pytest.approx(3.66136 * (2 / 3 / 4 + 1 / 2 / 2) ** 0.5, rel=1e-5)
     assert gain.mean - gain.low == pytest.approx(gain.high - gain.mean)
-    assert (gain.random, gain.failed, gain.seeds) == (4, 0, 2)
+    assert (gain.random, gain.unfinished, gain.seeds) == (4, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +132,7 @@ def test_failed_random_architectures_are_told():
     failed = Proposal(3, Genome.restore("g3()", "3" * 32), Fidelity(1), 0, origin="random")
     log += [Proposed(failed), Ended(Trial(failed, "failed", error="diverged")), *confirmed(2, 1.0, 1.1)]
     gain = Result(config({"metric": "a"}), log).gain()
-    assert (gain.random, gain.failed) == (2, 1)
+    assert (gain.random, gain.unfinished) == (2, 1)
 
 
 def test_a_conclusion_counts_only_for_the_trials_before_it():
