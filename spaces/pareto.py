@@ -132,7 +132,17 @@ def _volume(points: list[tuple[float, ...]], reference: Sequence[float]) -> floa
 
 
 def contributions(losses_NM: np.ndarray, reference: Sequence[float] | np.ndarray) -> np.ndarray:
-    """The volume that each point dominates alone, [n]: by so much the hypervolume falls without it."""
+    """The volume that each point dominates alone, [n]: by so much the hypervolume falls without it.
+
+    Of two objectives that is a rectangle, as far as the neighbours on the front.
+    """
+    reference = np.asarray(reference, dtype=np.float64)
+    if len(reference) == 2 and (losses_NM < reference).all():
+        order = np.lexsort(losses_NM.T[::-1])
+        (x, y), found = losses_NM[order].T, np.zeros(len(losses_NM))
+        if (np.diff(x) > 0).all() and (np.diff(y) < 0).all():
+            found[order] = np.diff(x, append=reference[0]) * -np.diff(y, prepend=reference[1])
+            return found
     whole = hypervolume(losses_NM, reference)
     return np.array(
         [whole - hypervolume(np.delete(losses_NM, k, axis=0), reference) for k in range(len(losses_NM))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -44,6 +45,8 @@ class Controller(HistoryStrategy):
         self._space, self.initial, self.lr = product_of(space, "controller"), initial, lr
         self.logits = {key: np.zeros(len(field.values)) for key, field in self._space.fields.items()}
         self._losses: dict[int, float] = {}
+        self._mean = self._squares = 0.0
+        """Of all losses, and the sum of their squared distances from it."""
         self._best: Trial | None = None
 
     def tell(self, event: Event) -> None:
@@ -54,7 +57,7 @@ class Controller(HistoryStrategy):
     def _learn(self, trial: Trial) -> None:
         loss = label(trial, self.objectives)
         if parents := trial.proposal.parents:
-            spread = np.std(list(self._losses.values())) or 1.0
+            spread = math.sqrt(self._squares / len(self._losses)) or 1.0
             gain = (
                 -1.0 if np.isnan(loss) else float(np.clip((self._losses[parents[0]] - loss) / spread, -1, 1))
             )
@@ -67,6 +70,9 @@ class Controller(HistoryStrategy):
                     self.logits[key] += self.lr * gain * gradient
         if not np.isnan(loss):
             self._losses[trial.id] = loss
+            away = loss - self._mean
+            self._mean += away / len(self._losses)
+            self._squares += away * (loss - self._mean)  # Welford 1962
             if self._best is None or loss < self._losses[self._best.id]:
                 self._best = trial
 

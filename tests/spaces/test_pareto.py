@@ -46,6 +46,15 @@ def test_contributions_are_what_is_lost(losses):
     assert contributions(losses, reference).tolist() == lost
 
 
+@given(st.sets(st.integers(0, 6), min_size=1), st.data())
+def test_contributions_to_a_front_of_two_objectives_are_rectangles(first, data):
+    second = data.draw(st.sets(st.integers(0, 6), min_size=len(first), max_size=len(first)))
+    front = [*zip(sorted(first), sorted(second, reverse=True), strict=True)]
+    losses = np.array(data.draw(st.permutations(front)), dtype=float)
+    lost = [cells(losses) - cells(np.delete(losses, k, axis=0)) for k in range(len(losses))]
+    assert contributions(losses, [7, 7]).tolist() == lost
+
+
 @settings(max_examples=60)
 @given(points(), st.data())
 def test_fronts_peel_off_what_nothing_dominates(losses, data):
