@@ -161,9 +161,14 @@ def amend(frozen: Config, wanted: Config) -> list[Amendment]:
     if refused:
         shown = [f"'{key}' is {_said(old, key)} there and {_said(new, key)} now" for key in refused[:3]]
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+        deeper = ""
+        if any(key.startswith("budget.") and key not in GROWING for key in refused) and frozen.budget.rungs:
+            old_full = frozen.budget.fidelity
+            kept = [*frozen.budget.rungs, old_full.amount]
+            deeper = f", and budget.{old_full.unit} where budget.rungs begin with {kept}"
         raise InvalidInput(
             f"this run folder holds a campaign that differs: {'; '.join(shown)}{more}. "
-            f"Only {', '.join(GROWING)} may change, and only to more; another --dir starts a new campaign"
+            f"Only {', '.join(GROWING)} may change, and only to more{deeper}; another --dir starts a new campaign"
         )
     return [Amendment(key, old.get(key), new[key]) for key in differing]
 

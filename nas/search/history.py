@@ -43,7 +43,11 @@ class HistoryStrategy(ABC):
         aims = self.aims
         if not aims or (len(aims) > 1 and not self.several):
             wanted = "at least one objective" if self.several else "exactly one objective"
-            advice = "leave one without" if self.several else 'give all others a bound, or take "nsga2"'
+            advice = (
+                "leave one without"
+                if self.several
+                else 'give all others a bound, or take "auto", "bayesian" or "nsga2"'
+            )
             raise InvalidInput(
                 f"strategy {type(self).__name__} follows {wanted} without a bound, but objectives has {len(aims)}: "
                 f"{', '.join(aim.metric for aim in aims) or 'none'}; {advice}"

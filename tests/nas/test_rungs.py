@@ -172,7 +172,7 @@ def test_a_schedule_over_the_fidelity_cannot_be_lengthened(file, tmp_path):
             {"budget.steps": 16, "budget.rungs": "[2, 4]"},
             "'budget.steps' is 8 there and 16 now. Only budget.trials",
         ),
-        ({"budget.rungs": "[2, 6]"}, "'budget.rungs[1]' is 4 there and 6 now"),
+        ({"budget.rungs": "[2, 6]"}, "and budget.steps where budget.rungs begin with [2, 4, 8]; another"),
     ):
         with pytest.raises(InvalidInput) as error:
             nas.run(file(**{"budget.trials": 1, "budget.confirm": 0, **changes}), dir=tmp_path / "run")
