@@ -15,7 +15,7 @@ from annotated_types import Ge
 
 from nas.search.history import TRIES, HistoryStrategy, label
 from nas.search.initial import spread_out
-from nas.search.promising import most_promising
+from nas.search.promising import FAR, NEAR, WIDE, most_promising
 from nas.search.random_search import draw
 from nas.search.surrogate import Acquisition, Surrogate
 from nas.types import Fidelity, Objective, Proposal
@@ -23,7 +23,8 @@ from spaces import Space
 from spaces.pareto import lowest
 
 FEW = 50
-"""Up to so many trials, a surrogate knows little of what is far from the best. Several at a time would crowd there."""
+"""Up to so many trials a surrogate knows little of what is far from the best. Several at a time would crowd there, and
+need more to choose from."""
 
 REFERENCE = 1.1
 """The reference point of several objectives, where the best of each is 0 and the worst on the front so far is 1."""
@@ -77,10 +78,11 @@ class BayesianOptimisation(HistoryStrategy):
         genomes = [trial.proposal.genome for trial in self.ended]
         self._surrogate.learn(genomes, losses, [proposal.genome for proposal in running], rng)
         order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+        effort = WIDE if running else NEAR if len(genomes) <= FEW else FAR
         chosen = most_promising(
             self.space,
             [genomes[i] for i in order[:TRIES].tolist()],
-            len(genomes) <= FEW and not running,
+            effort,
             lambda some: self._surrogate.promise(some, rng),
             taken,
             rng,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,20 +12,34 @@ from spaces import Genome, NoNeighbour, Space
 EVERYTHING = 2_048
 """Spaces of at most so many genomes are looked at whole."""
 
-NEAREST, NEIGHBOURS, CROSSINGS = 3, 40, 32
-"""Near: so many of the best have so many mutations each, and crossings."""
 
-DRAWS, PARENTS, CHILDREN, PAIRS = 64, 10, 6, 16
-"""Else: random genomes; parents, the best measured, with so many mutations each; crossings of these."""
+class Effort(NamedTuple):
+    """How many genomes are looked at.
 
-ROUNDS, CLIMBERS, STEPS = 2, 8, 10
-"""Rounds in which so many of the most promising have so many mutations each."""
+    Attributes:
+        draws: random ones.
+        parents: of the best measured, with so many `children` by mutation each, and `crossings` of two of them.
+        rounds: in which so many of the most promising, `climbers`, have so many mutations each, `steps`.
+    """
+
+    draws: int
+    parents: int
+    children: int
+    crossings: int
+    rounds: int = 0
+    climbers: int = 0
+    steps: int = 0
+
+
+NEAR = Effort(draws=0, parents=3, children=40, crossings=32)
+FAR = Effort(draws=64, parents=10, children=6, crossings=16, rounds=2, climbers=8, steps=10)
+WIDE = Effort(draws=128, parents=10, children=12, crossings=32, rounds=4, climbers=8, steps=10)
 
 
 def most_promising(
     space: Space,
     best: Sequence[Genome],
-    near: bool,
+    effort: Effort,
     promise: Callable[[Sequence[Genome]], np.ndarray],
     taken: set[str],
     rng: np.random.Generator,
@@ -33,7 +48,7 @@ def most_promising(
 
     Args:
         best: genomes that were measured, the best first.
-        near: whether only neighbours of the very best are looked at.
+        effort: how many are looked at where the space is larger.
         promise: of genomes, more is better, [n].
         taken: digests of networks that are not wanted.
     """
@@ -51,21 +66,18 @@ def most_promising(
     unrank, size = getattr(space, "unrank", None), getattr(space, "size", None)
     if unrank is not None and size is not None and size <= EVERYTHING:
         look_at(unrank(rank) for rank in range(size))
-    elif near:
-        parents = best[:NEAREST]
-        look_at([*_mutations(space, parents, NEIGHBOURS, rng), *_crossings(space, parents, CROSSINGS, rng)])
     else:
-        parents = best[:PARENTS]
+        parents = best[: effort.parents]
         look_at(
             [
-                *(space.sample(rng) for _ in range(DRAWS)),
-                *_mutations(space, parents, CHILDREN, rng),
-                *_crossings(space, parents, PAIRS, rng),
+                *(space.sample(rng) for _ in range(effort.draws)),
+                *_mutations(space, parents, effort.children, rng),
+                *_crossings(space, parents, effort.crossings, rng),
             ]
         )
-        for _ in range(ROUNDS):
-            leading = sorted(pool.values(), key=lambda item: -item[0])[:CLIMBERS]
-            if not look_at(_mutations(space, [genome for _, genome in leading], STEPS, rng)):
+        for _ in range(effort.rounds):
+            leading = sorted(pool.values(), key=lambda item: -item[0])[: effort.climbers]
+            if not look_at(_mutations(space, [genome for _, genome in leading], effort.steps, rng)):
                 break
     return max(pool.values(), key=lambda item: item[0])[1] if pool else None
 

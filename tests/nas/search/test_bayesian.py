@@ -4,7 +4,7 @@ import pytest
 import nas.search
 import spaces
 from nas.search.initial import spread_out
-from nas.search.promising import most_promising
+from nas.search.promising import FAR, NEAR, WIDE, most_promising
 from nas.search.testing import check_failures, check_replay, strategy_checks
 from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
 from spaces.pareto import hypervolume
@@ -133,19 +133,19 @@ def test_small_spaces_are_looked_at_whole():
         return np.array([genome == target for genome in genomes], dtype=float)
 
     taken = {space.genome(a=0, b=0).digest}
-    assert most_promising(space, [], False, promise, taken, np.random.default_rng(0)) == target
+    assert most_promising(space, [], NEAR, promise, taken, np.random.default_rng(0)) == target
     every = {space.unrank(rank).digest for rank in range(81)}
-    assert most_promising(space, [], False, promise, every, np.random.default_rng(0)) is None
+    assert most_promising(space, [], NEAR, promise, every, np.random.default_rng(0)) is None
 
 
-@pytest.mark.parametrize("near", [True, False])
-def test_what_promises_most_is_climbed_to_through_a_grammar(near):
+@pytest.mark.parametrize("effort", [NEAR, FAR, WIDE])
+def test_what_promises_most_is_climbed_to_through_a_grammar(effort):
     def promise(genomes):
         return np.array([-abs(np.log(HYBRID.cost(g).flops_per_token / 3e5)) for g in genomes])
 
     rng = np.random.default_rng(0)
     draws = [HYBRID.sample(rng) for _ in range(200)]
-    found = most_promising(HYBRID, draws[:10], near, promise, set(), rng)
+    found = most_promising(HYBRID, draws[:10], effort, promise, set(), rng)
     assert promise([found])[0] > promise(draws).max()
 
 
