@@ -130,7 +130,10 @@ SEARCHERS = {name: f"nas.cluster.tune:{name}" for name in ("optuna", "hyperopt",
 def optuna(space: dict[str, Any], seed: int) -> Searcher:
     from ray.tune.search.optuna import OptunaSearch
 
-    return OptunaSearch(space, metric="loss", mode="min", seed=seed)
+    converted = OptunaSearch.convert_search_space(
+        space
+    )  # or it warns of what it converts, at every beginning
+    return OptunaSearch(converted, metric="loss", mode="min", seed=seed)
 
 
 def hyperopt(space: dict[str, Any], seed: int) -> Searcher:

@@ -30,6 +30,15 @@ def test_conformance(check: Callable) -> None:
     )
 
 
+def test_optuna_has_nothing_to_warn_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("ray.tune.search.optuna.optuna_search")
+    pytest.importorskip("optuna")
+    warnings: list[str] = []
+    monkeypatch.setattr(module.logger, "warning", warnings.append)
+    nas.search.load("tune", space=CELLS, objectives=[Objective("loss")]).ask(2)
+    assert warnings == []
+
+
 def missing(space: dict, seed: int) -> None:
     raise ImportError("no such package")
 
