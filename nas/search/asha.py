@@ -5,6 +5,9 @@ from __future__ import annotations
 from nas.search.multifidelity import MultiFidelity
 from nas.search.rungs import Move
 
+FEW = 8
+"""The least checkpoints that a rung keeps, as the best of few trials may yet turn out to be among the best of many."""
+
 
 class ASHA(MultiFidelity):
     """A trial goes on as soon as it is among the best of its rung so far; see `MultiFidelity` for the options.
@@ -23,9 +26,10 @@ class ASHA(MultiFidelity):
         return Move(0, 0) if may_start else None
 
     def resumable(self) -> set[int]:
-        """Of each rung those that could go on if it had twice as many trials."""
+        """Of each rung those that could go on if it had twice as many trials, and a few as long as it has few."""
         found = super().resumable()
         for bracket in self.brackets:
             for number, rung in enumerate(bracket.rungs[:-1]):
-                found.difference_update(rung.ranking[self.ladder.going_on(number, 2 * rung.ended) :])
+                kept = max(FEW, self.ladder.going_on(number, 2 * rung.ended))
+                found.difference_update(rung.ranking[kept:])
         return found
