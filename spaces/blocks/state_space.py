@@ -87,7 +87,9 @@ class S4D(Block):
     """S4D (Gu et al., arXiv 2206.11893): a diagonal state space model for each channel, then a gated linear map.
 
     state: real dimensions of a channel's state. init: where A begins; of mode n, "lin": -1/2 + i pi n, "inv": -1/2 +
-    i (N/pi) (N / (2n + 1) - 1), with state / 2 modes that stand for pairs; "real": -(n + 1), with `state` modes.
+    i (N/pi) (N / (2n + 1) - 1), "legs": the eigenvalues of the normal part of HiPPO-LegS, with state / 2 modes that
+    stand for pairs; "real": -(n + 1), with `state` modes. With "legs" it is DSS (Gupta et al., arXiv 2203.14343, its
+    variant with exponential real parts), but for the 2 below.
     rate: how real parts hang on their weights, see `Rates`.
 
         h[t] = exp(dt A) h[t-1] + B' x[t];   y[t] = 2 Re(C h[t]) + D x[t];   out = glu(linear(gelu(y)))
@@ -104,13 +106,13 @@ class S4D(Block):
         width: int,
         *,
         state: int,
-        init: Literal["lin", "inv", "real"],
+        init: Literal["lin", "inv", "legs", "real"],
         rate: Literal["exp", "stable"] = "exp",
     ) -> None:
         super().__init__()
         check_sizes(width=width, state=state)
-        if init not in ("lin", "inv", "real"):
-            raise ValueError(f"unknown init {init!r}: use 'lin', 'inv' or 'real'")
+        if init not in ("lin", "inv", "legs", "real"):
+            raise ValueError(f"unknown init {init!r}: use 'lin', 'inv', 'legs' or 'real'")
         self.parts = 1 if init == "real" else 2
         modes, rest = divmod(state, self.parts)
         if rest:
@@ -122,7 +124,10 @@ class S4D(Block):
             rate_N, angle_N = n_N + 1, None
         else:
             rate_N = torch.full((modes,), 0.5)
-            angle_N = math.pi * n_N if init == "lin" else state / math.pi * (state / (2 * n_N + 1) - 1)
+            if init == "legs":
+                angle_N, _ = _hippo(state)
+            else:
+                angle_N = math.pi * n_N if init == "lin" else state / math.pi * (state / (2 * n_N + 1) - 1)
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, width))
         self.rate = Rates(rate_N.repeat(width, 1), modes if init == "real" else 0.5, rate)
         self.angle = None if angle_N is None else nn.Parameter(angle_N.repeat(width, 1))

@@ -166,7 +166,9 @@ def rg_lru(expand=choice(1, 2, ordered=True), heads=choice(1, 2, 4, 8, 16, order
 
 @hybrid.production("mixer", weight=0.5)
 def s4d(
-    state=choice(8, 16, 32, 64, ordered=True), init=choice("lin", "inv", "real"), rate=choice("exp", "stable")
+    state=choice(8, 16, 32, 64, ordered=True),
+    init=choice("lin", "inv", "legs", "real"),
+    rate=choice("exp", "stable"),
 ): ...
 
 

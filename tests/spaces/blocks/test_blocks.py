@@ -156,6 +156,7 @@ CASES = [
     case(S4D, s4d, state=8, init="lin"),
     case(S4D, s4d, state=16, init="inv"),
     case(S4D, s4d, state=5, init="real"),
+    case(S4D, s4d, state=8, init="legs"),
     case(S4D, s4d, state=8, init="lin", rate="stable"),
     case(S4D, s4d, state=5, init="real", rate="stable"),
     case(S5, s5, state=8),

@@ -5,7 +5,7 @@ import torch
 
 from spaces.blocks.filters import long_filter
 from spaces.blocks.reference import filters as slow
-from spaces.blocks.state_space import S4D, S5, _hippo
+from spaces.blocks.state_space import S4D, S5, _filter, _hippo
 
 
 @pytest.mark.parametrize("length", [1, 2, 63, 130])
@@ -28,6 +28,24 @@ def test_a_filter_is_exact_where_the_first_input_is_large() -> None:
     wanted = slow.long_filter(x.double(), taps.double())
     torch.testing.assert_close(long_filter(x, taps).double(), wanted, rtol=1e-5, atol=0)
     assert long_filter(x.bfloat16(), taps).dtype == torch.bfloat16
+
+
+def test_modes_of_legs_give_the_kernel_of_dss() -> None:
+    """DSS_exp (arXiv 2203.14343, proposition 1): K[t] = sum of w (exp(z) - 1) / lambda exp(z t), z = lambda dt."""
+    torch.manual_seed(0)
+    state, length = 16, 40
+    block = S4D(3, state=state, init="legs").double()
+    order = torch.arange(state, dtype=torch.float64)
+    root = (2 * order + 1).sqrt()
+    hippo = -(root[:, None] * root).tril(-1) - torch.diag(order + 1)
+    eigenvalues = torch.linalg.eigvals(hippo + (root[:, None] * root) / 2)
+    lambdas = eigenvalues[eigenvalues.imag > 0]
+    lambdas = lambdas[lambdas.imag.argsort()]
+    z = block.log_dt.exp()[:, None] * lambdas
+    weights = torch.complex(*block.read) * (z.exp() - 1) / lambdas
+    kernel = (weights[..., None] * (z[..., None] * torch.arange(length)).exp()).sum(dim=1).real
+    ours = _filter(*block.modes(), length).T
+    torch.testing.assert_close(ours, 2 * kernel, rtol=1e-5, atol=1e-5)  # modes begin in float32
 
 
 @pytest.mark.parametrize(
@@ -66,7 +84,7 @@ def test_modes_of_s5_are_the_eigenvalues_of_hippo() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown init 'linear': use 'lin', 'inv' or 'real'"):
+    with pytest.raises(ValueError, match="unknown init 'linear': use 'lin', 'inv', 'legs' or 'real'"):
         S4D(8, state=4, init="linear")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="state 5 is odd, but each mode of init 'inv' stands for two"):
         S4D(8, state=5, init="inv")
