@@ -103,10 +103,14 @@ class DeepNorm(Block):
 
     For stacks that have it everywhere, in a grammar of one's own; the hybrid space leaves it out, as between pre-norm
     layers in patterns that repeat, networks of 36 layers did not learn a batch in the steps in which others did.
+
+    Raises ValueError unless alpha is above 0.
     """
 
     def __init__(self, width: int, body: Block, *, alpha: float) -> None:
         super().__init__()
+        if not alpha > 0:
+            raise ValueError(f"alpha {alpha} must be above 0")
         self.body, self.alpha = body, alpha
         self.gain = nn.Parameter(torch.full((width,), 2**-0.5 / alpha))
         self.norm = nn.LayerNorm(width, eps=1e-6)

@@ -5,8 +5,8 @@ import torch
 
 from spaces.blocks.base import linear, state_bytes
 from spaces.blocks.conv import GatedConv
-from spaces.blocks.mlp import MLP
-from spaces.blocks.topology import Parallel, Residual, Stack
+from spaces.blocks.mlp import GLU, MLP
+from spaces.blocks.topology import DeepNorm, Parallel, Residual, ReZero, Stack
 
 
 def test_kernel_below_one_is_refused() -> None:
@@ -17,6 +17,19 @@ def test_kernel_below_one_is_refused() -> None:
 def test_unknown_activation_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown activation 'relu': use 'gelu' or 'relu2'"):
         MLP(8, mult=2, activation="relu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown activation 'silu': use 'sigmoid', 'relu' or 'gelu'"):
+        GLU(8, mult=2, activation="silu")  # type: ignore[arg-type]
+
+
+def test_rezero_begins_as_nothing_and_deep_norm_as_its_input() -> None:
+    torch.manual_seed(0)
+    x_BLD = torch.randn(1, 5, 8)
+    assert not ReZero(GatedConv(8, kernel=2))(x_BLD)[0].any()
+    normed_BLD = torch.nn.functional.layer_norm(x_BLD, (8,))
+    far_BLD, near_BLD = (DeepNorm(8, GatedConv(8, kernel=2), alpha=alpha)(x_BLD)[0] for alpha in (1, 100))
+    assert (near_BLD - normed_BLD).abs().max() < 0.01 < (far_BLD - normed_BLD).abs().max()
+    with pytest.raises(ValueError, match="alpha 0 must be above 0"):
+        DeepNorm(8, GatedConv(8, kernel=2), alpha=0)
 
 
 def test_projections_keep_the_variance() -> None:
