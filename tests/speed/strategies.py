@@ -28,6 +28,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "random": {},
     "evolution": {},
     "nsga2": {},
+    "tree": {},
     "bayesian": {},
 }
 ASKED = ("optuna-tpe", "optuna-tpe-multivariate", "optuna-gp", "pyglove-evolution")
