@@ -23,8 +23,7 @@ from spaces import Space
 from spaces.pareto import lowest
 
 FEW = 50
-"""Up to so many trials a surrogate knows little of what is far from the best. Several at a time would crowd there, and
-need more to choose from."""
+"""Up to so many trials neighbours of the best are candidates enough, but not where several run, which crowd there."""
 
 REFERENCE = 1.1
 """The reference point of several objectives, where the best of each is 0 and the worst on the front so far is 1."""
