@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
-from nas.search.history import TRIES, HistoryStrategy, label
+from nas.search.history import TRIES, HistoryStrategy, label, labels
 from nas.search.initial import spread_out
 from nas.search.promising import FAR, NEAR, WIDE, most_promising
 from nas.search.random_search import draw
@@ -89,9 +89,9 @@ class BayesianOptimisation(HistoryStrategy):
         return draw(self, k, rng, taken) if chosen is None else self.proposal(k, chosen, "bayesian")
 
     def _losses(self, rng: np.random.Generator) -> np.ndarray:
-        """What the surrogate learns of the trials that have ended, [n]; NaN for what failed or breaks a constraint."""
-        y = np.array([label(trial, self.objectives) for trial in self.ended])
-        if len(self.aims) == 1:
+        """What the surrogate learns of what has ended, [n], see `labels`; of several objectives a scalar."""
+        y = labels(self.ended, self.objectives)
+        if len(self.aims) == 1 or not any(np.isfinite(label(trial, self.objectives)) for trial in self.ended):
             return y
         direction = np.abs(rng.standard_normal(len(self.aims)))
         losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in self.ended])

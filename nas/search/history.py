@@ -134,3 +134,17 @@ def label(trial: Trial, objectives: Sequence[Objective]) -> float:
     """What a predictor learns of a trial: its objective; NaN for what failed or breaks a constraint."""
     violation, loss = standing(objectives, trial)
     return loss if trial.status == "done" and violation == 0 and np.isfinite(loss) else np.nan
+
+
+def labels(trials: Sequence[Trial], objectives: Sequence[Objective]) -> np.ndarray:
+    """What a predictor learns of trials, [n], see `label`; while none meets the constraints, how far each breaks them.
+
+    So a search comes to where they are met before it looks for what is good there.
+    """
+    y = np.array([label(trial, objectives) for trial in trials])
+    if np.isfinite(y).any():
+        return y
+    violations = np.array(
+        [standing(objectives, trial)[0] if trial.status == "done" else np.nan for trial in trials]
+    )
+    return np.where(np.isfinite(violations) & (violations > 0), violations, np.nan)

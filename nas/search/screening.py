@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from nas.search.history import label
+from nas.search.history import labels
 from nas.types import Objective, Trial
 from predictors import Predictor, expected_improvement
 from predictors.evaluate import TauEstimate, out_of_fold_tau
@@ -63,14 +63,14 @@ class Screening:
 
     def fitted(self, trials: Sequence[Trial], objectives: Sequence[Objective]) -> Fitted | None:
         """The predictor for the trials that have ended so far, in the order of their ends; None: too few."""
-        labels = self._labels(len(trials))
-        if labels == 0:
+        known = self._labels(len(trials))
+        if known == 0:
             return None
-        if self._last is None or self._last.labels != labels:
-            genomes = [trial.proposal.genome for trial in trials[:labels]]
-            y = np.array([label(trial, objectives) for trial in trials[:labels]])
+        if self._last is None or self._last.labels != known:
+            genomes = [trial.proposal.genome for trial in trials[:known]]
+            y = labels(trials[:known], objectives)
             tau = out_of_fold_tau(self.make, genomes, y)
-            self._last = Fitted(self.make().fit(genomes, y), labels, tau)
+            self._last = Fitted(self.make().fit(genomes, y), known, tau)
         return self._last
 
     def _labels(self, ended: int) -> int:

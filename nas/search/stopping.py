@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import statistics
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -46,7 +49,8 @@ class MedianStopping:
         self._aim = next(objective for objective in objectives if objective.bound is None)
         self._sampler = made(sampler, space, objectives, seed, fidelity, screening)
         self._reports: dict[int, dict[int, float]] = {}
-        self._ended: list[int] = []
+        self._means: dict[int, list[float]] = {}
+        """For each step the means of what trials that have ended, and reported at it, had reported by then; sorted."""
 
     def ask(self, n: int) -> list[Proposal]:
         """At most n proposals of the sampler."""
@@ -59,22 +63,23 @@ class MedianStopping:
             loss = self._loss(event.measurement)
             self._reports.setdefault(event.trial_id, {})[event.measurement.step] = loss
         elif isinstance(event, Ended) and event.trial.status != "failed":
-            self._ended.append(event.trial.id)
+            losses = sorted(self._reports.pop(event.trial.id, {}).items())
+            sums = itertools.accumulate(loss for _, loss in losses)
+            for count, ((step, _), total) in enumerate(zip(losses, sums, strict=True), start=1):
+                bisect.insort(self._means.setdefault(step, []), total / count)
+        elif isinstance(event, Ended):
+            self._reports.pop(event.trial.id, None)
 
     def proceed(self, trial_id: int, measurement: Measurement) -> bool:
         """Whether a running trial is no worse than most were at this point."""
         step = measurement.step
         if step < self.grace * self.fidelity.amount:
             return True
-        means = [
-            float(np.mean([loss for at, loss in reports.items() if at <= step]))
-            for reports in (self._reports.get(id, {}) for id in self._ended)
-            if step in reports
-        ]
+        means = self._means.get(step, [])
         if len(means) < self.least:
             return True
         best = min([self._loss(measurement), *self._reports.get(trial_id, {}).values()])
-        return best <= float(np.median(means))
+        return best <= statistics.median(means)
 
     def _loss(self, measurement: Measurement) -> float:
         """What a report says, lower is better."""

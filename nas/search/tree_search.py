@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from nas.search.history import TRIES, HistoryStrategy, label
+from nas.search.history import TRIES, HistoryStrategy, labels
 from nas.search.initial import spread_out
 from nas.search.random_search import draw
 from nas.search.surrogate import Surrogate
@@ -110,7 +110,7 @@ class TreeSearch(HistoryStrategy):
             if k < len(self.points) and self.points[k].digest not in taken:
                 return self.proposal(k, self.points[k], "spread")
             return draw(self, k, rng, taken)
-        losses = np.array([label(trial, self.objectives) for trial in self.ended])
+        losses = labels(self.ended, self.objectives)
         genomes = [trial.proposal.genome for trial in self.ended]
         root, options = self._tree(genomes, losses, running), self._learned(genomes, losses)
         if self._surrogate is None:
