@@ -8,8 +8,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 SMALLEST, LARGEST = 8, 256
-ELSEWHERE = 64
-"""Tokens of a chunk on devices without a model, as in flash-linear-attention's kernels for GPUs."""
+UNMODELLED = 64
+"""Tokens of a chunk where there is no model: on other devices, as in flash-linear-attention's kernels for GPUs, and of
+Toeplitz convolutions, among whose sizes the best model chose no better, and made what they keep grow faster than the
+length."""
 
 
 class Seconds(NamedTuple):
@@ -35,7 +37,6 @@ CPU = {
     "gated linear attention": Seconds(0.003, 0.001, 36.0, 0.0, 3.8, 0.0),
     "delta": Seconds(0.0, 0.0051, 120.0, 1.7, 0.0, 0.0),
     "filter": Seconds(0.0, 0.0, 0.0, 1.2, 0.0, 0.57),
-    "toeplitz": Seconds(0.0, 0.00028, 99.0, 0.31, 7.8, 0.77),
 }
 """Measured on one thread of an AMD EPYC, float32, four sequences at once."""
 
@@ -52,7 +53,7 @@ def chunk_size(operator: str, length: int, width: int, device: str = "cpu") -> i
     while longest < length:
         longest *= 2
     if device not in ("cpu", "meta"):
-        return min(ELSEWHERE, longest)
+        return min(UNMODELLED, longest)
     mix, mix_width, step, step_width, place, place_width = CPU[operator]
 
     def cost(size: int) -> float:

@@ -13,7 +13,7 @@ Shapes are groups x outputs: every feature belongs to a head, or, with a repeat 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spaces.blocks.chunking import chunk_size
+from spaces.blocks.chunking import UNMODELLED, chunk_size
 from spaces.blocks.costs import CONV_KERNEL, FLOAT_BYTES, Cost
 
 DIAGONAL, LOW_RANK, TOEPLITZ, SEMI_SEPARABLE = 1, 2, 3, 4
@@ -167,7 +167,7 @@ def layer_cost(
     state = (CONV_KERNEL - 1) * width if "T" in weights else 0
 
     toeplitz = operator.token_mixing == TOEPLITZ
-    chunk = chunk_size("toeplitz", context, arms * mixed) if toeplitz else chunk_size("ssd", context, share)
+    chunk = min(UNMODELLED, context) if toeplitz else chunk_size("ssd", context, share)
     padded = -(-context // chunk) * chunk
     if operator.remembers_scores:
         seen, kept = float(context), context

@@ -21,10 +21,9 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from spaces.blocks import conv, delta, linear_attention, mamba, scan, state_space
+from spaces.blocks import delta, linear_attention, mamba, scan, state_space
 from spaces.blocks.allocation import freed_memory_kept
 from spaces.blocks.chunking import CPU, Seconds, chunk_size
-from spaces.blocks.operators import MODES
 
 LENGTHS, WIDTHS, SIZES = (256, 1024, 4096), (64, 256, 768), (8, 16, 32, 64, 128, 256)
 HEAD, STATE = 32, 32
@@ -77,11 +76,6 @@ def modes_filter(batch: int, length: int, width: int) -> Tensor:
     return state_space._filter(torch.stack([-z[0].abs(), z[1]]), gain, length)
 
 
-def toeplitz(batch: int, length: int, width: int) -> tuple[Tensor, Tensor]:
-    rate, residue = draw(width, MODES), draw(width, MODES)
-    return conv.long_conv(draw(batch, length, width), rate, residue, draw(batch, width, MODES))
-
-
 OPERATORS: dict[str, tuple[object, Callable[[int, int, int], object]]] = {
     "recurrence": (scan, recurrence),
     "ssd": (mamba, ssd),
@@ -89,7 +83,6 @@ OPERATORS: dict[str, tuple[object, Callable[[int, int, int], object]]] = {
     "gated linear attention": (linear_attention, gated),
     "delta": (delta, delta_rule),
     "filter": (state_space, modes_filter),
-    "toeplitz": (conv, toeplitz),
 }
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spaces.blocks.chunking import CPU, ELSEWHERE, LARGEST, chunk_size
+from spaces.blocks.chunking import CPU, LARGEST, UNMODELLED, chunk_size
 from spaces.blocks.linear_attention import LinearAttention
 from tests.speed import chunks
 
@@ -29,7 +29,7 @@ def test_chunks_cost_least_of_all_sizes_by_the_model() -> None:
 
 
 def test_other_devices_have_chunks_of_their_own() -> None:
-    assert chunk_size("delta", 4096, 256, "cuda") == ELSEWHERE
+    assert chunk_size("delta", 4096, 256, "cuda") == UNMODELLED
     assert chunk_size("delta", 5, 256, "cuda") == 8
     assert chunk_size("delta", 4096, 256, "meta") == chunk_size("delta", 4096, 256, "cpu")
 
