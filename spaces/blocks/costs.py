@@ -231,7 +231,7 @@ def gated_delta_net(at: HasWidth, context: int, *, heads: int, expand: int) -> C
 def long_conv(at: HasWidth, context: int, *, hidden: int, span: int) -> Cost:
     network = hidden * (1 + 2 * POSITION_BANDS + 2 * hidden + at.width)
     matrices = 4 * at.width * at.width + 3 * HYENA_KERNEL * at.width + network
-    kept = (3 * (HYENA_KERNEL - 1) + context) * at.width
+    kept = (3 * (HYENA_KERNEL - 1) + 2 * context) * at.width
     parameters = matrices + 4 * hidden + at.width
     return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * kept)
 

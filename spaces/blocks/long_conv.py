@@ -1,7 +1,7 @@
 """The Hyena operator: a gated convolution with an implicit filter as long as the sequence.
 
-Letters in tensor names: B batch, L length, D width, E features of a position, F hidden features, S tokens so far,
-P past inputs of the short convolution.
+Letters in tensor names: B batch, L length, D width, E features of a position, F hidden features, P past inputs of the
+short convolution.
 """
 
 import math
@@ -15,7 +15,7 @@ from spaces.blocks.base import Block, State, at_least_float32, check_sizes, line
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import HYENA_KERNEL, POSITION_BANDS
 from spaces.blocks.documents import refuse_both
-from spaces.blocks.filters import long_filter
+from spaces.blocks.filters import Parts, continued_filter, long_filter
 
 SINE_FREQUENCY = 10.0
 FAST, SLOW, FADED = 0.3, 1.5, 0.01
@@ -23,10 +23,10 @@ FAST, SLOW, FADED = 0.3, 1.5, 0.01
 
 
 class LongConvState(NamedTuple):
-    """The last inputs of the short convolution, [B, P, 3 D], and all inputs of the long one, [B, S, D]."""
+    """The last inputs of the short convolution, [B, P, 3 D], and all inputs of the long one, by parts."""
 
     short_BPC: Tensor
-    long_BSD: Tensor
+    long: Parts
 
 
 class LongConv(Block):
@@ -41,7 +41,8 @@ class LongConv(Block):
     frequency. Windows fade from fast to slow over the channels. Any number of tokens can be read: beyond the span,
     positions go on.
 
-    The filter is no recurrence of a fixed size: decoding keeps all inputs, and convolves them anew at each call.
+    The filter is no recurrence of a fixed size: decoding keeps all inputs and what they add to outputs still to come,
+    see `continued_filter`; a token takes O(log^2 t) on average, where t came before.
 
     Raises ValueError if hidden or span is below 1.
     """
@@ -63,14 +64,16 @@ class LongConv(Block):
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
         refuse_both(state, segments_BL)
-        length = x_BLD.shape[1]
-        short_BPC, long_BSD = self.init_state(x_BLD.shape[0]) if state is None else LongConvState(*state)
+        short_BPC, parts = self.init_state(x_BLD.shape[0]) if state is None else LongConvState(*state)
         qkv_BLC, short_BPC = causal_conv(self.in_proj(x_BLD), self.taps, short_BPC, segments_BL)
         q_BLD, k_BLD, v_BLD = qkv_BLC.chunk(3, dim=-1)
-        long_BSD = torch.cat([long_BSD, k_BLD * v_BLD], dim=1)
-        y_BSD = long_filter(long_BSD, self.filter(long_BSD.shape[1]), segments_BL) + self.skip * long_BSD
-        y_BLD = self.out(q_BLD * y_BSD[:, -length:])
-        return y_BLD, None if state is None else LongConvState(short_BPC, long_BSD)
+        kv_BLD = k_BLD * v_BLD
+        if state is None:
+            y_BLD = long_filter(kv_BLD, self.filter(kv_BLD.shape[1]), segments_BL)
+        else:
+            y_BLD, parts = continued_filter(kv_BLD, self.filter, parts)
+        y_BLD = self.out(q_BLD * (y_BLD + self.skip * kv_BLD))
+        return y_BLD, None if state is None else LongConvState(short_BPC, parts)
 
     def filter(self, length: int) -> Tensor:
         """The filter for the current token and those before it, [L, D], in float32 at least."""
@@ -89,5 +92,4 @@ class LongConv(Block):
 
     def init_state(self, batch: int) -> LongConvState:
         taps, channels = self.taps.shape
-        short_BPC = self.taps.new_zeros(batch, taps - 1, channels)
-        return LongConvState(short_BPC, self.taps.new_zeros(batch, 0, channels // 3))
+        return LongConvState(self.taps.new_zeros(batch, taps - 1, channels), ())

@@ -22,11 +22,11 @@ def test_windows_fade_from_fast_to_slow() -> None:
     assert (faded[1:].diff(dim=1) > 0).all()
 
 
-def test_decoding_keeps_all_tokens() -> None:
+def test_decoding_keeps_all_tokens_and_what_they_add_to_as_many_outputs() -> None:
     block = LongConv(8, hidden=4, span=100)
     _, state = block(torch.randn(1, 30, 8), block.init_state(1))
     _, state = block(torch.randn(1, 1, 8), state)
-    assert state_bytes(state) == 4 * (2 * 24 + 31 * 8)
+    assert state_bytes(state) == 4 * (2 * 24 + 2 * 31 * 8)
 
 
 def test_impossible_sizes_are_refused() -> None:

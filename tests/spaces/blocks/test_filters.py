@@ -1,0 +1,37 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spaces.blocks.filters import Parts, continued_filter
+from spaces.blocks.reference import filters as slow
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_tokens_that_come_in_pieces_are_filtered_as_at_once(sizes: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x_BLC = torch.randn(2, sum(sizes), 3, dtype=torch.float64, generator=generator)
+    filter_LC = torch.randn(4 * sum(sizes), 3, dtype=torch.float64, generator=generator)
+    parts: Parts = ()
+    pieces = []
+    for x_BSC in x_BLC.split(sizes, dim=1):
+        y_BSC, parts = continued_filter(x_BSC, lambda length: filter_LC[:length], parts)
+        pieces.append(y_BSC)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), slow.long_filter(x_BLC, filter_LC))
+    binary = f"{sum(sizes):b}"
+    powers = [2 ** (len(binary) - 1 - place) for place, bit in enumerate(binary) if bit == "1"]
+    assert [inputs_BSC.shape[1] for inputs_BSC, _ in parts] == powers
+
+
+def test_work_of_a_token_grows_with_the_logarithm_of_those_before() -> None:
+    """Counted in numbers of the filter that are asked for, over 1,024 tokens one by one: 2^k of each 2^k, twice."""
+    asked: list[int] = []
+
+    def filter_of(length: int) -> torch.Tensor:
+        asked.append(length)
+        return torch.ones(length, 1)
+
+    parts: Parts = ()
+    for _ in range(1024):
+        _, parts = continued_filter(torch.ones(1, 1, 1), filter_of, parts)
+    assert sum(asked) == 1024 * (2 + 10)
