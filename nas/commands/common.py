@@ -56,6 +56,16 @@ def at_least(low: int) -> Any:
     return number
 
 
+def share(text: str) -> float:
+    """The type of an argument that is a share, such as 0.001, or a percentage, such as 0.1%."""
+    value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a share above 0 and at most 1, or a percentage such as 0.1%, got {text}"
+        )
+    return value
+
+
 def load_table(name: str) -> Table:
     """A table; modules that it names may lie beside it or in the working folder."""
     import benchmarks

@@ -6,11 +6,12 @@ import argparse
 import math
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.commands.common import DONE, FAILED, Commands, at_least, load_table, print_columns, print_json
+from nas.commands.common import DONE, FAILED, Commands, at_least, load_table, print_columns, print_json, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,12 @@ def add(kinds: Commands) -> None:
     )
     compare.add_argument(
         "--workers", type=at_least(1), default=1, metavar="N", help="simulated workers (default: 1)"
+    )
+    compare.add_argument(
+        "--top",
+        type=share,
+        metavar="SHARE",
+        help="of a table's rows that count as its best, such as 0.001 or 0.1%% (default: 0.05%%)",
     )
     compare.add_argument(
         "--out",
@@ -110,37 +117,45 @@ def _compare(options: argparse.Namespace) -> int:
     except RuntimeError as error:  # a strategy failed
         print(f"nas: {error}", file=sys.stderr)
         return FAILED
-    curves = compare.curves(rows)
+    top = options.top or compare.TOP
+    curves, timed = compare.curves(rows, top=top), compare.curves(rows, "seconds", top)
     ranks = compare.ranks(curves)
     written = [
         compare.write(rows, folder),
+        compare.write_curves([*curves, *timed], folder),
         *plots.regret_figure(curves, folder),
+        *plots.regret_figure(timed, folder),
         *plots.edf_figure(curves, folder),
     ]
     if len(strategies) > 1:
         written += plots.ranks_figure(ranks, folder)
-    better = compare.relative_improvement(rows) if "random" in strategies else {}
+    better = {"average": compare.relative_improvement(rows)}
+    if "random" in strategies:
+        better["random search"] = compare.relative_improvement(rows, over="random")
     parts = rows.num_rows > sum(curve.seeds * len(curve.median) for curve in curves)
     times = compare.time_to_reach(rows) if "evolution" in strategies else {}
     if options.json:
         print_json(
             {
                 "regret": compare.summary(curves),
-                "as_good_as_evolution": [
+                "best_found": [
                     {
-                        "table": table,
-                        "strategy": strategy,
-                        "seconds": [None if math.isnan(each) else each for each in seconds.tolist()],
+                        "table": curve.table,
+                        "strategy": curve.strategy,
+                        "top": top,
+                        "evaluations": _known(curve.reached),
+                        "seconds": _known(along.reached),
                     }
+                    for curve, along in zip(curves, timed, strict=True)
+                ],
+                "as_good_as_evolution": [
+                    {"table": table, "strategy": strategy, "seconds": _known(seconds)}
                     for (table, strategy), seconds in times.items()
                 ],
-                "improvement": [
-                    {
-                        "table": table,
-                        "strategy": strategy,
-                        "percent": None if math.isnan(percent) else percent,
-                    }
-                    for (table, strategy), percent in better.items()
+                "relative_improvement": [
+                    {"table": table, "strategy": strategy, "over": over, "percent": _known([percent])[0]}
+                    for over, found in better.items()
+                    for (table, strategy), percent in found.items()
                 ],
                 "ranks": {key: None if value != value else value for key, value in asdict(ranks).items()},
                 "files": list(map(str, written)),
@@ -149,9 +164,9 @@ def _compare(options: argparse.Namespace) -> int:
         return DONE
     interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
     print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
-    print(
-        f"Best found: so many runs had one of the best {compare.TOP:.2%} of the rows, and the median of when"
-    )
+    print(f"Best found: so many runs had one of the best {100 * top:g}% of the rows, and the median of when")
+    search = "; over random search: than what that found" if "random" in strategies else ""
+    print(f"Over average: by how much what was found is better than the mean row{search}")
     if parts:
         print("Evaluations are of full trainings, or as much training in parts")
     if parts and times:
@@ -166,9 +181,9 @@ def _compare(options: argparse.Namespace) -> int:
         cells.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
     milestones = compare.milestones(len(curves[0].median))
     heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
-    if better:
-        heads.append("over random")
-        for key, percent in better.items():
+    for over, found in better.items():
+        heads.append(f"over {over}")
+        for key, percent in found.items():
             cells[key].append("-" if math.isnan(percent) else f"{percent + 0.0:+.3g} %")  # no negative zero
     if parts and times:
         heads.append("as good as evolution")
@@ -192,6 +207,11 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"{curve.strategy} on {curve.table}: {ended}")
     print(f"Written: {', '.join(map(str, written))}")
     return DONE
+
+
+def _known(values: Iterable[float]) -> list[float | None]:
+    """Numbers as JSON has them, which knows no NaN."""
+    return [None if math.isnan(value) else float(value) for value in values]
 
 
 def _found(reached: np.ndarray) -> str:

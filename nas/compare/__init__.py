@@ -2,7 +2,7 @@
 
 from nas.compare.contestants import Contestant
 from nas.compare.planning import Plan, plan
-from nas.compare.runs import check, compare, play, simulate, write
+from nas.compare.runs import check, compare, play, simulate
 from nas.compare.statistics import (
     FEWEST,
     TOP,
@@ -15,6 +15,7 @@ from nas.compare.statistics import (
     summary,
     time_to_reach,
 )
+from nas.compare.writing import write, write_curves
 
 __all__ = [
     "FEWEST",
@@ -35,4 +36,5 @@ __all__ = [
     "summary",
     "time_to_reach",
     "write",
+    "write_curves",
 ]

@@ -335,12 +335,3 @@ def _keep(keep: Path, job: Job, run: pyarrow.Table, settings: bytes) -> None:
     made = path.with_suffix(".part")
     parquet.write_table(run.replace_schema_metadata({KEY: settings}), made)
     os.replace(made, path)
-
-
-def write(rows: pyarrow.Table, folder: Path) -> Path:
-    """Keeps what `compare` gave as evaluations.parquet."""
-    from pyarrow import parquet
-
-    path = folder / "evaluations.parquet"
-    parquet.write_table(rows, path)
-    return path

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,24 +30,34 @@ SLACK = 1e-9
 """By how much sums and regrets may be off."""
 
 TOP = 0.0005
-"""The share of a table's rows that count as its best."""
+"""The share of a table's rows that count as its best, unless told otherwise."""
+
+POINTS = 200
+"""How many simulated times regret is told at."""
+
+Axis = Literal["evaluations", "seconds"]
+"""What a search spends: full trainings, or simulated time."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The best so far of one contestant on one table, after each evaluation, over seeds.
+    """The best so far of one contestant on one table, along what was spent, over seeds.
 
     Attributes:
-        regrets: of each seed after each full training's worth of trials, [seeds, evaluations].
-        median, low, high: the median regret over seeds and its 95 % bootstrap interval, [evaluations]; with fewer than
-            `FEWEST` seeds there is none, and both are NaN.
-        reached: of each seed, the evaluation at which it had a row among the best `TOP` of the table, [seeds]; NaN
-            where it never had.
+        over: what is spent: full trainings' worth of trials, or simulated seconds.
+        at: how much of it, ascending, [points].
+        regrets: of each seed after each amount, [seeds, points]; NaN before its first trial ended.
+        median, low, high: the median regret over seeds and its 95 % bootstrap interval, [points]; with fewer than
+            `FEWEST` seeds there is none, and both are NaN, as all are before every seed's first trial ended.
+        reached: of each seed, what was spent when it had one of the best rows of the table, [seeds]; NaN where it never
+            had.
         shortest: evaluations of the run that ended first, as its strategy had no more to propose.
     """
 
     table: str
     strategy: str
+    over: Axis
+    at: np.ndarray
     regrets: np.ndarray
     median: np.ndarray
     low: np.ndarray
@@ -61,53 +71,86 @@ class Curve:
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean regret over seeds, [evaluations]."""
+        """The mean regret over seeds, [points]."""
         return self.regrets.mean(axis=0)
 
     @property
     def interquartile_mean(self) -> np.ndarray:
-        """The mean regret of the middle half of the seeds, [evaluations]."""
+        """The mean regret of the middle half of the seeds, [points]; NaN where that of a seed is."""
         cut = len(self.regrets) // 4
-        return np.sort(self.regrets, axis=0)[cut : len(self.regrets) - cut].mean(axis=0)
+        middle = np.sort(self.regrets, axis=0)[cut : len(self.regrets) - cut].mean(axis=0)
+        return np.where(np.isnan(self.median), np.nan, middle)
 
 
-def curves(rows: pyarrow.Table) -> list[Curve]:
+class _Run(NamedTuple):
+    """Of each trial of a run, when it ended, and the regret and the place of the best until then, [trials]."""
+
+    spent: np.ndarray
+    seconds: np.ndarray
+    regret: np.ndarray
+    top: np.ndarray
+
+
+def curves(rows: pyarrow.Table, over: Axis = "evaluations", top: float = TOP) -> list[Curve]:
     """The curves of what `compare` gave, tables and contestants in its order.
 
-    A run that ended early, as its strategy had no more to propose, keeps its last regret.
+    A run that ended early, as its strategy had no more to propose or its budget was spent, keeps its last regret.
+
+    Args:
+        over: each evaluation, or, for each table, simulated times that grow evenly on a logarithmic scale from the end
+            of the first trial of any contestant to that of the last.
+        top: the share of a table's rows that count as its best; the very best always does.
     """
-    length = max(1, int(max(rows["spent"].to_pylist()) + SLACK))
-    runs: dict[tuple[str, str], dict[int, list[tuple[float, float, float]]]] = {}
-    keys = zip(
-        *(rows[key].to_pylist() for key in ("table", "strategy", "seed", "spent", "regret", "top")),
-        strict=True,
+    ended: dict[tuple[str, str], dict[int, list[tuple[float, ...]]]] = {}
+    keys = ("table", "strategy", "seed", *_Run._fields)
+    for table, strategy, seed, *trial in zip(*(rows[key].to_pylist() for key in keys), strict=True):
+        ended.setdefault((table, strategy), {}).setdefault(seed, []).append(tuple(trial))
+    runs = {key: [_Run(*np.array(trials).T) for trials in by_seed.values()] for key, by_seed in ended.items()}
+    at = {}
+    for table in dict.fromkeys(table for table, _ in runs):
+        there = [run for key, known in runs.items() if key[0] == table for run in known]
+        at[table] = _times(there) if over == "seconds" else _evaluations(rows)
+    return [_curve(table, strategy, known, over, at[table], top) for (table, strategy), known in runs.items()]
+
+
+def _evaluations(rows: pyarrow.Table) -> np.ndarray:
+    """Every evaluation of the longest run, from 1."""
+    return np.arange(1, max(1, int(max(rows["spent"].to_pylist()) + SLACK)) + 1)
+
+
+def _times(runs: Sequence[_Run]) -> np.ndarray:
+    """Simulated times from the end of the first trial to that of the last, [points]."""
+    ends = np.concatenate([run.seconds for run in runs])
+    ends = ends[ends > 0]
+    return np.unique(np.geomspace(ends.min(), ends.max(), POINTS)) if len(ends) else np.zeros(1)
+
+
+def _curve(table: str, strategy: str, runs: Sequence[_Run], over: Axis, at: np.ndarray, top: float) -> Curve:
+    """One curve; what is spent of evaluations is rounded up to whole ones."""
+    whole = over == "evaluations"
+    spent_SE = [run.spent if whole else run.seconds for run in runs]
+    places_SP = [np.searchsorted(spent_E, at + SLACK * whole, side="right") - 1 for spent_E in spent_SE]
+    if whole:
+        places_SP = [np.maximum(places_P, 0) for places_P in places_SP]
+    regret_SP = np.array(
+        [
+            np.where(places_P < 0, np.nan, run.regret[places_P])
+            for run, places_P in zip(runs, places_SP, strict=True)
+        ]
     )
-    for table, strategy, seed, spent, regret, top in keys:
-        runs.setdefault((table, strategy), {}).setdefault(seed, []).append((spent, regret, top))
-    return [
-        _curve(table, strategy, [*by_seed.values()], length) for (table, strategy), by_seed in runs.items()
-    ]
-
-
-def _curve(
-    table: str, strategy: str, runs: Sequence[Sequence[tuple[float, float, float]]], length: int
-) -> Curve:
-    spent_SE = [np.array(run)[:, 0] for run in runs]
-    ends = np.arange(1, length + 1) + SLACK
-    places_SE = [np.maximum(0, np.searchsorted(spent_E, ends, side="right") - 1) for spent_E in spent_SE]
-    after = [np.array(run)[places_E, 1:] for run, places_E in zip(runs, places_SE, strict=True)]
-    regret_SE, top_SE = np.moveaxis(np.array(after), 2, 0)
-    median = np.median(regret_SE, axis=0)
-    low = high = np.full(length, np.nan)
-    if len(regret_SE) >= FEWEST:
-        drawn = np.random.default_rng(0).integers(len(regret_SE), size=(RESAMPLES, len(regret_SE)))
-        low, high = np.quantile(np.median(regret_SE[drawn], axis=1), (0.025, 0.975), axis=0)
-    best_SE = (top_SE <= TOP) | (
-        regret_SE <= 0
-    )  # a small table's best row is among its best, whatever its share
-    reached = np.where(best_SE.any(axis=1), best_SE.argmax(axis=1) + 1.0, np.nan)
-    shortest = int(min(spent_E[-1] for spent_E in spent_SE) + SLACK)
-    return Curve(table, strategy, regret_SE, median, low, high, reached, shortest)
+    median = np.median(regret_SP, axis=0)
+    low = high = np.full(len(at), np.nan)
+    if len(runs) >= FEWEST:
+        drawn = np.random.default_rng(0).integers(len(runs), size=(RESAMPLES, len(runs)))
+        low, high = np.quantile(np.median(regret_SP[drawn], axis=1), (0.025, 0.975), axis=0)
+    reached = np.full(len(runs), np.nan)
+    for seed, (run, spent_E) in enumerate(zip(runs, spent_SE, strict=True)):
+        best_E = (run.top <= top) | (run.regret <= 0)  # a small table's best row is one, whatever its share
+        if best_E.any():
+            first = spent_E[best_E.argmax()]
+            reached[seed] = max(1.0, math.ceil(first - SLACK)) if whole else first
+    shortest = int(min(run.spent[-1] for run in runs) + SLACK)
+    return Curve(table, strategy, over, at, regret_SP, median, low, high, reached, shortest)
 
 
 def time_to_reach(rows: pyarrow.Table, than: str = "evolution") -> dict[tuple[str, str], np.ndarray]:
@@ -144,7 +187,10 @@ def milestones(evaluations: int) -> list[int]:
 def summary(found: Sequence[Curve]) -> list[dict[str, Any]]:
     """The regret at the milestones, one row a table, contestant and milestone; None where there is no interval.
 
-    `best` is the share of seeds that had one of the best `TOP` of the table by then.
+    `best` is the share of seeds that had one of the best rows of the table by then.
+
+    Args:
+        found: curves over evaluations.
     """
     return [
         {
@@ -214,29 +260,43 @@ def ranks(found: Sequence[Curve], evaluation: int | None = None) -> Ranks:
     )
 
 
-def relative_improvement(rows: pyarrow.Table, over: str = "random") -> dict[tuple[str, str], float]:
-    """How much better than random search each contestant is in the end, in percent, by table and contestant.
+def relative_improvement(rows: pyarrow.Table, over: str | None = None) -> dict[tuple[str, str], float]:
+    """How much better each contestant is in the end than an average architecture, in percent, by table and contestant.
 
-    100 (m - r) / |r| for the means over seeds of the best values found, m of the contestant and r of `over`, turned so
-    that better is positive (Yang et al. 2020, section 3.1). NaN where r is zero and m is not.
+    100 (m - r) / r, m the mean over seeds of what the contestant found and r that of all rows of the table, which is
+    what architectures drawn at random are worth on average (Yang et al. 2020, section 3: there r is the mean of a few
+    that were trained). It is of accuracies there; here it is turned so that better is positive, as 100 (r - m) / |r| of
+    losses, which 100 bounds where they are positive. Means of metrics that span decades are geometric. NaN where r is
+    zero and m is not.
+
+    Args:
+        over: a contestant whose finds are r in place of the rows: "random" for what random search finds in the end.
 
     Raises:
         ValueError: `over` was not compared.
     """
-    runs: dict[tuple[str, str], dict[int, float]] = {}
+    last: dict[tuple[str, str], dict[int, float]] = {}
     keys = zip(*(rows[key].to_pylist() for key in ("table", "strategy", "seed", "best")), strict=True)
     for table, strategy, seed, value in keys:
-        runs.setdefault((table, strategy), {})[seed] = value  # the last counts
-    means = {key: float(np.mean([*best.values()])) for key, best in runs.items()}
-    if any((table, over) not in means for table, _ in means):
+        last.setdefault((table, strategy), {})[seed] = value
+    if over is not None and any((table, over) not in last for table, _ in last):
         raise ValueError(f"{over!r} is not among the contestants on every table")
+    tables = {name: benchmarks.load(name) for name in dict.fromkeys(table for table, _ in last)}
     found = {}
-    signs = {
-        table: 1 if benchmarks.load(table).objective.direction == "max" else -1
-        for table in dict.fromkeys(table for table, _ in means)
-    }
-    for table, strategy in means:
-        base, sign = means[table, over], signs[table]
-        better = sign * (means[table, strategy] - base)
-        found[table, strategy] = 0.0 if not better else 100 * better / abs(base) if base else math.nan
+    for name, strategy in last:
+        table = tables[name]
+        column = table.column()
+        others = column[np.isfinite(column)] if over is None else [*last[name, over].values()]
+        base = _mean(others, table.objective.log)
+        better = _mean([*last[name, strategy].values()], table.objective.log) - base
+        better *= 1 if table.objective.direction == "max" else -1
+        found[name, strategy] = 0.0 if not better else 100 * better / abs(base) if base else math.nan
     return found
+
+
+def _mean(values: Sequence[float] | np.ndarray, log: bool) -> float:
+    """The mean, geometric where values span decades; zero where one of those is."""
+    if not log:
+        return float(np.mean(values))
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.mean(np.log(values))))

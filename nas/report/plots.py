@@ -26,21 +26,27 @@ def require() -> None:
 
 
 def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
-    """Writes regret.svg and regret.png: a panel for each table, a line with its interval for each contestant."""
+    """Writes regret.svg and regret.png: a panel for each table, a line with its interval for each contestant.
+
+    Curves over simulated seconds are written as regret_seconds.svg and regret_seconds.png.
+    """
     from matplotlib.ticker import MaxNLocator
 
+    timed = curves[0].over == "seconds"
     figure, panels = _panels(curves, f"regret, median of {curves[0].seeds} seeds")
     for curve, panel, colour in panels:
-        evaluations = range(1, len(curve.median) + 1)
-        panel.fill_between(evaluations, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-        panel.plot(evaluations, curve.median, color=colour, label=curve.strategy)
+        panel.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+        panel.plot(curve.at, curve.median, color=colour, label=curve.strategy)
         panel.set_yscale("symlog", linthresh=0.01, linscale=0.5)
         panel.set_ylim(bottom=0, auto=None)
         _regrets(panel.yaxis)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_xlabel("evaluations")
+        if timed:
+            panel.set_xscale("log")
+        else:
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_xlabel("simulated seconds" if timed else "evaluations")
     _explain(figure)
-    return _saved(figure, folder, "regret")
+    return _saved(figure, folder, "regret_seconds" if timed else "regret")
 
 
 def edf_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:

@@ -144,26 +144,67 @@ def test_compare(capsys, tmp_path):
     assert (
         lines[1] == "Best found: so many runs had one of the best 0.05% of the rows, and the median of when"
     )
-    heads = ["table", "strategy", "after 6", "after 12", "after 24", "over random", "best found"]
-    assert re.split(r"  +", lines[3]) == heads
-    assert re.search(r"  \+0 %  +\d of 2", lines[4]), "random is no better than itself"
-    assert [line.split()[:2] for line in lines[4:8]] == [
+    assert lines[2].startswith("Over average: ")
+    heads = ["table", "strategy", "after 6", "after 12", "after 24", "over average", "over random search"]
+    assert re.split(r"  +", lines[4]) == [*heads, "best found"]
+    assert re.search(r"  \+\d\S+ %  +\+0 %  +\d of 2", lines[5]), "random is no better than itself"
+    assert [line.split()[:2] for line in lines[5:9]] == [
         [f"nasbench201/{data}", strategy]
         for data in ("cifar10", "cifar100")
         for strategy in ("random", "evolution")
     ]
-    assert lines[9].startswith("Mean rank over 4 rankings, in the end; ")
-    assert {line.split()[1] for line in lines[11:13]} == {"random", "evolution"}
-    figures = {f"{name}.{kind}" for name in ("regret", "edf", "ranks") for kind in ("svg", "png")}
-    assert {path.name for path in out.iterdir()} == {"evaluations.parquet", "runs", *figures}
+    assert lines[10].startswith("Mean rank over 4 rankings, in the end; ")
+    assert {line.split()[1] for line in lines[12:14]} == {"random", "evolution"}
+    figures = {
+        f"{name}.{kind}" for name in ("regret", "regret_seconds", "edf", "ranks") for kind in ("svg", "png")
+    }
+    assert {path.name for path in out.iterdir()} == {
+        "evaluations.parquet",
+        "curves.parquet",
+        "runs",
+        *figures,
+    }
     code, text, _ = run(
-        capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out), "--json"
+        capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out), "--top", "20%", "--json"
     )
     told = json.loads(text)
     assert len(told["regret"]) == 2 * 2 * 3
     assert [len(row["seconds"]) for row in told["as_good_as_evolution"]] == [2] * 4
-    assert {row["percent"] for row in told["improvement"] if row["strategy"] == "random"} == {0}
+    better = {(row["strategy"], row["over"]): row["percent"] for row in told["relative_improvement"]}
+    assert better["random", "random search"] == 0 < better["random", "average"]
+    assert {row["top"] for row in told["best_found"]} == {0.2}
+    for row in told["best_found"]:
+        assert all(
+            evaluations <= 24 < seconds
+            for evaluations, seconds in zip(row["evaluations"], row["seconds"], strict=True)
+        )
     assert set(told["ranks"]) == {"mean", "difference", "p", "blocks"}
+
+
+@pytest.mark.parametrize(
+    "top, reason",
+    [
+        ("0", "must be a share above 0 and at most 1"),
+        ("5", "must be a share"),
+        ("5%%", "invalid share value"),
+    ],
+)
+def test_no_share(capsys, top, reason):
+    with pytest.raises(SystemExit):
+        run(capsys, "compare", "nasbench201/cifar10", "--top", top)
+    assert f"argument --top: {reason}" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_columns_of_a_comparison(capsys, tmp_path):
+    """Those of the command that it gives, here with fewer runs."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    command = re.search(r"^nas bench (compare .*)$", readme, re.MULTILINE)[1].split()
+    heads = re.search(r"^table  +strategy .*$", readme, re.MULTILINE)[0]
+    fewer = ["--strategies", "random,evolution", "--seeds", "1", "--out", str(tmp_path)]
+    code, out, _ = run(capsys, *command, *fewer)
+    assert code == 0
+    [shown] = re.findall(r"^table  +strategy .*$", out, re.MULTILINE)
+    assert re.split(r"  +", shown) == re.split(r"  +", heads)
 
 
 def test_simulate(capsys, tmp_path):
@@ -239,7 +280,7 @@ def test_a_table_of_ones_own(own_table, tmp_path):
         "compare", str(own_table), "--strategies", "random, evolution", "--evaluations", "8", "--seeds", "5"
     )
     assert done.returncode == 0, done.stderr
-    random, evolution = done.stdout.splitlines()[4:6]
+    random, evolution = done.stdout.splitlines()[5:7]
     # All eight rows were asked for, so the best is found.
     assert random.split()[1] == "random"
     assert "  0.000 [0.000, 0.000]  +" in random

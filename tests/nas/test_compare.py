@@ -6,17 +6,16 @@ import benchmarks
 import spaces
 from nas.cluster.simulated import Conditions
 from nas.compare import (
-    TOP,
     Contestant,
     compare,
     curves,
-    milestones,
     plan,
     ranks,
     relative_improvement,
     simulate,
     summary,
     write,
+    write_curves,
 )
 from nas.config import parse
 from nas.search import STRATEGIES
@@ -98,6 +97,23 @@ def test_curves(rows):
     assert told[2]["median"] == found[0].median[-1]
 
 
+def test_curves_over_simulated_seconds(rows):
+    """At each time the regret of the last trial of a run that had ended by then."""
+    random, evolution = curves(rows, "seconds")
+    frame = rows.to_pylist()
+    assert random.at.tolist() == evolution.at.tolist()
+    assert (random.at[0], random.at[-1]) == tuple(f(r["seconds"] for r in frame) for f in (min, max))
+    for curve in (random, evolution):
+        assert curve.over == "seconds"
+        for place in (0, 50, 120, 199):
+            for seed in range(SEEDS):
+                run = [r for r in frame if (r["strategy"], r["seed"]) == (curve.strategy, seed)]
+                ended = [r["regret"] for r in run if r["seconds"] <= curve.at[place]]
+                np.testing.assert_equal(curve.regrets[seed, place], ended[-1] if ended else np.nan)
+    np.testing.assert_array_equal(np.isnan(random.low), np.isnan(random.regrets).any(axis=0))
+    np.testing.assert_array_equal(np.isnan(random.interquartile_mean), np.isnan(random.mean))
+
+
 def test_few_seeds_have_no_interval(rows):
     few = rows.filter(pyarrow.compute.less(rows["seed"], 4))
     assert all(np.isnan(curve.low).all() and curve.seeds == 4 for curve in curves(few))
@@ -109,66 +125,8 @@ def test_one_process_is_this_one(rows):
     assert here.equals(rows)
 
 
-def made_up(runs):
-    """Rows as `compare` gives them, from the regrets of each table and contestant by seed; 0 is the best row."""
-    rows = {key: [] for key in ("table", "strategy", "seed", "spent", "regret", "top")}
-    for (table, strategy), by_seed in runs.items():
-        for seed, regrets in enumerate(by_seed):
-            for evaluation, regret in enumerate(regrets, start=1):
-                row = (table, strategy, seed, float(evaluation), regret, 0.0001 if regret == 0 else 0.5)
-                for values, value in zip(rows.values(), row, strict=True):
-                    values.append(value)
-    return pyarrow.table(rows)
-
-
-def test_a_run_that_ended_early_keeps_its_last_regret():
-    curve = curves(made_up({("t", "s"): [[0.5, 0.25], [1.0]]}))[0]
-    assert curve.mean.tolist() == [0.75, 0.625]
-    assert curve.shortest == 1
-
-
-def test_how_soon_the_best_rows_are_reached():
-    [curve] = curves(made_up({("t", "s"): [[0.5, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]}))
-    np.testing.assert_array_equal(curve.reached, [2, 4, np.nan, 1])
-    assert [row["best"] for row in summary([curve])] == [0.25, 0.5, 0.75]
-    assert TOP == 0.0005
-
-
-def test_the_best_of_a_small_table_is_among_its_best():
-    rows = made_up({("t", "s"): [[0.5, 0]]}).to_pydict()
-    curve = curves(pyarrow.table({**rows, "top": [0.5, 1 / 60]}))[0]
-    np.testing.assert_array_equal(curve.reached, [2])
-
-
-def test_the_interquartile_mean_is_that_of_the_middle_half():
-    [curve] = curves(made_up({("t", "s"): [[value] for value in (0.9, 0.1, 0.2, 5, 0, 0.3, 0.4, 0)]}))
-    assert curve.interquartile_mean.tolist() == [pytest.approx((0.1 + 0.2 + 0.3 + 0.4) / 4)]
-
-
-def test_ranks():
-    """Demsar 2006, table 6 and section 3.2.2: four classifiers on 14 data sets."""
-    c45 = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1, 0.940, 0.619, 0.972, 0.957]
-    c45_m = [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1, 0.962, 0.666, 0.981, 0.978]
-    c45_cf = [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1, 0.965, 0.614, 0.9751, 0.946]
-    c45_m_cf = [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1, 0.962, 0.669, 0.975, 0.970]
-    runs = {"C4.5": c45, "C4.5+m": c45_m, "C4.5+cf": c45_cf, "C4.5+m+cf": c45_m_cf}
-    found = ranks(curves(made_up({("t", name): [[1 - auc] for auc in aucs] for name, aucs in runs.items()})))
-    assert {name: round(mean, 3) for name, mean in found.mean.items()} == {
-        "C4.5+m+cf": 1.964,
-        "C4.5+m": 2.0,
-        "C4.5+cf": 2.893,
-        "C4.5": 3.143,
-    }
-    assert found.blocks == 14
-    assert found.difference == pytest.approx(1.25, abs=0.005)  # 2.569 sqrt(4 * 5 / (6 * 14))
-    assert 0.01 < found.p < 0.05
-    with pytest.raises(ValueError, match="only be ranked on the same tables"):
-        ranks(curves(made_up({("t", "a"): [[1]], ("t", "b"): [[1], [2]]})))
-
-
 def test_relative_improvement(rows):
-    found = relative_improvement(rows)
-    assert found[TABLE, "random"] == 0
+    """Yang et al. 2020: over the mean row, and over what random search found."""
     table = benchmarks.load(TABLE)
     best = {
         name: np.mean(
@@ -180,6 +138,12 @@ def test_relative_improvement(rows):
         for name in ("random", "evolution")
     }
     assert table.objective.direction == "max"
+    average = np.mean(table.column())
+    found = relative_improvement(rows)
+    for name, value in best.items():
+        assert found[TABLE, name] == pytest.approx(100 * (value - average) / average)
+    found = relative_improvement(rows, over="random")
+    assert found[TABLE, "random"] == 0
     assert found[TABLE, "evolution"] == pytest.approx(100 * (best["evolution"] / best["random"] - 1))
     with pytest.raises(ValueError, match="'tpe' is not among the contestants"):
         relative_improvement(rows, over="tpe")
@@ -231,15 +195,6 @@ def test_a_strategy_may_have_no_more():
     assert len([*simulate(Three(table), table, 10)]) == 3
 
 
-def test_no_improvement_over_nothing():
-    """Where random search finds zero, what finds it too is no better, and anything else cannot be told in percent."""
-    rows = made_up({(TABLE, "random"): [[0.0]], (TABLE, "same"): [[0.0]], (TABLE, "other"): [[0.0]]})
-    rows = rows.append_column("best", pyarrow.array([0.0, 0.0, 1.0]))
-    found = relative_improvement(rows)
-    assert found[TABLE, "random"] == found[TABLE, "same"] == 0
-    assert np.isnan(found[TABLE, "other"])
-
-
 def test_a_budget_of_simulated_seconds():
     table = benchmarks.load(TABLE)
     seconds = 20 * np.median(table.column("train_time"))
@@ -256,6 +211,14 @@ def test_written(rows, tmp_path):
     from pyarrow import parquet
 
     assert parquet.read_table(write(rows, tmp_path)).equals(rows)
+    found = [*curves(rows), *curves(rows, "seconds")]
+    written = parquet.read_table(write_curves(found, tmp_path)).to_pylist()
+    assert [row["over"] for row in written] == ["evaluations"] * 60 + ["seconds"] * 400
+    of = [row for row in written if (row["strategy"], row["over"]) == ("evolution", "seconds")]
+    assert [row["at"] for row in of] == found[3].at.tolist()
+    for name in ("median", "low", "high", "mean", "interquartile_mean"):
+        known = getattr(found[3], name)
+        assert [row[name] for row in of] == [None if np.isnan(value) else value for value in known]
 
 
 def test_the_best_is_what_was_seen_to_be(tmp_path):
@@ -311,6 +274,7 @@ def test_figures(rows, tmp_path):
     found = curves(rows)
     for name, (svg, png) in {
         "regret": regret_figure(found, tmp_path),
+        "regret_seconds": regret_figure(curves(rows, "seconds"), tmp_path),
         "edf": edf_figure(found, tmp_path),
         "ranks": ranks_figure(ranks(found), tmp_path),
     }.items():
@@ -341,11 +305,6 @@ def test_figures_tell_regrets_of_any_size(rows, tmp_path, monkeypatch):
         told = re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text())
         assert {"0", "0.01", "0.1", "1", "10"} <= set(told)
         assert "100" not in told
-
-
-def test_milestones():
-    assert milestones(100) == [25, 50, 100]
-    assert milestones(1) == [1]
 
 
 @pytest.mark.parametrize(
