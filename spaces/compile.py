@@ -27,6 +27,7 @@ from spaces.blocks.mlp import GLU, MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.state_space import S4D, S5
@@ -59,6 +60,7 @@ BUILDERS: Mapping[str, Build] = {
     "gated_delta_net": _mixer(GatedDeltaNet),
     "mamba2": _mixer(Mamba2),
     "rg_lru": _mixer(RGLRU),
+    "s4": _mixer(S4),
     "s4d": _mixer(S4D),
     "s5": _mixer(S5),
     "long_conv": _mixer(LongConv),

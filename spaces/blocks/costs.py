@@ -184,6 +184,13 @@ def s4d(at: HasWidth, context: int, *, state: int, init: str, rate: str = "exp")
     return Cost(parameters, parameters, flops, FLOAT_BYTES * state * at.width)
 
 
+def s4(at: HasWidth, context: int, *, state: int) -> Cost:
+    parameters = 2 * at.width * (1 + 2 * state + at.width)
+    # Eight real sums at each of length + 1 complex points, for half as many modes as the state has dimensions.
+    flops = 16 * state * at.width * (context + 1) / context + 4 * at.width * at.width
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * state * at.width)
+
+
 def s5(at: HasWidth, context: int, *, state: int, rate: str = "exp") -> Cost:
     matrices = 2 * at.width * state + at.width * at.width
     parameters = matrices + at.width + 3 * state // 2
@@ -354,6 +361,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "gated_delta_net": gated_delta_net,
     "mamba2": mamba2,
     "rg_lru": rg_lru,
+    "s4": s4,
     "s4d": s4d,
     "s5": s5,
     "long_conv": long_conv,

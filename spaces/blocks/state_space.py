@@ -125,7 +125,7 @@ class S4D(Block):
         else:
             rate_N = torch.full((modes,), 0.5)
             if init == "legs":
-                angle_N, _ = _hippo(state)
+                angle_N, _ = hippo(state)
             else:
                 angle_N = math.pi * n_N if init == "lin" else state / math.pi * (state / (2 * n_N + 1) - 1)
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, width))
@@ -211,7 +211,7 @@ class S5(Block):
         check_sizes(width=width, state=state)
         if state % 2:
             raise ValueError(f"state {state} is odd, but each mode stands for two dimensions")
-        angle_N, vectors_SN = _hippo(state)
+        angle_N, vectors_SN = hippo(state)
         b_DN = torch.randn(width, state) * width**-0.5 + 0j
         c_DN = torch.randn(width, state) * state**-0.5 + 0j
         self.log_dt = nn.Parameter(log_uniform(1e-3, 1e-1, state // 2))
@@ -264,7 +264,7 @@ def _convolved(z_PN: Tensor, added_PBLN: Tensor) -> Tensor:
     )
 
 
-def _hippo(state: int) -> tuple[Tensor, Tensor]:
+def hippo(state: int) -> tuple[Tensor, Tensor]:
     """Imaginary parts of the eigenvalues above 0 of the normal part of HiPPO-LegS, and their eigenvectors [S, N].
 
     The matrix is -1/2 on the diagonal and otherwise skew: its eigenvalues have real part -1/2 and come in pairs.

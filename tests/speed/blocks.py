@@ -37,6 +37,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -71,6 +72,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "Mamba-2, state 16": lambda width: Mamba2(width, state=16, expand=2, head_dim=64),
     "Mamba-2, state 64": lambda width: Mamba2(width, state=64, expand=2, head_dim=64),
     "RG-LRU": lambda width: RGLRU(width, expand=1, heads=8),
+    "S4": lambda width: S4(width, state=64),
     "S4D": lambda width: S4D(width, state=64, init="lin"),
     "S5": lambda width: S5(width, state=64),
     "Hyena": lambda width: LongConv(width, hidden=64, span=1024),

@@ -1,9 +1,10 @@
-"""S4D and S5 as the recurrences they are, one token at a time, in complex numbers."""
+"""S4, S4D and S5 as the recurrences they are, one token at a time, in complex numbers."""
 
 import torch
 from torch import Tensor
 
 from spaces.blocks.reference.mlp import gelu
+from spaces.blocks.s4 import S4
 from spaces.blocks.state_space import S4D, S5, Rates
 
 
@@ -40,3 +41,26 @@ def s5(block: S5, x_BLD: Tensor) -> Tensor:
 def rates(block: Rates) -> Tensor:
     """What `block()` should return."""
     return torch.exp(block.weight) if block.least is None else 1 / (block.weight**2 + block.least)
+
+
+def s4(block: S4, x_BLD: Tensor) -> Tensor:
+    """What `block(x_BLD)` should return, [B, L, D]: every mode and its conjugate, the matrix as a whole."""
+    lambda_DN, low_DN, write_DN, read_DN = (
+        torch.cat([z_DN, z_DN.conj()], dim=1)
+        for z_DN in (
+            torch.complex(-rates(block.rate), block.angle),
+            *(torch.complex(*part) for part in (block.low, block.write, block.read)),
+        )
+    )
+    half_D11 = torch.exp(block.log_dt)[:, None, None] / 2
+    a_DNN = torch.diag_embed(lambda_DN) - low_DN[:, :, None] * low_DN[:, None].conj()
+    one_NN = torch.eye(lambda_DN.shape[1], dtype=lambda_DN.dtype)
+    keep_DNN = torch.linalg.solve(one_NN - half_D11 * a_DNN, one_NN + half_D11 * a_DNN)
+    added_DN = torch.linalg.solve(one_NN - half_D11 * a_DNN, 2 * half_D11[..., 0] * write_DN)
+    h_BDN = torch.zeros(len(x_BLD), *lambda_DN.shape, dtype=lambda_DN.dtype)
+    rows = []
+    for t in range(x_BLD.shape[1]):
+        h_BDN = (keep_DNN @ h_BDN[..., None])[..., 0] + added_DN * x_BLD[:, t, :, None]
+        rows.append((read_DN * h_BDN).sum(dim=-1).real)
+    out, gate = (gelu(torch.stack(rows, dim=1) + block.skip * x_BLD) @ block.out.weight.T).chunk(2, dim=-1)
+    return out * gate.sigmoid()

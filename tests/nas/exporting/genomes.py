@@ -27,6 +27,7 @@ MIXERS = {
     "mamba": "mamba(state=8, expand=2, init=decaying)",
     "mamba2": "mamba2(state=16, expand=2, head_dim=16, init=decaying)",
     "rg-lru": "rg_lru(expand=1, heads=4)",
+    "s4": "s4(state=8)",
     "s4d": "s4d(state=8, init=inv, rate=exp)",
     "s4d-legs": "s4d(state=8, init=legs, rate=exp)",
     "s4d-real": "s4d(state=8, init=real, rate=stable)",

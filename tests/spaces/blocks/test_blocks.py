@@ -33,11 +33,12 @@ from spaces.blocks.reference.mlp import glu, mlp, swiglu
 from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe, moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
-from spaces.blocks.reference.state_space import s4d, s5
+from spaces.blocks.reference.state_space import s4, s4d, s5
 from spaces.blocks.reference.token_parameters import token_parameter_attention
 from spaces.blocks.reference.workspace import workspace
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import BlockCase, survives_bfloat16
@@ -153,6 +154,8 @@ CASES = [
     case(Mamba2, mamba2, state=8, expand=2, head_dim=8, init="mimetic"),
     case(RGLRU, rg_lru, expand=1, heads=4),
     case(RGLRU, rg_lru, expand=2, heads=1),
+    case(S4, s4, state=2),
+    case(S4, s4, state=16),
     case(S4D, s4d, state=8, init="lin"),
     case(S4D, s4d, state=16, init="inv"),
     case(S4D, s4d, state=5, init="real"),

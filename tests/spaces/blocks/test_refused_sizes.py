@@ -17,6 +17,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -32,6 +33,7 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     Mamba: {"state": 4, "expand": 2, "init": "decaying"},
     Mamba2: {"state": 8, "expand": 2, "head_dim": 8},
     RGLRU: {"expand": 1, "heads": 2},
+    S4: {"state": 8},
     S4D: {"state": 8, "init": "lin"},
     S5: {"state": 8},
     LongConv: {"hidden": 8, "span": 64},

@@ -5,7 +5,7 @@ import torch
 
 from spaces.blocks.filters import long_filter
 from spaces.blocks.reference import filters as slow
-from spaces.blocks.state_space import S4D, S5, _filter, _hippo
+from spaces.blocks.state_space import S4D, S5, _filter, hippo
 
 
 @pytest.mark.parametrize("length", [1, 2, 63, 130])
@@ -37,8 +37,8 @@ def test_modes_of_legs_give_the_kernel_of_dss() -> None:
     block = S4D(3, state=state, init="legs").double()
     order = torch.arange(state, dtype=torch.float64)
     root = (2 * order + 1).sqrt()
-    hippo = -(root[:, None] * root).tril(-1) - torch.diag(order + 1)
-    eigenvalues = torch.linalg.eigvals(hippo + (root[:, None] * root) / 2)
+    matrix = -(root[:, None] * root).tril(-1) - torch.diag(order + 1)
+    eigenvalues = torch.linalg.eigvals(matrix + (root[:, None] * root) / 2)
     lambdas = eigenvalues[eigenvalues.imag > 0]
     lambdas = lambdas[lambdas.imag.argsort()]
     z = block.log_dt.exp()[:, None] * lambdas
@@ -72,7 +72,7 @@ def test_initial_modes_are_those_of_the_paper(init: str, wanted: list[complex]) 
 
 def test_modes_of_s5_are_the_eigenvalues_of_hippo() -> None:
     state = 6
-    angles_N, vectors_SN = _hippo(state)
+    angles_N, vectors_SN = hippo(state)
     a_SS = torch.zeros(state, state, dtype=torch.complex64)
     for n in range(state):
         for k in range(state):
