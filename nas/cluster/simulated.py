@@ -112,7 +112,7 @@ class SimulatedEngine:
         ]
         self._free = [(0.0, number) for number in range(workers)]
         self._waiting: deque[Proposal] = deque()
-        self._next: list[tuple[float, int, int, Course]] = []
+        self._next: list[tuple[float, int, int, float, Course]] = []
         self._reached: dict[int, Reached] = {}
 
     def submit(self, proposal: Proposal, splits: tuple[Split, ...] = ("valid",)) -> None:
@@ -127,14 +127,21 @@ class SimulatedEngine:
     def poll(self, timeout: float) -> Sequence[Trial]:
         """Jumps to the next end, whatever `timeout` says; none if nothing runs or the clock has stopped."""
         while self._next and self._next[0][0] <= self._conditions.seconds:
-            self.now, number, worker, course = heapq.heappop(self._next)
+            self.now, number, worker, started, course = heapq.heappop(self._next)
             try:
-                heapq.heappush(self._next, (next(course), number, worker, course))
+                heapq.heappush(self._next, (next(course), number, worker, started, course))
             except StopIteration as end:
                 heapq.heappush(self._free, (self.now, worker))
                 self._start()
                 return [end.value]
         return []
+
+    @property
+    def unfinished(self) -> list[float]:
+        """For how many seconds each trial has been trained that runs, or ran when the clock stopped."""
+        stopped = not self._next or self._next[0][0] > self._conditions.seconds
+        until = self._conditions.seconds if stopped else self.now
+        return [until - started for _, _, _, started, _ in self._next]
 
     def close(self) -> None:
         """Forgets what runs and what waits."""
@@ -146,7 +153,7 @@ class SimulatedEngine:
             proposal = self._waiting.popleft()
             _, worker = self._free[0]
             course = self._course(proposal, f"simulated-{worker}")
-            heapq.heappush(self._next, (next(course), proposal.id, worker, course))
+            heapq.heappush(self._next, (next(course), proposal.id, worker, self.now, course))
             heapq.heappop(self._free)
 
     def _course(self, proposal: Proposal, worker: str) -> Course:

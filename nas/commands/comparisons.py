@@ -257,11 +257,14 @@ def _simulate(options: argparse.Namespace) -> int:
         print_json([asdict(each) for each in plans])
         return DONE
     trials = min(config.budget.trials, len(table))
-    print(f"{trials:,} trials of {config.strategy.name} on {table.name}, means of {options.seeds} seeds")
+    seeds = "1 seed" if options.seeds == 1 else f"{options.seeds} seeds"
+    budget = "" if options.seconds == math.inf else f" within {duration(options.seconds)}"
+    print(f"{trials:,} trials of {config.strategy.name} on {table.name}{budget}, means of {seeds}")
     print()
     cells: list[list[Any]] = [
         [
             f"{each.workers:,}",
+            f"{each.trials:,.6g}",
             duration(each.seconds),
             f"{each.utilisation:.0%}",
             f"{each.speedup:,.1f}",
@@ -270,7 +273,7 @@ def _simulate(options: argparse.Namespace) -> int:
         ]
         for each in plans
     ]
-    print_columns([["workers", "simulated time", "busy", "speed-up", "regret", "failed"], *cells])
+    print_columns([["workers", "ended", "simulated time", "busy", "speed-up", "regret", "failed"], *cells])
     return DONE
 
 

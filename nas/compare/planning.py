@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 import benchmarks
 import nas.search as search
 from nas.cluster.simulated import Conditions, rungs, whole
-from nas.compare.runs import simulate
+from nas.compare.processes import on_all_cores, opened
+from nas.compare.runs import engine_for, play
 from nas.compare.spending import amount
 from nas.config import Config
 from nas.setup import screening
-from nas.types import InvalidInput, Objective, Trial
+from nas.types import InvalidInput, Objective, Strategy
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,16 @@ class Plan:
     """A campaign on so many workers, means over seeds.
 
     Attributes:
-        seconds: from its start to the end of its last trial.
+        trials: that ended.
+        seconds: from its start to the end of its last trial, or to when the clock stopped while some were running.
         utilisation: the share of the workers' time that went into training.
-        speedup: how many times faster it is than its trainings one after the other.
+        speedup: how many times faster it is than its trainings, as far as they came, one after the other.
         regret: of the best in the end, see `Table.regret`.
         failed: trials that failed.
     """
 
     workers: int
+    trials: float
     seconds: float
     utilisation: float
     speedup: float
@@ -46,6 +49,7 @@ def plan(
     *,
     seeds: int = 5,
     conditions: Conditions = Conditions(),
+    processes: int | None = None,
     observe: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Plan]:
     """Plays a campaign's strategy, with its predictor and its number of trials, on a table for each number of workers.
@@ -54,34 +58,47 @@ def plan(
     at a time, and how long trainings of such different lengths keep so many workers busy. The training times are those
     of the table. Known models that the strategy starts from are left out, as they are of another space.
 
+    Args:
+        processes: of this machine, see `on_all_cores`.
+        observe: is called with the number of runs that are done and of all.
+
     Raises:
         InvalidInput: the strategy does not fit the table, a number cannot be, or no trial ends in time.
     """
     if seeds < 1 or not workers or min(workers) < 1:
         raise InvalidInput(f"workers = {list(workers)} and seeds = {seeds} must be at least 1")
-    trials = min(config.budget.trials, len(table))
-    options = _unnamed(config.strategy.options)
-    plans: list[Plan] = []
-    for number in workers:
-        runs = []
-        for seed in range(seeds):
-            _, screened = screening(config, table.candidates)
-            strategy = search.load(
-                config.strategy.name,
-                space=table.candidates,
-                objectives=[Objective(table.objective.name, table.objective.direction)],
-                seed=seed,
-                fidelity=whole(table),
-                screening=screened,
-                trials=trials,
-                rungs=rungs(table) if search.takes_rungs(config.strategy.name) else (),
-                **options,
-            )
-            found = simulate(strategy, table, trials, number, conditions, seed)
-            runs.append(_outcome(table, found, number))
-            observe(len(plans) * seeds + seed + 1, len(workers) * seeds)
-        plans.append(Plan(number, *map(float, np.mean(runs, axis=0))))
-    return plans
+    _strategy(config, table, 0)
+    name = f"{table.path}:{table.objective.name}"
+    jobs = [(config, name, number, seed, conditions) for number in workers for seed in range(seeds)]
+    outcomes: dict[int, tuple[float, ...]] = {}
+    for place, outcome in on_all_cores(_outcome, dict(enumerate(jobs)), processes):
+        outcomes[place] = outcome
+        observe(len(outcomes), len(jobs))
+    runs = [outcomes[place] for place in range(len(jobs))]
+    return [
+        Plan(number, *map(float, np.mean(runs[k * seeds : (k + 1) * seeds], axis=0)))
+        for k, number in enumerate(workers)
+    ]
+
+
+def _strategy(config: Config, table: benchmarks.Table, seed: int) -> Strategy:
+    """The strategy of a campaign, in search of a table's objective."""
+    _, screened = screening(config, table.candidates)
+    return search.load(
+        config.strategy.name,
+        space=table.candidates,
+        objectives=[Objective(table.objective.name, table.objective.direction)],
+        seed=seed,
+        fidelity=whole(table),
+        screening=screened,
+        trials=_trials(config, table),
+        rungs=rungs(table) if search.takes_rungs(config.strategy.name) else (),
+        **_unnamed(config.strategy.options),
+    )
+
+
+def _trials(config: Config, table: benchmarks.Table) -> int:
+    return min(config.budget.trials, len(table))
 
 
 def _unnamed(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,18 +110,24 @@ def _unnamed(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _outcome(table: benchmarks.Table, trials: Iterable[Trial], workers: int) -> tuple[float, ...]:
-    """Time, utilisation, speed-up, regret and failures of one run, of which nothing is kept but these."""
+def _outcome(config: Config, name: str, workers: int, seed: int, conditions: Conditions) -> tuple[float, ...]:
+    """Trials, time, utilisation, speed-up, regret and failures of one run, of which nothing is kept but these."""
+    table = opened(name)
+    strategy = _strategy(config, table, seed)
+    engine = engine_for(strategy, table, workers, conditions, seed)
     objective = Objective(table.objective.name, table.objective.direction)
-    busy = wall = failed = 0.0
-    best, found = (0, math.inf), math.inf
-    for trial in trials:
+    busy = failed = 0.0
+    ended, best, found = 0, (0, math.inf), math.inf
+    for trial in play(strategy, engine, _trials(config, table)):
+        ended += 1
         busy += trial.duration
-        wall = trial.started + trial.duration
         failed += trial.status == "failed"
         loss = objective.loss(trial.metrics)
         if math.isfinite(loss) and (-amount(trial), loss) < best:
             best, found = (-amount(trial), loss), table.losses()[table.rank(trial.proposal.genome)]
-    if not wall:
+    if not ended or not engine.now:
         raise InvalidInput(f"no trial ended on {workers} workers; the shortest on the table takes longer")
-    return wall, busy / (workers * wall), busy / wall, float(table.regret_of(np.array(found))), failed
+    busy += math.fsum(engine.unfinished)
+    wall = conditions.seconds if engine.unfinished else engine.now
+    regret = float(table.regret_of(np.array(found)))
+    return ended, wall, busy / (workers * wall), busy / wall, regret, failed

@@ -6,11 +6,9 @@ import functools
 import importlib.metadata
 import json
 import math
-import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import numpy as np
 import benchmarks
 from nas.cluster.simulated import Conditions, SimulatedEngine, whole
 from nas.compare.contestants import Contestant
+from nas.compare.processes import on_all_cores, opened
 from nas.compare.spending import Spending, amount
 from nas.types import (
     Ended,
@@ -54,14 +53,20 @@ def simulate(
     spending: Spending | None = None,
 ) -> Iterator[Trial]:
     """The trials of a strategy on simulated workers, as they end; see `SimulatedEngine` and `play`."""
+    return play(strategy, engine_for(strategy, table, workers, conditions, seed), evaluations, spending)
+
+
+def engine_for(
+    strategy: Strategy, table: benchmarks.Table, workers: int, conditions: Conditions, seed: int
+) -> SimulatedEngine:
+    """Simulated workers whose trials report to a strategy, which may stop them."""
 
     def on_report(trial_id: int, measurement: Measurement) -> bool:
         proceed = strategy.proceed(trial_id, measurement)
         strategy.tell(Measured(trial_id, measurement, proceed))
         return proceed
 
-    engine = SimulatedEngine(table, workers, conditions, seed, on_report)
-    return play(strategy, engine, evaluations, spending)
+    return SimulatedEngine(table, workers, conditions, seed, on_report)
 
 
 def play(
@@ -169,8 +174,8 @@ def compare(
         for table in tables
         for contestant in contestants
     ]
-    opened = {name: benchmarks.load(name) for name in tables}
-    settings = [_settings(job, opened[job[0]]) for job in jobs]
+    sources = {name: benchmarks.load(name).description.source for name in tables}
+    settings = [_settings(job, sources[job[0]]) for job in jobs]
     found: dict[int, pyarrow.Table] = {}
     if keep is not None:
         for place, job in enumerate(jobs):
@@ -180,7 +185,7 @@ def compare(
     missing = {place: job for place, job in enumerate(jobs) if place not in found}
     if found:
         observe(len(found), len(jobs))
-    for place, run in _run_all(missing, opened, processes):
+    for place, run in on_all_cores(_run, missing, processes):
         found[place] = run
         if keep is not None:
             _keep(keep, jobs[place], run, settings[place])
@@ -194,38 +199,7 @@ Job = tuple[str, str, int, int, int, Conditions]
 """Table, contestant, seed, evaluations, workers and conditions of a run."""
 
 
-def _run_all(
-    jobs: dict[int, Job], tables: Mapping[str, benchmarks.Table], processes: int | None
-) -> Iterator[tuple[int, pyarrow.Table]]:
-    """Runs, by place, in the order of their ends."""
-    processes = min(processes or os.cpu_count() or 1, len(jobs))
-    if processes <= 1:
-        for place, job in jobs.items():
-            yield place, _run(tables[job[0]], *job)
-        return
-    # Spawned, as forking a process with threads may hang it.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting = {pool.submit(_run_there, *job): place for place, job in jobs.items()}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-_open = functools.cache(benchmarks.load)
-"""A table in a process of a comparison, opened once for all its runs."""
-
-
-def _run_there(name: str, *job: Any) -> pyarrow.Table:
-    """One run in a process of its own."""
-    return _run(_open(name), name, *job)
-
-
 def _run(
-    table: benchmarks.Table,
     name: str,
     contestant: str,
     seed: int,
@@ -234,6 +208,7 @@ def _run(
     conditions: Conditions,
 ) -> pyarrow.Table:
     """One run, see `compare`."""
+    table = opened(name)
     try:
         strategy = Contestant.parse(contestant).make(table, seed)
         trials = [*simulate(strategy, table, evaluations, workers, conditions, seed, Spending(table))]
@@ -303,9 +278,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _settings(job: Job, table: benchmarks.Table) -> bytes:
+def _settings(job: Job, source: str) -> bytes:
     """All that a run follows from, but for the code of a strategy of a user's own."""
-    return json.dumps([*job[:-1], asdict(job[-1]), table.description.source, _versions()]).encode()
+    return json.dumps([*job[:-1], asdict(job[-1]), source, _versions()]).encode()
 
 
 def _file(keep: Path, job: Job) -> Path:

@@ -207,14 +207,17 @@ def test_the_readme_shows_the_columns_of_a_comparison(capsys, tmp_path):
     assert re.split(r"  +", shown) == re.split(r"  +", heads)
 
 
-def test_simulate(capsys, tmp_path):
-    file = Path(__file__).parents[2] / "examples" / "quickstart.toml"
-    arguments = ("simulate", str(file), "nasbench201/cifar10", "--workers", "1,8", "--seeds", "1")
+def test_simulate(capsys, campaign_file):
+    arguments = ("simulate", str(campaign_file()), "nasbench201/cifar10", "--workers", "1,8", "--seeds", "1")
     code, text, err = run(capsys, *arguments, "--stragglers", "0.1")
     assert (code, err) == (0, "\r2 of 2 runs\n")
     lines = text.splitlines()
-    assert lines[0] == "32 trials of bayesian on nasbench201/cifar10, means of 1 seeds"
-    assert [line.split()[0] for line in lines[2:]] == ["workers", "1", "8"]
+    assert lines[0] == "6 trials of evolution on nasbench201/cifar10, means of 1 seed"
+    assert [line.split()[:2] for line in lines[2:]] == [["workers", "ended"], ["1", "6"], ["8", "6"]]
+    code, text, _ = run(capsys, *arguments, "--seconds", "6000")
+    lines = text.splitlines()
+    assert lines[0] == "6 trials of evolution on nasbench201/cifar10 within 1 h 40 min, means of 1 seed"
+    assert re.match(r"1 +[1-5] +1 h 40 min +100% +1\.0 ", lines[3])
     code, text, _ = run(capsys, *arguments, "--json")
     one, eight = json.loads(text)
     assert one["seconds"] > eight["seconds"]
@@ -224,6 +227,15 @@ def test_simulate(capsys, tmp_path):
     ):
         code, text, err = run(capsys, *arguments, *wrong)
         assert (code, text, err) == (2, "", f"nas: {message}\n")
+
+
+def test_simulate_what_auto_takes(capsys):
+    file = Path(__file__).parents[2] / "examples" / "quickstart.toml"
+    code, text, _ = run(
+        capsys, "simulate", str(file), "nasbench201/cifar10", "--workers", "8", "--seeds", "1"
+    )
+    assert code == 0
+    assert text.startswith("32 trials of bayesian on nasbench201/cifar10, means of 1 seed\n")
 
 
 OWN = """

@@ -133,7 +133,7 @@ def test_strategies_are_compared_on_it(table):
 
 
 def test_campaigns_are_planned_on_it(runs, table):
-    (planned,) = plan(nas.load(runs["first"]).config, table, [1], seeds=1)
+    (planned,) = plan(nas.load(runs["first"]).config, table, [1], seeds=1, processes=1)
     assert planned.speedup == planned.utilisation == 1
     assert 0 < planned.seconds < table.column("train_time").sum()
 

@@ -157,7 +157,7 @@ def test_a_plan_counts_trials_of_all_rungs(tables):
         }
     )
     table, _ = tables
-    (planned,) = plan(config, table, [4], seeds=1)
+    (planned,) = plan(config, table, [4], seeds=1, processes=1)
     assert isinstance(planned, Plan)
     assert planned.seconds < 60 * 27 / 4 / 3
     assert planned.regret < 0.5
