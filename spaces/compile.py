@@ -31,6 +31,7 @@ from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.state_space import S4D, S5
+from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import DeepNorm, LayerScale, Parallel, Residual, ReZero, Stack
 from spaces.blocks.workspace import Workspace
@@ -64,6 +65,7 @@ BUILDERS: Mapping[str, Build] = {
     "s4d": _mixer(S4D),
     "s5": _mixer(S5),
     "long_conv": _mixer(LongConv),
+    "gated_toeplitz": _mixer(GatedToeplitz),
     "token_parameter_attention": _mixer(TokenParameterAttention),
     "workspace": _mixer(Workspace),
     "gated_conv": _mixer(GatedConv),

@@ -25,6 +25,8 @@ HYENA_KERNEL = 3
 """Taps of the short convolution of the Hyena operator."""
 POSITION_BANDS = 8
 """Pairs of cosine and sine that tell its filter a position."""
+ENCODER_LAYERS = 3
+"""Hidden layers of the relative position encoder of the gated Toeplitz unit."""
 QUERY_DIM = 64
 """Width of one query of the product-key memory: two halves of 32."""
 FLOAT_BYTES = 4
@@ -243,6 +245,17 @@ def long_conv(at: HasWidth, context: int, *, hidden: int, span: int) -> Cost:
     return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * kept)
 
 
+def gated_toeplitz(at: HasWidth, context: int, *, expand: int, hidden: int, span: int) -> Cost:
+    inner = expand * at.width
+    projections = 3 * at.width * inner
+    encoder = hidden * (1 + ENCODER_LAYERS * hidden + inner)
+    biases = 3 * (1 + ENCODER_LAYERS) * hidden + inner
+    flops = 2 * projections + 2 * encoder * min(context, span) / context
+    kept = 2 * inner * (span + context % span)
+    parameters = projections + encoder + biases
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * kept)
+
+
 def token_parameter_attention(at: HasWidth, context: int, *, tokens: int) -> Cost:
     parameters = 2 * tokens * at.width
     return Cost(parameters, parameters, 2 * parameters, 0)
@@ -365,6 +378,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "s4d": s4d,
     "s5": s5,
     "long_conv": long_conv,
+    "gated_toeplitz": gated_toeplitz,
     "token_parameter_attention": token_parameter_attention,
     "workspace": workspace,
     "gated_conv": gated_conv,

@@ -187,6 +187,14 @@ def long_conv(
 ): ...
 
 
+@hybrid.production("mixer", weight=0.5, where=lambda at, span: span <= max(at.context, 64))
+def gated_toeplitz(
+    expand=choice(1, 2, 3, ordered=True),
+    hidden=choice(16, 32, 64, ordered=True),
+    span=choice(64, 256, 1024, ordered=True),
+): ...
+
+
 @hybrid.production("mixer", weight=0.5)
 def token_parameter_attention(tokens=choice(32, 64, 128, 256, 512, 1024, ordered=True)): ...
 

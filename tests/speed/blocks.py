@@ -40,6 +40,7 @@ from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
+from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.workspace import Workspace
 
@@ -76,6 +77,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "S4D": lambda width: S4D(width, state=64, init="lin"),
     "S5": lambda width: S5(width, state=64),
     "Hyena": lambda width: LongConv(width, hidden=64, span=1024),
+    "gated Toeplitz": lambda width: GatedToeplitz(width, expand=1, hidden=32, span=1024),
     "gated convolution": lambda width: GatedConv(width, kernel=4),
     "token parameters": lambda width: TokenParameterAttention(width, tokens=4 * width),
     "workspace": lambda width: Workspace(width, slots=16, chunk=64),

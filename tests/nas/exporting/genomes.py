@@ -33,6 +33,7 @@ MIXERS = {
     "s4d-real": "s4d(state=8, init=real, rate=stable)",
     "s5": "s5(state=16, rate=exp)",
     "long-conv": "long_conv(hidden=16, span=64)",
+    "gated-toeplitz": "gated_toeplitz(expand=1, hidden=16, span=64)",
     "token-parameters": "token_parameter_attention(tokens=32)",
     "workspace": "workspace(slots=4, chunk=16)",
     "gated-conv": "gated_conv(kernel=4)",

@@ -34,6 +34,7 @@ from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
 from spaces.blocks.reference.state_space import s4, s4d, s5
+from spaces.blocks.reference.toeplitz import gated_toeplitz
 from spaces.blocks.reference.token_parameters import token_parameter_attention
 from spaces.blocks.reference.workspace import workspace
 from spaces.blocks.rg_lru import RGLRU
@@ -42,6 +43,7 @@ from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import BlockCase, survives_bfloat16
+from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import DeepNorm, LayerScale, Parallel, Residual, ReZero, Stack
 from spaces.blocks.workspace import Workspace
@@ -167,6 +169,8 @@ CASES = [
     case(S5, s5, state=32),
     case(LongConv, long_conv, hidden=8, span=64),
     case(LongConv, long_conv, hidden=4, span=1000),
+    case(GatedToeplitz, gated_toeplitz, expand=2, hidden=8, span=64),
+    case(GatedToeplitz, gated_toeplitz, expand=1, hidden=4, span=100),
     case(TokenParameterAttention, token_parameter_attention, tokens=5),
     case(TokenParameterAttention, token_parameter_attention, tokens=24),
     case(Workspace, workspace, slots=3, chunk=16),

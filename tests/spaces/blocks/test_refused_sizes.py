@@ -20,6 +20,7 @@ from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.state_space import S4D, S5
+from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.workspace import Workspace
 
@@ -37,6 +38,7 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     S4D: {"state": 8, "init": "lin"},
     S5: {"state": 8},
     LongConv: {"hidden": 8, "span": 64},
+    GatedToeplitz: {"expand": 1, "hidden": 8, "span": 64},
     GatedConv: {"kernel": 3},
     TokenParameterAttention: {"tokens": 4},
     Workspace: {"slots": 4, "chunk": 8},
