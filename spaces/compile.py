@@ -30,6 +30,7 @@ from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
+from spaces.blocks.spectral import EinFFT
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -72,6 +73,7 @@ BUILDERS: Mapping[str, Build] = {
     "swiglu": _mixer(SwiGLU),
     "glu": _mixer(GLU),
     "mlp": _mixer(MLP),
+    "einfft": _mixer(EinFFT),
     "moe": _mixer(MoE),
     "expert_choice_moe": _mixer(ExpertChoiceMoE),
     "hashed_moe": _mixer(HashedMoE),

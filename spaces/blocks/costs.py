@@ -289,6 +289,13 @@ def glu(at: HasWidth, context: int, *, mult: float, activation: str) -> Cost:
     return swiglu(at, context, mult=mult)
 
 
+def einfft(at: HasWidth, context: int, *, blocks: int) -> Cost:
+    parameters = 4 * at.width * (at.width // blocks + 1)
+    # Complex products are four real ones; transforms over blocks are products with their matrices.
+    flops = 16 * at.width * at.width // blocks + 8 * blocks * at.width
+    return Cost(parameters, parameters, flops, 0)
+
+
 def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> Cost:
     router = at.width * experts
     expert = 3 * at.width * hidden_width(at.width, mult)
@@ -385,6 +392,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "swiglu": swiglu,
     "glu": glu,
     "mlp": mlp,
+    "einfft": einfft,
     "moe": moe,
     "expert_choice_moe": expert_choice_moe,
     "hashed_moe": hashed_moe,

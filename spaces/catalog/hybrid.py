@@ -222,6 +222,10 @@ def glu(mult=choice(1, 2, 3, 4, ordered=True), activation=choice("sigmoid", "rel
 def mlp(mult=choice(1, 2, 4, 8, ordered=True), activation=choice("gelu", "relu2")): ...
 
 
+@hybrid.production("mixer", weight=0.5, where=lambda at, blocks: at.width % blocks == 0)
+def einfft(blocks=choice(2, 4, 8, 16, ordered=True)): ...
+
+
 @hybrid.production("mixer", where=lambda at, experts, top_k: top_k < experts)
 def moe(
     experts=choice(4, 8, 16, 32, ordered=True),

@@ -39,6 +39,7 @@ from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.spectral import EinFFT
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -83,6 +84,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "workspace": lambda width: Workspace(width, slots=16, chunk=64),
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),
+    "EinFFT, 4 blocks": lambda width: EinFFT(width, blocks=4),
     "SwiGLU x2, twin of MoE": lambda width: SwiGLU(width, mult=2),
     "MoE, 2 of 16": lambda width: MoE(width, experts=16, top_k=2, mult=1),
     "MoE, 2 of 16 a chunk": lambda width: ChunkMoE(width, experts=16, top_k=2, mult=1, chunk=64),

@@ -45,6 +45,7 @@ MIXERS = {
     "geglu": "glu(mult=2, activation=gelu)",
     "gelu": "mlp(mult=2, activation=gelu)",
     "relu2": "mlp(mult=2, activation=relu2)",
+    "einfft": "einfft(blocks=4)",
     "moe": "moe(experts=8, top_k=2, mult=1, shared=0)",
     "shared-expert": "moe(experts=4, top_k=1, mult=1, shared=2)",
     "expert-choice": "expert_choice_moe(experts=4, capacity=1, mult=1, shared=0)",

@@ -33,6 +33,7 @@ from spaces.blocks.reference.mlp import glu, mlp, swiglu
 from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe, moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
+from spaces.blocks.reference.spectral import einfft
 from spaces.blocks.reference.state_space import s4, s4d, s5
 from spaces.blocks.reference.toeplitz import gated_toeplitz
 from spaces.blocks.reference.token_parameters import token_parameter_attention
@@ -41,6 +42,7 @@ from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.spectral import EinFFT
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.testing import BlockCase, survives_bfloat16
 from spaces.blocks.toeplitz import GatedToeplitz
@@ -183,6 +185,8 @@ CASES = [
     case(GLU, glu, mult=8 / 3, activation="gelu"),
     case(MLP, mlp, mult=4, activation="gelu"),
     case(MLP, mlp, mult=2, activation="relu2"),
+    case(EinFFT, einfft, blocks=1),
+    case(EinFFT, einfft, blocks=4),
     case(MoE, moe, experts=8, top_k=1, mult=1),
     case(MoE, moe, experts=8, top_k=2, mult=0.5),
     case(MoE, moe, experts=4, top_k=4, mult=1),

@@ -19,6 +19,7 @@ from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
+from spaces.blocks.spectral import EinFFT
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -44,6 +45,7 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     Workspace: {"slots": 4, "chunk": 8},
     SwiGLU: {"mult": 2},
     MLP: {"mult": 2, "activation": "gelu"},
+    EinFFT: {"blocks": 4},
     MoE: {"experts": 4, "top_k": 2, "mult": 1},
     ExpertChoiceMoE: {"experts": 4, "capacity": 2, "mult": 1},
     HashedMoE: {"experts": 4, "mult": 1},
