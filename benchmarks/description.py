@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import spaces
 from spaces import ProductSpace, Space
 from spaces.errors import InvalidInput
+from spaces.fields import Choice, Real
 
 TRAIN_TIME = "train_time"
 """The metric that says how long training took, in seconds, by which campaigns are simulated."""
@@ -73,6 +74,8 @@ class Description:
         listed: the rows are some genomes of the space, listed by their texts, not all in the order of their ranks.
         fidelities: where metrics have curves, their axis.
         objective: the metric that a search is after, never of the test split.
+        hyperparameters: how each genome says it was trained, beside an architecture of the space (`spaces.joint`): of
+            each name a list of values in their order, or a range as {"low": 0.001, "high": 0.01, "log": True}.
         source: the package or file that it was made from, with its version.
     """
 
@@ -88,6 +91,7 @@ class Description:
     options: Mapping[str, Any] = field(default_factory=dict)
     listed: bool = False
     fidelities: Fidelities | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; the inverse of `from_dict`."""
@@ -111,7 +115,8 @@ class Description:
 
         Raises:
             InvalidSpace: it is unknown.
-            InvalidTable: its genomes are neither ranked nor listed, or the input and output are not understood.
+            InvalidTable: its genomes are neither ranked nor listed, or the input and output or the hyperparameters are
+                not understood.
         """
         kinds: dict[str, Callable[..., spaces.IO]] = {
             "image": spaces.image,
@@ -127,7 +132,28 @@ class Description:
                 f"table {self.name!r}: io is {self.io!r}, but must be one of {', '.join(kinds)} with its sizes, as in "
                 "{'vector': {'features': 9}}"
             ) from None
-        space = spaces.load(self.space, io, **self.options)
+        space: Space = spaces.load(self.space, io, **self.options)
+        if self.hyperparameters:
+            space = spaces.joint(space, {key: self._field(key) for key in self.hyperparameters})
         if not self.listed and not isinstance(space, ProductSpace):
             raise InvalidTable(f"table {self.name!r}: the genomes of space {self.space!r} have no ranks")
         return space
+
+    def _field(self, name: str) -> Choice | Real:
+        """What a hyperparameter may be.
+
+        Raises:
+            InvalidTable: that is not understood.
+        """
+        said = self.hyperparameters[name]
+        try:
+            if isinstance(said, Mapping):
+                return spaces.real(**said)
+            if isinstance(said, Sequence) and not isinstance(said, str):
+                return spaces.choice(*said, ordered=True)
+        except (TypeError, ValueError, spaces.InvalidGrammar):
+            pass
+        raise InvalidTable(
+            f"table {self.name!r}: hyperparameter {name!r} is {said!r}, but must be a list of values or a range as "
+            "{'low': 0.001, 'high': 0.01, 'log': True}"
+        )

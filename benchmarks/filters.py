@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.description import InvalidTable
-from spaces import ProductSpace
+from spaces import JointSpace, ProductSpace
 from spaces.errors import suggest
-from spaces.fields import Choice, spell
+from spaces.fields import spell
 
 if TYPE_CHECKING:
     from benchmarks.table import Table
@@ -33,7 +33,7 @@ def matching(table: Table, condition: str) -> np.ndarray:
     """Which rows meet a condition, [rows] bool; what was not measured meets none.
 
     Raises:
-        InvalidTable: it is not understood, or names neither a metric nor a field of the space.
+        InvalidTable: it is not understood, or names neither a metric nor a field or hyperparameter of the space.
     """
     found = FORM.fullmatch(condition)
     if found is None:
@@ -51,19 +51,23 @@ def matching(table: Table, condition: str) -> np.ndarray:
             ) from None
         column = table.column(name)
         return COMPARISONS[sign](column, bound) & ~np.isnan(column)
-    fields = table.space.fields if isinstance(table.space, ProductSpace) else {}
+    space: Any = table.space
+    fields = space.fields if isinstance(space, ProductSpace | JointSpace) else {}
     if name not in fields:
         raise InvalidTable(
             f"table {table.name!r} has neither a metric nor a field {name!r}"
             f"{suggest(name, [*table.metrics, *fields])}"
         )
-    allowed = np.array(_allowed(fields[name], sign, value, condition))
-    return allowed[table.places[:, list(fields).index(name)]]
+    if isinstance(space, JointSpace):
+        said = [space.values(table.genome(row))[name] for row in range(len(table))]
+        return np.array(_allowed(said, sign, value, condition))
+    allowed = _allowed(space.fields[name].values, sign, value, condition)
+    return np.array(allowed)[table.places[:, list(fields).index(name)]]
 
 
-def _allowed(field: Choice, sign: str, wanted: str, condition: str) -> list[bool]:
+def _allowed(values: Sequence[Any], sign: str, wanted: str, condition: str) -> list[bool]:
     """Which values of a field compare as they should with one that is written."""
-    numbers = [value if type(value) in (int, float) else None for value in field.values]
+    numbers = [value if type(value) in (int, float) else None for value in values]
     try:
         bound = float(wanted)
     except ValueError:
@@ -71,11 +75,12 @@ def _allowed(field: Choice, sign: str, wanted: str, condition: str) -> list[bool
     if sign in ("==", "!="):
         equal = [
             spell(value) == wanted or (number is not None and number == bound)
-            for value, number in zip(field.values, numbers, strict=True)
+            for value, number in zip(values, numbers, strict=True)
         ]
         if not any(equal):
+            known = dict.fromkeys(map(spell, values))
             raise InvalidTable(
-                f"the condition {condition!r} names no value of the field{suggest(wanted, field.index)}"
+                f"the condition {condition!r} names no value of the field{suggest(wanted, known)}"
             )
         return equal if sign == "==" else [not each for each in equal]
     if bound is None or not any(number is not None for number in numbers):

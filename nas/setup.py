@@ -60,6 +60,8 @@ class Setup:
     """Whether the space says what its genomes cost."""
     metrics: Mapping[str, Direction] = field(default_factory=dict)
     """What the task measures, and which way it is better."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """What of that is told in which unit."""
 
 
 def configure(
@@ -179,7 +181,8 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     )
     # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
     data = getattr(task, "fingerprint", "")
-    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, task.metrics)
+    units = getattr(task, "units", {})
+    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, task.metrics, units)
 
 
 def _chosen_before(strategy: Section, folder: str | Path | None) -> dict[str, Any]:

@@ -21,6 +21,14 @@ from spaces.protocol import Space
 COST_NAMES = tuple(field.name for field in fields(Cost))
 """What a space may tell of its genomes."""
 
+COST_UNITS = {
+    "parameters": "parameters",
+    "active_parameters": "parameters",
+    "flops_per_token": "FLOPs",
+    "state_bytes": "bytes",
+}
+"""What each is counted in."""
+
 
 def tells_costs(space: Space) -> bool:
     """Whether the space says what its genomes cost."""

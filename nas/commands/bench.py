@@ -11,7 +11,7 @@ from nas.commands.common import DONE, Commands, at_least, load_table, print_colu
 
 if TYPE_CHECKING:
     from benchmarks import Table
-    from spaces.fields import Choice
+    from spaces.fields import Choice, Real
 
 
 def add(commands: Commands) -> None:
@@ -128,7 +128,8 @@ def _list_formats(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from spaces import ProductSpace
+    from spaces import JointSpace, ProductSpace
+    from spaces.fields import Choice
 
     table = load_table(options.table)
     about = table.description
@@ -137,11 +138,14 @@ def _info(options: argparse.Namespace) -> int:
         for name, metric in table.metrics.items()
     ]
     counted = {"networks": table.network_count} if options.networks else {}
-    fields = table.space.fields if isinstance(table.space, ProductSpace) else {}
+    fields = table.space.fields if isinstance(table.space, ProductSpace | JointSpace) else {}
     if options.json:
         told = {**about.to_dict(), "rows": len(table), **counted, "metrics": metrics, "path": str(table.path)}
         told["checksum"] = table.checksum
-        told["fields"] = {name: list(field.values) for name, field in fields.items()}
+        told["fields"] = {
+            name: list(field.values) if isinstance(field, Choice) else asdict(field)
+            for name, field in fields.items()
+        }
         print_json(told)
         return DONE
     print(f"{table.name}: {about.about}")
@@ -183,10 +187,12 @@ def _info(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _values(field: Choice) -> str:
-    """The values of a field; of many the first and the last."""
-    from spaces.fields import spell
+def _values(field: Choice | Real) -> str:
+    """The values of a field, of many the first and the last; or its range."""
+    from spaces.fields import Real, spell
 
+    if isinstance(field, Real):
+        return f"{spell(field.low)} to {spell(field.high)}" + (", on a log scale" if field.log else "")
     values = [*map(spell, field.values)]
     told = values if len(values) <= 12 else [*values[:3], "...", values[-1]]
     return ", ".join(told) + (f" ({len(values):,})" if told is not values else "")

@@ -20,7 +20,7 @@ from nas.setup import prepare
 from nas.store import RunDir
 from nas.tables.places import free
 from nas.types import RESUMED, Direction, InvalidInput, Trial
-from spaces.cost import COST_NAMES
+from spaces.cost import COST_NAMES, COST_UNITS
 from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
 
 KINDS: Mapping[type[IO], str] = {TokenIO: "tokens", ImageIO: "image", NodeIO: "nodes", VectorIO: "vector"}
@@ -34,15 +34,14 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
     compare. Metrics of validation have a value for each seed, those of the campaigns and of their confirmations, and so
     has "train_time"; test metrics are known of what was confirmed. Where two runs trained a genome with the same seed,
     the first is taken. Where campaigns had rungs, what was measured on them is the metrics' curve, and genomes that
-    never reached the top have that alone.
+    never reached the top have that alone. Where the campaigns searched hyperparameters, genomes say theirs.
 
     Args:
         path: the Arrow file, which must not exist yet.
         name: of the table; default: that of the first campaign, after "own/".
 
     Raises:
-        InvalidInput: there is nothing to tell, the runs differ in how or on what they trained, or searched
-            hyperparameters, or the file exists.
+        InvalidInput: there is nothing to tell, the runs differ in how or on what they trained, or the file exists.
         InvalidTable: the file cannot be written.
     """
     path = free(path)
@@ -51,17 +50,13 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
     for run in runs[1:]:
         _check_same(runs[0], run)
     config = runs[0].config
-    if config.space.options.get("hyperparameters"):
-        raise InvalidInput(
-            f"{config.name} searched hyperparameters beside architectures, which tables do not hold"
-        )
     setup = prepare(config)
     measured = _measured(runs)
     full = config.budget.fidelity
     amounts = sorted({amount for by in measured.values() for at in by.values() for amount in at})
     if full.amount not in amounts:
         in_full = f", trained for {full}" if amounts else ""
-        raise InvalidInput(f"no trial of {', '.join(run.config.name for run in runs)} is done{in_full}")
+        raise InvalidInput(f"no trial of {', '.join(map(_place, runs))} is done{in_full}")
     texts = sorted(measured)
     seeds = sorted({seed for by_seed in measured.values() for seed in by_seed})
     metrics, columns, curves = [], {}, {}
@@ -76,15 +71,15 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         metrics.append(metric)
         columns[metric.name] = values[..., -1]
 
-    directions: dict[str, tuple[Direction, Any]] = {}
+    told: dict[str, tuple[Direction, str, Any]] = {}
     for metric, direction in setup.metrics.items():
-        split = metric.partition("_")[0]
-        directions[metric] = (direction, split if split in ("train", "valid", "test") else None)
+        split, unit = metric.partition("_")[0], setup.units.get(metric, "")
+        told[metric] = (direction, unit, split if split in ("train", "valid", "test") else None)
         if split == "valid":
-            directions[f"test_{metric.partition('_')[2]}"] = (direction, "test")
-    for metric, (direction, split) in directions.items():
+            told[f"test_{metric.partition('_')[2]}"] = (direction, unit, "test")
+    for metric, (direction, unit, split) in told.items():
         data = f"{config.task.name}, {_data(runs[0])}" if split else ""
-        add(Metric(metric, direction, "", split=split, seeds=len(seeds), data=data))
+        add(Metric(metric, direction, unit, split=split, seeds=len(seeds), data=data))
     add(Metric(TRAIN_TIME, "min", "seconds", seeds=len(seeds)))
     costs = {
         trial.proposal.genome.text: trial.cost
@@ -95,9 +90,11 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
     for cost in COST_NAMES:
         values = np.array([costs[text].get(cost, math.nan) for text in texts])
         if np.isfinite(values).any():
-            metrics.append(Metric(cost, "min", ""))
+            metrics.append(Metric(cost, "min", COST_UNITS[cost]))
             columns[cost] = values
-    options = {key: value for key, value in config.space.options.items() if key != "width"}
+    options = dict(config.space.options)
+    options.pop("width", None)
+    hyperparameters = options.pop("hyperparameters", None) or {}
     described = Description(
         name=name or f"own/{config.name}",
         about=f"{len(texts):,} genomes of {config.space.name} trained on {config.task.name} for {full}",
@@ -105,9 +102,10 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         io={KINDS[type(setup.space.io)]: asdict(setup.space.io)},
         objective=runs[0].aims[0].metric,
         metrics=tuple(metrics),
-        source=f"campaigns {', '.join(run.config.name for run in runs)}: {_training(config)}",
+        source=_source(runs),
         licence=licence,
         options=options,
+        hyperparameters=hyperparameters,
         listed=True,
         fidelities=Fidelities(full.unit, tuple(amounts)) if curves else None,
     )
@@ -122,6 +120,30 @@ def _training(config: Config) -> dict[str, Any]:
     return {"task": full["task"], "recipe": full["recipe"], "fidelity": str(budget)}
 
 
+def _source(runs: Sequence[Result]) -> str:
+    """Which campaigns, by which version, and how they trained, in the words of a campaign file."""
+    names = ", ".join(dict.fromkeys(run.config.name for run in runs))
+    known = dict.fromkeys(RunDir.open_readonly(run.path).versions.get("nas", "") for run in runs if run.path)
+    versions = "".join(f" {version}" for version in known)
+    training = _training(runs[0].config)
+    task = dict(training["task"])
+    name, recipe = task.pop("name"), training["recipe"]
+    return (
+        f"campaigns {names} of grammar-nas{versions}: task {name} ({_settings(task)}), {training['fidelity']}, "
+        f"recipe {_settings(recipe)}"
+    )
+
+
+def _settings(options: Mapping[str, Any]) -> str:
+    """Options as they stand in a campaign file."""
+    return ", ".join(f"{key} = {shown(value)}" for key, value in options.items())
+
+
+def _place(run: Result) -> str:
+    """What tells a campaign from others, which may have its name: its folder."""
+    return str(run.path or run.config.name)
+
+
 def _data(run: Result) -> str:
     """The fingerprint of the data that a campaign trained and was measured on."""
     return RunDir.open_readonly(run.path).versions.get("data", "") if run.path else ""
@@ -131,8 +153,8 @@ def _check_same(first: Result, other: Result) -> None:
     """Raises InvalidInput where two campaigns differ in how they trained, in their data, or in the space."""
     if _data(first) != _data(other):
         raise InvalidInput(
-            f"{other.config.name} was trained on other data than {first.config.name}, and losses of different data do "
-            "not compare"
+            f"{_place(other)} was trained on other data than {_place(first)}, and losses of different data do not "
+            "compare"
         )
     parts: Sequence[Mapping[str, Any]] = [
         {"space": to_dict(run.config)["space"], **_training(run.config)} for run in (first, other)
@@ -140,8 +162,8 @@ def _check_same(first: Result, other: Result) -> None:
     for key, value in parts[0].items():
         if parts[1][key] != value:
             raise InvalidInput(
-                f"{other.config.name} has another {key} than {first.config.name}, and losses of different training do "
-                f"not compare: {shown(parts[1][key])}, not {shown(value)}"
+                f"{_place(other)} has another {key} than {_place(first)}, and losses of different training do not "
+                f"compare: {shown(parts[1][key])}, not {shown(value)}"
             )
 
 

@@ -73,3 +73,10 @@ def test_nearest_rows_of_a_list(listed):
 def test_a_list_that_cannot_be(tmp_path, texts, message):
     with pytest.raises(InvalidTable, match=re.escape(message)):
         Table.write(tmp_path / "table.arrow", LISTED, {"loss": np.ones(len(texts))}, texts)
+
+
+@pytest.mark.parametrize("said", [0.1, "0.1", [], [0.1, 0.1], {"low": 0.1}, {"low": 1, "high": 0.1}])
+def test_hyperparameters_are_lists_or_ranges(said):
+    with pytest.raises(InvalidTable) as error:
+        dataclasses.replace(LISTED, hyperparameters={"lr": said}).load_space()
+    assert f"hyperparameter 'lr' is {said!r}, but must be a list of values or a range as " in str(error.value)

@@ -1,6 +1,7 @@
 """Tables made of one's own campaigns."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from nas.cli import main
 from nas.compare import compare, plan
 from nas.tables import tabulate
 from nas.types import InvalidInput
+from spaces import JointSpace
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,15 @@ def test_it_holds_what_was_measured(runs, table):
     assert table.metrics["test_bpb"].split == "test"
     assert table.objective.name == "valid_bpb"
     assert table.space.limits["parameters"] == 40_000
+    assert {name: metric.unit for name, metric in table.metrics.items()} == {
+        "valid_bpb": "bits per byte",
+        "test_bpb": "bits per byte",
+        "train_time": "seconds",
+        "parameters": "parameters",
+        "active_parameters": "parameters",
+        "flops_per_token": "FLOPs",
+        "state_bytes": "bytes",
+    }
     assert "2 steps" in table.description.about
 
 
@@ -78,7 +89,11 @@ def test_the_command(runs, tmp_path, capsys):
     )
     told = json.loads(capsys.readouterr().out)
     assert told == {"table": "mine/first", "rows": 5, "path": str(out)}
-    assert benchmarks.load(out).description.source.startswith("campaigns first: {")
+    assert re.fullmatch(
+        r"campaigns first of grammar-nas \S+: task bytes \(text = \"\S+\", length = 16, batch = 4, .*\), 2 steps, "
+        r"recipe lr = [\d.]+, .*",
+        benchmarks.load(out).description.source,
+    )
     assert main(["bench", "best", str(out)]) == 0
     assert "stack(layers=[" in capsys.readouterr().out
 
@@ -88,7 +103,7 @@ def test_what_cannot_be_one_table(runs, tmp_path):
     with pytest.raises(InvalidInput) as error:
         tabulate([first, longer], tmp_path / "own.arrow")
     assert str(error.value) == (
-        "longer has another fidelity than first, and losses of different training do not compare: "
+        f"{runs['longer']} has another fidelity than {runs['first']}, and losses of different training do not compare: "
         '"3 steps", not "2 steps"'
     )
     with pytest.raises(InvalidInput, match=r"must end in \.arrow"):
@@ -105,7 +120,8 @@ def test_campaigns_on_other_data_are_no_one_table(runs, tmp_path):
     versions = json.loads((other / "versions.json").read_text())
     (other / "versions.json").write_text(json.dumps({**versions, "data": "of another day"}))
     with pytest.raises(
-        InvalidInput, match=r"^second was trained on other data than first, and losses of different data"
+        InvalidInput,
+        match=rf"^{other} was trained on other data than {runs['first']}, and losses of different",
     ):
         tabulate([nas.load(runs["first"]), nas.load(other)], tmp_path / "own.arrow")
     one, two = (
@@ -116,13 +132,34 @@ def test_campaigns_on_other_data_are_no_one_table(runs, tmp_path):
     assert len(stack([one, one])) == 2 * len(one)
 
 
-def test_hyperparameters_are_refused(runs, tmp_path):
-    run = nas.load(runs["first"])
-    run.config.space.options["hyperparameters"] = {"lr": [0.001, 0.003]}
+def test_searched_hyperparameters_are_of_the_genomes(tmp_path, write_campaign, capsys):
+    said = "{lr = [0.001, 0.003], weight_decay = {low = 0.01, high = 1.0, log = true}}"
+    changes = {"space.hyperparameters": said, "strategy.population": 3, "budget.trials": 5}
+    run = nas.run(write_campaign(tmp_path, **changes), dir=tmp_path / "run")
+    path = tmp_path / "own.arrow"
+    assert main(["bench", "build", str(tmp_path / "run"), "--out", str(path)]) == 0
+    table = benchmarks.load(path)
+    assert isinstance(table.space, JointSpace)
+    for trial in run.done:
+        assert table.query(trial.proposal.genome, seed=0) == trial.metrics["valid_bpb"]
+    for check in table_checks:
+        check(table)
+    rates = [table.space.values(table.genome(row))["lr"] for row in range(len(table))]
+    assert table.filter("lr == 0.003").tolist() == [row for row, lr in enumerate(rates) if lr == 0.003]
+    assert len(table.filter("weight_decay < 1", "weight_decay >= 0.01")) == len(table)
     with pytest.raises(
-        InvalidInput, match=r"^first searched hyperparameters beside architectures, which tables do not"
+        InvalidTable, match="neither a metric nor a field 'weigth_decay', did you mean 'weight_d"
     ):
-        tabulate([run], tmp_path / "own.arrow")
+        table.filter("weigth_decay > 0.1")
+    rows = compare([str(path)], ["random", "evolution"], evaluations=5, seeds=1, processes=1)
+    assert set(rows["text"].to_pylist()) == {trial.proposal.genome.text for trial in run.done}
+    capsys.readouterr()
+    assert main(["bench", "info", str(path)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2:] == ["lr 0.001, 0.003", "weight_decay 0.01 to 1.0, on a log scale"]
+    assert main(["bench", "info", str(path), "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)["fields"]
+    assert fields == {"lr": [0.001, 0.003], "weight_decay": {"low": 0.01, "high": 1.0, "log": True}}
 
 
 def test_strategies_are_compared_on_it(table):

@@ -19,6 +19,8 @@ class Task(Protocol):
 
     metrics: Mapping[str, Direction]
     """What `evaluate` measures on the validation split, and which way each is better, e.g. {"valid_bpb": "min"}."""
+    units: Mapping[str, str] = {}
+    """What each of these is told in, where it has a unit, e.g. {"valid_bpb": "bits per byte"}."""
     tokens_per_step: int
     """Tokens (or samples, where there are no tokens) that one optimiser step learns from."""
     steps_per_epoch: int | None = None

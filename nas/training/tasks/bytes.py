@@ -39,6 +39,7 @@ class ByteText(Task):
     """
 
     metrics: Mapping[str, Direction] = {"valid_bpb": "min"}
+    units: Mapping[str, str] = {"valid_bpb": "bits per byte"}
 
     def __init__(
         self,

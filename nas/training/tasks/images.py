@@ -37,6 +37,7 @@ class ImageClassification(Task):
     """
 
     metrics: Mapping[str, Direction] = {"valid_accuracy": "max", "valid_loss": "min"}
+    units: Mapping[str, str] = {"valid_accuracy": "share", "valid_loss": "nats"}
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class Recall(Task):
     """
 
     metrics: Mapping[str, Direction] = {"valid_accuracy": "max", "valid_loss": "min"}
+    units: Mapping[str, str] = {"valid_accuracy": "share", "valid_loss": "nats"}
 
     def __init__(
         self,
