@@ -49,7 +49,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ({"seed": -1}, "FILE: 'seed' must be an integer >= 0, got -1"),
         ({"seed": "nan"}, "FILE: 'seed' must be a finite number, got NaN"),
         ({"space.parameters": "nan"}, "FILE: 'space.parameters' must be a finite number, got NaN"),
-        ({"space.parameters": 10}, "space 'hybrid': no genome fits parameters <= 10 (the least is 8,736)"),
+        ({"space.parameters": 10}, "space 'hybrid': no genome fits parameters <= 10 (the least is 8,352)"),
         ({"space.width": '"wide"'}, "'space.width' must be an integer >= 1, got \"wide\""),
         ({"seed": 2**63}, f"FILE: 'seed' must be an integer of at most {2**62}, got {2**63}"),
         (
