@@ -275,7 +275,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space sample hybrid --set parameters=10",
-            "nas: space 'hybrid': no genome fits parameters <= 10 (the least is 73,984)",
+            "nas: space 'hybrid': no genome fits parameters <= 10 (the least is 70,400)",
         ),
         (
             "space sample hybrid --size 1",
