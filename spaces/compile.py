@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block, rms_norm
+from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.cross_layer import CrossLayerAttention, Follower
 from spaces.blocks.delta import GatedDeltaNet
@@ -64,6 +65,7 @@ BUILDERS: Mapping[str, Build] = {
     "rg_lru": _mixer(RGLRU),
     "s4": _mixer(S4),
     "s4d": _mixer(S4D),
+    "companion_ssm": _mixer(CompanionSSM),
     "s5": _mixer(S5),
     "long_conv": _mixer(LongConv),
     "gated_toeplitz": _mixer(GatedToeplitz),

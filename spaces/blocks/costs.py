@@ -193,6 +193,11 @@ def s4(at: HasWidth, context: int, *, state: int) -> Cost:
     return Cost(parameters, parameters, flops, FLOAT_BYTES * state * at.width)
 
 
+def companion_ssm(at: HasWidth, context: int, *, state: int) -> Cost:
+    parameters = at.width * (4 * state + 1 + 2 * at.width)
+    return Cost(parameters, parameters, 4 * at.width * at.width, FLOAT_BYTES * state * at.width)
+
+
 def s5(at: HasWidth, context: int, *, state: int, rate: str = "exp") -> Cost:
     matrices = 2 * at.width * state + at.width * at.width
     parameters = matrices + at.width + 3 * state // 2
@@ -381,6 +386,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "gated_delta_net": gated_delta_net,
     "mamba2": mamba2,
     "rg_lru": rg_lru,
+    "companion_ssm": companion_ssm,
     "s4": s4,
     "s4d": s4d,
     "s5": s5,

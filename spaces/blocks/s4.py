@@ -1,11 +1,9 @@
 """S4: for each channel a state space model whose matrix is diagonal plus low-rank.
 
 Letters in tensor names: B batch, L length, D width, N modes, P parts of a number (real and imaginary), S = 2 N real
-dimensions of a state, Q tokens of a piece, F points of a circle, J sums. Numbers are kept as their parts, since ONNX
-has none but real ones.
+dimensions of a state, F points of a circle, J sums. Numbers are kept as their parts, since ONNX has none but real ones.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -13,18 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.base import (
-    Block,
-    State,
-    at_least_float32,
-    check_sizes,
-    for_sums,
-    linear,
-    without_autocast,
-)
-from spaces.blocks.chunking import UNMODELLED
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, for_sums, linear
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import long_filter
+from spaces.blocks.impulse import Circle, continued, response
 from spaces.blocks.state_space import Rates, conjugate, hippo, log_uniform, times
 
 CACHED = 1 << 17
@@ -52,8 +42,8 @@ class S4(Block):
     Over a sequence it is one convolution. Its filter comes from the generating function, the sum of K[t] z^t, in which
     a product with a Cauchy matrix stands for the diagonal part and Woodbury's identity for the rest, so that no power
     of A is needed. The paper learns C (1 - A^L) in place of C, for one length L, to have the first L terms alone.
-    Here points on a circle inside the unit circle damp what follows, so that lengths may be any. With a state it is the
-    recurrence, by pieces of 64 tokens at most.
+    Here points on a circle inside the unit circle damp what follows (see `Circle`), so that lengths may be any. With a
+    state it is the recurrence, by pieces of 64 tokens at most.
 
     Raises ValueError if the state is odd.
     """
@@ -82,25 +72,21 @@ class S4(Block):
         if state is None:
             y_BLD = long_filter(x_BLD, self.filter(x_BLD.shape[1]), segments_BL)
         else:
-            y_BLD, state = self._continued(x_BLD, *state)
+            y_BLD, modes_BDS = continued(x_BLD, S4State(*state).modes_BDS, *self.system())
+            state = S4State(modes_BDS)
         return F.glu(self.out(F.gelu(y_BLD + self.skip * x_BLD))), state
 
     def filter(self, length: int) -> Tensor:
         """The first terms of the impulse response, [L, D], in float32 at least."""
         dtype = at_least_float32(self.read).dtype
         if torch.compiler.is_exporting():
-            keep_DSS, write_DS, read_DS = self.system()
-            return (read_DS[:, None] @ _krylov(keep_DSS, write_DS, length)).squeeze(1).T.to(dtype)
-        dt_D, z_PDN, low_PDN, write_PDN = self._scaled()
+            return response(*self.system(), length).to(dtype)
+        z_PDN, low_PDN, write_PDN = self._scaled()
         z_DN, low_DN, write_DN, read_DN = (
             torch.complex(*part) for part in (z_PDN, low_PDN, write_PDN, for_sums(self.read))
         )
-        # What comes after twice the length comes back, damped to a rest that is as small as that of the rounding, which
-        # is undamped at the end by the root of it.
-        rest = torch.finfo(z_PDN.dtype).eps ** (2 / 3)
-        damp = math.log(rest) / (2 * length)
-        turn_F = torch.arange(length + 1, device=dt_D.device, dtype=dt_D.dtype) * (math.pi / length)
-        point_F = torch.polar(torch.full_like(turn_F, math.exp(damp)), -turn_F)
+        circle = Circle(length, z_PDN.device)
+        point_F = circle.points_F
         node_F = 2 * (1 - point_F) / (1 + point_F)
         weight_JDN = torch.stack(
             [read_DN * write_DN, read_DN * low_DN, low_DN.conj() * write_DN, low_DN.conj() * low_DN]
@@ -113,13 +99,11 @@ class S4(Block):
         sum_DJF = node_F * sum_DJF[:, :4] - sum_DJF[:, 4:]
         direct_DF, read_DF, written_DF, low_DF = sum_DJF.unbind(1)
         spectrum_DF = 2 / (1 + point_F) * (direct_DF - read_DF * written_DF / (1 + low_DF))
-        filter_DL = torch.fft.irfft(spectrum_DF, 2 * length)[:, :length]
-        t_L = torch.arange(length, device=dt_D.device, dtype=dt_D.dtype)
-        return (filter_DL * torch.exp(-damp * t_L)).T.to(dtype)
+        return circle.terms(spectrum_DF).T.to(dtype)
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Matrix [D, S, S], input and output [D, S] of the recurrence, in float64 where the device has it."""
-        _, z_PDN, low_PDN, write_PDN = self._scaled()
+        z_PDN, low_PDN, write_PDN = self._scaled()
         one_P = z_PDN.new_tensor([1, 0])[:, None, None]
         # (1 - dt A / 2)^-1 by Woodbury: e, the diagonal part of it, less an outer product.
         e_PDN = one_P - z_PDN / 2
@@ -139,47 +123,16 @@ class S4(Block):
         zeros_BDN = self.read.new_zeros(batch, *self.read.shape[1:])
         return S4State(at_least_float32(torch.cat([zeros_BDN, zeros_BDN], dim=-1)))
 
-    def _scaled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """dt [D], dt lambda, sqrt(dt) p and dt B, [P, D, N], in float64 where the device has it."""
+    def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """dt lambda, sqrt(dt) p and dt B, [P, D, N], in float64 where the device has it."""
         dt_D1 = for_sums(self.log_dt).exp()[:, None]
         z_PDN = dt_D1 * torch.stack([-for_sums(self.rate()), for_sums(self.angle)])
-        return dt_D1[:, 0], z_PDN, dt_D1.sqrt() * for_sums(self.low), dt_D1 * for_sums(self.write)
-
-    def _continued(self, x_BLD: Tensor, h_BDS: Tensor) -> tuple[Tensor, S4State]:
-        """Outputs before the skip, and the state after them, of tokens that continue a state."""
-        keep_DSS, write_DS, read_DS = self.system()
-        pieces: list[Tensor] = []
-        with without_autocast(x_BLD.device):
-            for x_BQD in at_least_float32(x_BLD).split(UNMODELLED, dim=1):
-                length = x_BQD.shape[1]
-                if not pieces or length < UNMODELLED:
-                    written_DSQ = _krylov(keep_DSS, write_DS, length)
-                    filter_QD = (read_DS[:, None] @ written_DSQ).squeeze(1).T
-                    read_DSQ = _krylov(keep_DSS.mT, (read_DS[:, None] @ keep_DSS).squeeze(1), length)
-                    kept_DSS = torch.linalg.matrix_power(keep_DSS, length)
-                    written_DSQ, read_DSQ, kept_DSS = (
-                        part.to(h_BDS.dtype) for part in (written_DSQ, read_DSQ, kept_DSS)
-                    )
-                y_BQD = long_filter(x_BQD, filter_QD) + torch.einsum("bds,dsq->bqd", h_BDS, read_DSQ)
-                pieces.append(y_BQD.to(x_BLD.dtype))
-                added_BDS = torch.einsum("bqd,dsq->bds", x_BQD, written_DSQ.flip(-1))
-                h_BDS = torch.einsum("bds,dts->bdt", h_BDS, kept_DSS) + added_BDS
-        return torch.cat(pieces, dim=1), S4State(h_BDS)
+        return z_PDN, dt_D1.sqrt() * for_sums(self.low), dt_D1 * for_sums(self.write)
 
 
 def _joined(z_PDN: Tensor) -> Tensor:
     """Real parts, then imaginary ones, [D, S]."""
     return z_PDN.transpose(0, 1).flatten(1)
-
-
-def _krylov(keep_DSS: Tensor, write_DS: Tensor, length: int) -> Tensor:
-    """keep^t write for t from 0 on, [D, S, L], by doubling."""
-    columns_DSQ = write_DS[..., None]
-    while columns_DSQ.shape[-1] < length:
-        columns_DSQ = torch.cat([columns_DSQ, keep_DSS @ columns_DSQ], dim=-1)
-        if columns_DSQ.shape[-1] < length:
-            keep_DSS = keep_DSS @ keep_DSS
-    return columns_DSQ[..., :length]
 
 
 class _Cauchy(torch.autograd.Function):

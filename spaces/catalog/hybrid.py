@@ -177,6 +177,10 @@ def s4(state=choice(8, 16, 32, 64, ordered=True)): ...
 
 
 @hybrid.production("mixer", weight=0.5)
+def companion_ssm(state=choice(8, 16, 32, 64, ordered=True)): ...
+
+
+@hybrid.production("mixer", weight=0.5)
 def s5(state=choice(16, 32, 64, 128, 256, ordered=True), rate=choice("exp", "stable")): ...
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from spaces.blocks.allocation import freed_memory_kept
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block, state_bytes, total_aux_loss
+from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
@@ -76,6 +77,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "RG-LRU": lambda width: RGLRU(width, expand=1, heads=8),
     "S4": lambda width: S4(width, state=64),
     "S4D": lambda width: S4D(width, state=64, init="lin"),
+    "SpaceTime": lambda width: CompanionSSM(width, state=64),
     "S5": lambda width: S5(width, state=64),
     "Hyena": lambda width: LongConv(width, hidden=64, span=1024),
     "gated Toeplitz": lambda width: GatedToeplitz(width, expand=1, hidden=32, span=1024),

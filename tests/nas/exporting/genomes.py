@@ -31,6 +31,7 @@ MIXERS = {
     "s4d": "s4d(state=8, init=inv, rate=exp)",
     "s4d-legs": "s4d(state=8, init=legs, rate=exp)",
     "s4d-real": "s4d(state=8, init=real, rate=stable)",
+    "companion": "companion_ssm(state=8)",
     "s5": "s5(state=16, rate=exp)",
     "long-conv": "long_conv(hidden=16, span=64)",
     "gated-toeplitz": "gated_toeplitz(expand=1, hidden=16, span=64)",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block
+from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.costs import COSTS, Cost
 from spaces.blocks.delta import GatedDeltaNet
@@ -22,6 +23,7 @@ from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import GLU, MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.reference.attention import attention
+from spaces.blocks.reference.companion import companion_ssm
 from spaces.blocks.reference.conv import gated_conv
 from spaces.blocks.reference.delta import gated_delta_net
 from spaces.blocks.reference.differential import differential_attention
@@ -166,6 +168,8 @@ CASES = [
     case(S4D, s4d, state=8, init="legs"),
     case(S4D, s4d, state=8, init="lin", rate="stable"),
     case(S4D, s4d, state=5, init="real", rate="stable"),
+    case(CompanionSSM, companion_ssm, state=1),
+    case(CompanionSSM, companion_ssm, state=24),
     case(S5, s5, state=8),
     case(S5, s5, state=8, rate="stable"),
     case(S5, s5, state=32),

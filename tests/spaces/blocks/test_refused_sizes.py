@@ -6,6 +6,7 @@ import pytest
 
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import Block
+from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
@@ -37,6 +38,7 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     RGLRU: {"expand": 1, "heads": 2},
     S4: {"state": 8},
     S4D: {"state": 8, "init": "lin"},
+    CompanionSSM: {"state": 8},
     S5: {"state": 8},
     LongConv: {"hidden": 8, "span": 64},
     GatedToeplitz: {"expand": 1, "hidden": 8, "span": 64},
