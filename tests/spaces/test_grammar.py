@@ -286,7 +286,7 @@ def test_choices_that_combine_in_too_many_ways_are_refused():
 @pytest.mark.parametrize(
     "limits, message",
     [
-        ({"parameters": 1000}, "no genome fits parameters <= 1,000 (the least is 73,984)"),
+        ({"parameters": 1000}, "no genome fits parameters <= 1,000 (the least is 70,400)"),
         ({"parameters": 0}, "parameters = 0, but it must be an integer of at least 1"),
         ({"context": "long"}, "context = 'long', but it must be an integer"),
         ({"paramters": 5}, "has no limit 'paramters', did you mean 'parameters'?"),
@@ -328,5 +328,6 @@ def test_a_production_that_no_width_allows_is_told():
         "gated_linear_attention",
         "gated_delta_net",
         "mamba2",
+        "einfft",
     )
     assert spaces.load("hybrid", spaces.tokens(256, 64)).unavailable == ()
