@@ -29,11 +29,12 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(.+?)\s*")
 
 
-def matching(table: Table, condition: str) -> np.ndarray:
+def matching(table: Table, condition: str, fidelity: int | None = None) -> np.ndarray:
     """Which rows meet a condition, [rows] bool; what was not measured meets none.
 
     Raises:
-        InvalidTable: it is not understood, or names neither a metric nor a field or hyperparameter of the space.
+        InvalidTable: it is not understood, or names neither a metric nor a field or hyperparameter of the space, or
+            a metric that was not measured after so much training.
     """
     found = FORM.fullmatch(condition)
     if found is None:
@@ -49,7 +50,7 @@ def matching(table: Table, condition: str) -> np.ndarray:
             raise InvalidTable(
                 f"the condition {condition!r} compares with {value!r}, which is no number"
             ) from None
-        column = table.column(name)
+        column = table.column_after(name, None, fidelity)
         return COMPARISONS[sign](column, bound) & ~np.isnan(column)
     space: Any = table.space
     fields = space.fields if isinstance(space, ProductSpace | JointSpace) else {}

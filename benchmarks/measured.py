@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks import writing
-from benchmarks.description import Description, Fidelities, InvalidTable, Metric
+from benchmarks.description import TRAIN_TIME, Description, Fidelities, InvalidTable, Metric
 from spaces.errors import nearest, suggest
 
 
@@ -217,6 +218,63 @@ class Measured:
                 measured |= ~np.isnan(each)
         last = len(axis.amounts) - 1 - measured[:, ::-1].argmax(axis=1)
         return np.array(axis.amounts)[last]
+
+    def is_known(self, metric: str, fidelity: int | None) -> bool:
+        """Whether a metric is known after an amount of training: it has a curve, or is no matter of training."""
+        known = self.metrics[metric]
+        return fidelity is None or known.curve or known.split is None
+
+    def column_after(self, metric: str, seed: int | None = None, fidelity: int | None = None) -> np.ndarray:
+        """As `column`, of a metric that is known then (see `is_known`); without a curve a time is in proportion to it.
+
+        Raises:
+            InvalidTable: no such seed or fidelity, or the metric was measured at the end of training only.
+        """
+        if fidelity is None or self.metrics[metric].curve or not self.is_known(metric, fidelity):
+            return self.column(metric, seed, fidelity)
+        ends = self.column(metric, seed)
+        return ends * fidelity / self.lengths if metric == TRAIN_TIME else ends
+
+    def losses(self, metric: str | None = None, fidelity: int | None = None) -> np.ndarray:
+        """A metric turned so that lower is better, [rows]; where it spans decades, its log10. NaN is infinite."""
+        return self.loss_of(self.column(metric, None, fidelity), metric)
+
+    def loss_of(self, values: Any, metric: str | None = None) -> Any:
+        """Values of a metric turned as by `losses`, of their shape."""
+        known = self.metric(metric)
+        values = np.asarray(values, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log10(values) if known.log else values
+        return np.where(np.isnan(values), np.inf, values if known.direction == "min" else -values)
+
+    def quantile(self, value: float, metric: str | None = None) -> float:
+        """The share of the measured rows that are at least as good as a value: 0 is better than all, 1 the worst."""
+        losses = self.losses(metric)
+        measured = losses[np.isfinite(losses)]
+        return float((measured <= self.loss_of(value, metric)).mean())
+
+    def value_at(self, share: float, metric: str | None = None) -> float:
+        """The value that a share of the measured rows reach or better; the inverse of `quantile`.
+
+        Args:
+            share: 0 is the best row, 0.5 the median, 1 the worst.
+
+        Raises:
+            InvalidTable: no such metric, or no such share.
+        """
+        if not 0 <= share <= 1:
+            raise InvalidTable(f"share = {share:g}, but it must be from 0 to 1")
+        column, losses = self.column(metric), self.losses(metric)
+        order = np.argsort(losses, kind="stable")[: int(np.isfinite(losses).sum())]
+        return float(column[order[max(0, math.ceil(share * len(order)) - 1)]])
+
+    def regret_of(self, losses: np.ndarray, metric: str | None = None) -> np.ndarray:
+        """The regret of losses (see `regret` and `losses`), of their shape; an infinite one counts as the worst."""
+        known = self.losses(metric)
+        measured = known[np.isfinite(known)]
+        best, median, worst = measured.min(), np.median(measured), measured.max()
+        scale = (median - best) or (worst - best) or 1.0
+        return (np.minimum(losses, worst) - best) / scale
 
 
 def _mean(values: Sequence[np.ndarray]) -> np.ndarray:

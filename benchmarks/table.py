@@ -7,7 +7,6 @@ itself and is mapped into memory, so that opening it reads next to nothing.
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -211,13 +210,8 @@ class Table(Measured):
         ranks = self._ranks(items).reshape(-1)
         columns: dict[str, Any] = {"row": ranks, "text": self._texts.take(pyarrow.array(ranks))}
         for name, known in self._known(seed).items():
-            metric = self.metrics[name]
-            if fidelity is None or (metric.split is None and not metric.curve):
-                columns[name] = self.column(name, known)[ranks]
-            elif metric.curve:
-                columns[name] = self.column(name, known, fidelity)[ranks]
-            if name == TRAIN_TIME and fidelity is not None and not metric.curve:
-                columns[name] = columns[name] * fidelity / self.lengths[ranks]
+            if self.is_known(name, fidelity):
+                columns[name] = self.column_after(name, known, fidelity)[ranks]
         return pyarrow.table(columns)
 
     def row(self, item: Item, seed: int | None = None, fidelity: int | None = None) -> dict[str, float]:
@@ -233,11 +227,9 @@ class Table(Measured):
         rank = self.rank(item)
         found = {}
         for name, known in self._known(seed).items():
-            metric = self.metrics[name]
-            if fidelity is None or (metric.split is None and not metric.curve):
-                found[name] = float(self.column(name, known)[rank])
-            elif metric.curve:
-                found[name] = float(self.column(name, known, fidelity)[rank])
+            if self.is_known(name, fidelity):
+                after = fidelity if self.metrics[name].curve else None
+                found[name] = float(self.column(name, known, after)[rank])
         if fidelity is not None and TRAIN_TIME in self.metrics:
             found[TRAIN_TIME] = self.seconds(rank, fidelity, seed)
         return found
@@ -261,19 +253,20 @@ class Table(Measured):
             whole = self.query(item, TRAIN_TIME, known)
         return whole if fidelity is None else whole * fidelity / float(self.lengths[self.rank(item)])
 
-    def filter(self, *conditions: str) -> np.ndarray:
+    def filter(self, *conditions: str, fidelity: int | None = None) -> np.ndarray:
         """The rows that meet all conditions, ascending, [n] int64.
 
         Args:
             conditions: as "valid_acc > 90" or "lr_schedule == cosine": a metric, or a field of a product space, one of
                 <, <=, >, >=, ==, !=, and a value. What was not measured meets no condition.
+            fidelity: metrics are those after so much training (see `row`); None: at its end.
 
         Raises:
-            InvalidTable: a condition is not understood, or names what is not there.
+            InvalidTable: a condition is not understood, or names what is not there, or was not measured then.
         """
         chosen = np.ones(len(self), dtype=bool)
         for condition in conditions:
-            chosen &= matching(self, condition)
+            chosen &= matching(self, condition, fidelity)
         return np.flatnonzero(chosen)
 
     @functools.cached_property
@@ -352,39 +345,6 @@ class Table(Measured):
         rows = np.argsort(distances, kind="stable")[:n].tolist()
         return [Near(row, self.genome(row), int(distances[row])) for row in rows]
 
-    def losses(self, metric: str | None = None, fidelity: int | None = None) -> np.ndarray:
-        """A metric turned so that lower is better, [rows]; where it spans decades, its log10. NaN is infinite."""
-        return self.loss_of(self.column(metric, None, fidelity), metric)
-
-    def loss_of(self, values: Any, metric: str | None = None) -> Any:
-        """Values of a metric turned as by `losses`, of their shape."""
-        known = self.metric(metric)
-        values = np.asarray(values, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.log10(values) if known.log else values
-        return np.where(np.isnan(values), np.inf, values if known.direction == "min" else -values)
-
-    def quantile(self, value: float, metric: str | None = None) -> float:
-        """The share of the measured rows that are at least as good as a value: 0 is better than all, 1 the worst."""
-        losses = self.losses(metric)
-        measured = losses[np.isfinite(losses)]
-        return float((measured <= self.loss_of(value, metric)).mean())
-
-    def value_at(self, share: float, metric: str | None = None) -> float:
-        """The value that a share of the measured rows reach or better; the inverse of `quantile`.
-
-        Args:
-            share: 0 is the best row, 0.5 the median, 1 the worst.
-
-        Raises:
-            InvalidTable: no such metric, or no such share.
-        """
-        if not 0 <= share <= 1:
-            raise InvalidTable(f"share = {share:g}, but it must be from 0 to 1")
-        column, losses = self.column(metric), self.losses(metric)
-        order = np.argsort(losses, kind="stable")[: int(np.isfinite(losses).sum())]
-        return float(column[order[max(0, math.ceil(share * len(order)) - 1)]])
-
     def best(
         self,
         metric: str | None = None,
@@ -423,11 +383,3 @@ class Table(Measured):
             InvalidTable, InvalidGenome: as `rank` and `column`.
         """
         return self.regret_of(self.losses(metric)[self._ranks(ranks)], metric)
-
-    def regret_of(self, losses: np.ndarray, metric: str | None = None) -> np.ndarray:
-        """The regret of losses (see `regret` and `losses`), of their shape; an infinite one counts as the worst."""
-        known = self.losses(metric)
-        measured = known[np.isfinite(known)]
-        best, median, worst = measured.min(), np.median(measured), measured.max()
-        scale = (median - best) or (worst - best) or 1.0
-        return (np.minimum(losses, worst) - best) / scale

@@ -101,8 +101,12 @@ def _list(options: argparse.Namespace) -> int:
     ]
     if options.json:
         print_json(rows)
-    else:
-        print_columns([[row["name"], row["about"]] for row in rows])
+        return DONE
+    cells = [[row["name"], "yes" if row["kept"] else "no", row["about"]] for row in rows]
+    print_columns([["table", "kept", "about"], *cells])
+    print()
+    folder = cache_path(next(iter(benchmarks.TABLES))).parent
+    print(f"Kept in {folder}; others are made when they are first asked for")
     return DONE
 
 
@@ -315,7 +319,7 @@ def _nearest(options: argparse.Namespace, table: Table, item: Any) -> int:
 def _best(options: argparse.Namespace) -> int:
     table = load_table(options.table)
     name = table.metric(options.metric).name
-    among = table.filter(*options.where)
+    among = table.filter(*options.where, fidelity=options.fidelity)
     rows = table.best(name, options.count, options.fidelity, among)
     if options.json:
         print_json(

@@ -19,6 +19,9 @@ from spaces.lookup import resolve
 SHORT = {"screened": "evolution+trees"}
 """Contestants with a name of their own."""
 
+WITH_RUNGS = {"nasbench201": "nasbench201_epochs"}
+"""By space, a format of files that tells of less training, where the table of the catalogue does not."""
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -56,9 +59,13 @@ class Contestant:
         options: dict[str, Any] = {} if self.sampler is None else {"sampler": self.sampler}
         steps = rungs(table) if search.takes_rungs(self.strategy) else ()
         if self.strategy in search.RUNGS and not steps:
+            other = WITH_RUNGS.get(table.description.space)
+            hint = (
+                f"; one of its space does: nas bench add FILE --as {other} --out TABLE.arrow" if other else ""
+            )
             raise InvalidInput(
                 f"strategy {self.name!r} compares trials after less training first, but table {table.name!r} tells of "
-                "no such"
+                f"no such{hint}"
             )
         space, screening = table.candidates, None
         if self.predictor is not None:

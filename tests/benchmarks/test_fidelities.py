@@ -45,6 +45,26 @@ def test_rows_and_times_along_training(curved):
     assert curved.seconds(5) == whole["train_time"]
 
 
+def test_filters_along_training(curved):
+    accuracy = curved.column("valid_acc", fidelity=12)
+    rows = curved.filter("valid_acc > 49", fidelity=12)
+    np.testing.assert_array_equal(rows, np.flatnonzero(accuracy > 49))
+    assert set(rows.tolist()) < set(curved.filter("valid_acc > 49").tolist())
+    assert curved.best("valid_acc", 3, 12, rows)[0].value == np.nanmax(accuracy)
+    edge = next(iter(curved.space.fields))
+    both = curved.filter("train_time < 3", f"{edge} == none", fidelity=12)
+    none = curved.filter(f"{edge} == none").tolist()
+    assert both.tolist() == [row for row in none if curved.seconds(row, 12) < 3]
+    with pytest.raises(
+        InvalidTable, match="'test_acc' was measured at the end of training only; along it: valid_acc"
+    ):
+        curved.filter("test_acc > 5", fidelity=12)
+    with pytest.raises(
+        InvalidTable, match="'valid_acc' was not measured after 13 epochs; nearest: 12 or 200"
+    ):
+        curved.filter("valid_acc > 5", fidelity=13)
+
+
 def test_a_time_with_a_curve_is_taken_from_it(tmp_path):
     times = np.cumsum(np.random.default_rng(3).uniform(1, 2, (15_625, 1, 2)), axis=2)
     description = dataclasses.replace(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
 from nas.cli import main
 from nas.search import STRATEGIES
 
@@ -25,9 +26,26 @@ def run(capsys, *arguments):
 def test_list(capsys):
     code, out, _ = run(capsys, "list")
     assert code == 0
-    assert "nasbench201/cifar10         15,625 cells trained for 200 epochs on CIFAR-10\n" in out
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line}
+    assert lines["table"] == "kept about"
+    assert lines["nasbench201/cifar10"].endswith(" 15,625 cells trained for 200 epochs on CIFAR-10")
+    assert lines["Kept"].endswith("/tables; others are made when they are first asked for")
     code, out, _ = run(capsys, "list", "--json")
-    assert {"fcnet/naval", "nasbench201/imagenet16-120"} <= {row["name"] for row in json.loads(out)}
+    rows = json.loads(out)
+    assert {"fcnet/naval", "nasbench201/imagenet16-120"} <= {row["name"] for row in rows}
+    for row in rows:
+        assert lines[row["name"]].partition(" ")[0] == ("yes" if row["kept"] else "no")
+
+
+def test_list_tells_what_is_kept(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    path = benchmarks.catalog.cache_path("fcnet/naval")
+    path.parent.mkdir()
+    path.touch()
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if " yes " in line] == ["fcnet/naval"]
+    assert out.splitlines()[-1].startswith(f"Kept in {tmp_path / 'tables'}; ")
 
 
 def test_info(capsys):
@@ -81,8 +99,6 @@ def test_query_as_json(capsys):
 def test_what_was_not_measured_is_no_number(capsys):
     import numpy as np
 
-    import benchmarks
-
     missing = np.isnan(benchmarks.load("nasbench201/cifar10").column("valid_acc", seed=2))
     rank = str(np.flatnonzero(missing)[0])
     query = ("query", "nasbench201/cifar10", rank, "--seed", "2")
@@ -95,8 +111,6 @@ def test_what_was_not_measured_is_no_number(capsys):
 
 def test_places_are_among_what_was_measured(capsys, tmp_path):
     import numpy as np
-
-    import benchmarks
 
     metrics = (benchmarks.Metric("share", "max", ""), benchmarks.Metric("size", "min", ""))
     io = {"image": {"channels": 3, "height": 32, "width": 32, "classes": 10}}
@@ -121,8 +135,6 @@ def test_best(capsys):
 
 
 def test_best_among_some_rows(capsys):
-    import benchmarks
-
     table = benchmarks.load("nasbench201/cifar10")
     rows = table.filter("parameters < 500000", "edge_0to1 == skip_connect")
     arguments = ("best", "nasbench201/cifar10", "--where", "parameters < 500000", "--where")
@@ -431,8 +443,6 @@ def test_figures_need_matplotlib(capsys, monkeypatch, tmp_path):
 
 
 def test_queries_load_nothing_heavy():
-    import benchmarks
-
     benchmarks.load("nasbench201/cifar10")  # which is made once, and that takes more
     code = (
         "import sys\n"

@@ -1,5 +1,7 @@
 """Multi-fidelity strategies on tables that tell of less training: what they spend, and when they are as good as others."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow.compute
 import pytest
@@ -10,9 +12,11 @@ from benchmarks.testing import table_checks
 from nas.cli import main
 from nas.cluster.simulated import rungs, whole
 from nas.compare import Contestant, Plan, compare, curves, plan, simulate, time_to_reach
+from nas.compare.contestants import WITH_RUNGS
 from nas.compare.spending import Spending
 from nas.config import parse
-from nas.tables import read_file
+from nas.tables import FORMATS, read_file
+from nas.tables.files import keys_of
 from nas.types import Fidelity, InvalidInput, Proposal, Trial
 
 SIZE = 256
@@ -163,18 +167,30 @@ def test_a_plan_counts_trials_of_all_rungs(tables):
     assert planned.regret < 0.5
 
 
-def test_tables_without_rungs_are_refused():
+@pytest.mark.parametrize(
+    "space, hint",
+    [
+        ("fcnet", ""),
+        (
+            "nasbench201",
+            "; one of its space does: nas bench add FILE --as nasbench201_epochs --out TABLE.arrow",
+        ),
+    ],
+)
+def test_tables_without_rungs_are_refused(space, hint):
+    table = SimpleNamespace(name="plain", fidelities=None, description=SimpleNamespace(space=space))
     with pytest.raises(InvalidInput) as error:
-        Contestant.parse("asha").make(Plain(), 0)
+        Contestant.parse("asha").make(table, 0)
     assert str(error.value) == (
-        "strategy 'asha' compares trials after less training first, but table 'plain' tells of no such"
+        "strategy 'asha' compares trials after less training first, but table 'plain' tells of no such" + hint
     )
 
 
-class Plain:
-    """A table that was measured at the end of training alone."""
-
-    name, fidelities = "plain", None
+def test_formats_with_rungs_have_them():
+    for space, name in WITH_RUNGS.items():
+        keys = keys_of(FORMATS[name])
+        assert keys["space"] == benchmarks.TABLES[f"{space}/cifar10"].description.space == space
+        assert "along" in keys
 
 
 def test_a_contestant_may_have_another_sampler(tables):
