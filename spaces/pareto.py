@@ -1,6 +1,6 @@
 """Pareto order: which vectors no other is at most equal to, in everything; lower is better.
 
-Of vectors by themselves (what the rest of a network costs at least), and of arrays of losses (which trials live on).
+Of vectors by themselves (what the rest of a network costs at least), and of arrays of losses (of trials).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from operator import le
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def crowding(losses_NM: np.ndarray) -> np.ndarray:
     In shares of the range of the front; infinite at its ends (Deb et al. 2002, section III.B).
     """
     distance = np.zeros(len(losses_NM))
-    for values in _finite(losses_NM).T:
+    for values in finite(losses_NM).T:
         order = np.argsort(values, kind="stable")
         width = values[order[-1]] - values[order[0]]
         distance[order[[0, -1]]] = np.inf
@@ -149,48 +149,8 @@ def contributions(losses_NM: np.ndarray, reference: Sequence[float] | np.ndarray
     )
 
 
-def _finite(losses_NM: np.ndarray) -> np.ndarray:
+def finite(losses_NM: np.ndarray) -> np.ndarray:
     """The losses with infinite ones as bad as the worst that is not."""
     worst = np.where(np.isfinite(losses_NM), losses_NM, -np.inf).max(axis=0, initial=-np.inf)
     worst = np.where(np.isfinite(worst), worst, 0.0)
     return np.where(np.isfinite(losses_NM), losses_NM, worst)
-
-
-def survivors(
-    losses_NM: np.ndarray,
-    violations: np.ndarray,
-    number: int,
-    by: Literal["crowding", "hypervolume"] = "crowding",
-) -> np.ndarray:
-    """The places of the points that live on, best first, [number], or [n] where there are no more.
-
-    Whole fronts as long as there is room, and of the next the points that spread best; within a front, by crowding.
-
-    Args:
-        violations: by how much each breaks constraints, [n]; less goes before all else.
-        by: "crowding", the distance of neighbours; "hypervolume": one at a time the point that dominates least alone
-            goes (Beume et al. 2007, SMS-EMOA, algorithm 2), of losses scaled to the range of the front, below 1.1.
-    """
-    front = fronts(losses_NM, violations)
-    kept: list[int] = []
-    for k in range(front.max(initial=-1) + 1):
-        places = np.flatnonzero(front == k)
-        room = number - len(kept)
-        if len(places) > room and by == "hypervolume":
-            places = places[_most_volume(losses_NM[places], room)]
-        kept.extend(places[np.argsort(-crowding(losses_NM[places]), kind="stable")][:room].tolist())
-        if len(kept) == number:
-            break
-    return np.array(kept, dtype=np.intp)
-
-
-def _most_volume(losses_NM: np.ndarray, number: int) -> np.ndarray:
-    """The places of the points that are left when the one that dominates least alone goes, one at a time."""
-    values = _finite(losses_NM)
-    low, width = values.min(axis=0), np.ptp(values, axis=0)
-    values = (values - low) / np.where(width > 0, width, 1.0)
-    left = np.arange(len(values))
-    while len(left) > number:
-        alone = contributions(values[left], np.full(values.shape[1], 1.1))
-        left = np.delete(left, int(np.argmin(alone)))
-    return left

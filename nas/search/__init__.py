@@ -20,6 +20,7 @@ STRATEGIES = {
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
     "tree": "nas.search.tree_search:TreeSearch",
     "nsga2": "nas.search.nsga2:NSGA2",
+    "nsga3": "nas.search.nsga2:nsga3",
     "star": "nas.search.nsga2:star",
     "halving": "nas.search.halving:SuccessiveHalving",
     "hyperband": "nas.search.halving:Hyperband",

@@ -7,17 +7,17 @@ children are proposed whenever one is free, and who lives is decided whenever so
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
 
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.random_search import draw
+from nas.search.survival import Selection, survivors
 from nas.search.variation import Variation
 from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial, standing
 from spaces import Space
-from spaces.pareto import survivors
 
 
 class NSGA2(HistoryStrategy):
@@ -35,7 +35,8 @@ class NSGA2(HistoryStrategy):
         tournament: how many of the population compete to be a parent.
         crossover: the share of children that cross two parents; all others are mutated.
         mutation: the share of crossed children that are mutated too.
-        selection: who lives of the last front that has room: "crowding", or those with the largest "hypervolume".
+        selection: who lives of the last front that has room: by "crowding", by the "hypervolume" that they dominate
+            alone, or by evenly spread "directions" (see `nas.search.survival`).
         named: architectures of the space by name that stand first in the first population, the rest of which is random.
     """
 
@@ -53,7 +54,7 @@ class NSGA2(HistoryStrategy):
         tournament: Annotated[int, Ge(1)] = 2,
         crossover: Annotated[float, Ge(0), Le(1)] = 0.5,
         mutation: Annotated[float, Ge(0), Le(1)] = 0.5,
-        selection: Literal["crowding", "hypervolume"] = "crowding",
+        selection: Selection = "crowding",
         named: tuple[str, ...] = (),
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
@@ -156,5 +157,36 @@ def star(
         tournament=tournament,
         crossover=1.0,
         mutation=mutation,
+        named=named,
+    )
+
+
+def nsga3(
+    space: Space,
+    objectives: Sequence[Objective],
+    seed: int,
+    fidelity: Fidelity,
+    population: Annotated[int, Ge(2)] = 20,
+    offspring: Annotated[int, Ge(1)] = 1,
+    tournament: Annotated[int, Ge(1)] = 2,
+    crossover: Annotated[float, Ge(0), Le(1)] = 0.5,
+    mutation: Annotated[float, Ge(0), Le(1)] = 0.5,
+    named: tuple[str, ...] = (),
+) -> NSGA2:
+    """NSGA-III (Deb and Jain 2014), for three objectives and more, where few points dominate others.
+
+    NSGA-II whose last front lives on by directions. In the paper parents are any that live, a tournament of 1.
+    """
+    return NSGA2(
+        space,
+        objectives,
+        seed,
+        fidelity,
+        population=population,
+        offspring=offspring,
+        tournament=tournament,
+        crossover=crossover,
+        mutation=mutation,
+        selection="directions",
         named=named,
     )

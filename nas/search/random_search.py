@@ -11,7 +11,9 @@ from nas.types import Finished, Proposal
 
 
 class RandomSearch(HistoryStrategy):
-    """Draws genomes at random; a network is proposed once."""
+    """Draws genomes at random; a network is proposed once. What the objectives are does not matter."""
+
+    several = True
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]

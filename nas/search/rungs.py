@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.search.survival import survivors
 from nas.types import InvalidInput, Objective, Trial, standing
-from spaces.pareto import survivors
 
 
 class Rung:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spaces.pareto import contributions, crowding, fronts, hypervolume, lowest, survivors
+from spaces.pareto import contributions, crowding, fronts, hypervolume, lowest
 
 NUMBERS = st.integers(0, 6)
 
@@ -82,25 +82,3 @@ def test_crowding_is_the_sum_of_gaps():
     losses = np.array([[0.0, 10.0], [1.0, 6.0], [2.0, 5.0], [10.0, 0.0]])
     assert crowding(losses).tolist() == [np.inf, pytest.approx(0.2 + 0.5), pytest.approx(0.9 + 0.6), np.inf]
     assert crowding(np.array([[1.0, np.inf], [2.0, 3.0], [3.0, 3.0]]))[0] == np.inf
-
-
-def test_survivors_are_whole_fronts_and_then_the_best_spread():
-    losses = np.array([[0.0, 10.0], [5.0, 5.0], [5.1, 4.9], [10.0, 0.0], [11.0, 11.0]])
-    assert sorted(survivors(losses, np.zeros(5), 3).tolist()) in ([0, 1, 3], [0, 2, 3])
-    assert survivors(losses, np.zeros(5), 9).tolist()[-1] == 4
-    assert sorted(survivors(losses, np.array([0, 0, 0, 0, -0.0]), 4).tolist()) == [0, 1, 2, 3]
-    assert survivors(losses, np.array([1.0, 1.0, 1.0, 1.0, 0.0]), 1).tolist() == [4]
-
-
-@settings(max_examples=20)
-@given(points(most=7), st.integers(1, 6))
-def test_what_lives_by_hypervolume_is_of_the_best_fronts(losses, number):
-    kept = survivors(losses, np.zeros(len(losses)), number, "hypervolume")
-    front = fronts(losses)
-    assert len(set(kept.tolist())) == min(number, len(losses))
-    assert sorted(front[kept]) == sorted(front)[: len(kept)]
-
-
-def test_by_hypervolume_the_knee_lives():
-    losses = np.array([[0.0, 1.0], [0.1, 0.1], [0.5, 0.09], [1.0, 0.0]])
-    assert sorted(survivors(losses, np.zeros(4), 3, "hypervolume").tolist()) == [0, 1, 3]

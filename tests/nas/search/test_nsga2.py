@@ -17,6 +17,7 @@ OPTIONS = {
     "nsga2": {"population": 8},
     "nsga2-generations": {"population": 8, "offspring": 8, "selection": "hypervolume"},
     "nsga2-named": {"population": 4, "named": ["transformer++", "mamba-2"]},
+    "nsga3": {"population": 8},
     "star": {"population": 8},
 }
 
@@ -63,7 +64,9 @@ def volume(searcher):
     return hypervolume(losses / [10, 1024], [1, 1])
 
 
-@pytest.mark.parametrize("options", [{}, {"selection": "hypervolume"}, {"name": "star"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"selection": "hypervolume"}, {"name": "nsga3"}, {"name": "star"}], ids=str
+)
 def test_the_front_grows_beyond_that_of_random_search(options):
     seeds = range(4)
     found = [volume(searched(150, seed, **options)) for seed in seeds]
@@ -123,10 +126,19 @@ def test_all_children_of_star_are_crossed():
         ({"population": 4, "tournament": 5}, "strategy.tournament is of 5, but a population of 4"),
         ({"population": 4, "elitism": 5}, "strategy.elitism is of 5, but a population of 4"),
         ({"population": 4, "elitism": 1}, "do not make up a population of 4"),
-        ({"selection": "crowd"}, '\'strategy.selection\' must be "crowding" or "hypervolume"'),
+        (
+            {"selection": "crowd"},
+            '\'strategy.selection\' must be "crowding" or "hypervolume" or "directions"',
+        ),
     ],
 )
 def test_errors(options, message):
     with pytest.raises(InvalidInput) as error:
         strategy(**options)
     assert message in str(error.value)
+
+
+def test_random_search_draws_whatever_the_objectives_are():
+    searcher = strategy("random")
+    drawn = [tell(searcher, {"error": 1.0, "size": 1.0}).genome.digest for _ in range(5)]
+    assert len(set(drawn)) == 5
