@@ -36,8 +36,8 @@ def test_conformance(check, name):
     check(make, SPACE)
 
 
-def strategy(name="evolution", objectives=(Objective("loss"),), **options):
-    return nas.search.load(name, space=SPACE, objectives=objectives, **options)
+def strategy(name="evolution", space=SPACE, objectives=(Objective("loss"),), **options):
+    return nas.search.load(name, space=space, objectives=objectives, **options)
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,15 @@ def test_a_population_without_progress_makes_room_for_another():
 
 
 def test_mutations_that_do_good_are_drawn_more_often():
-    evolution = strategy(population=8, tournament=8, survival="best", adapt=True)
+    large = spaces.load("star", spaces.tokens(256, 64))  # whose networks have many neighbours of each kind
+    evolution = strategy(space=large, population=8, tournament=8, survival="best", adapt=True)
     for _ in range(80):
         (proposal,) = evolution.ask(1)
         evolution.tell(Proposed(proposal))
         good = proposal.origin.startswith("change")
         evolution.tell(Ended(Trial.done(proposal, {"loss": -float(proposal.id) if good else 0.0})))
     weights = evolution.variation.weights
-    assert set(weights) == set(SPACE.mutations)
+    assert set(weights) == set(large.mutations)
     assert weights["change"] > 2 * max(weight for name, weight in weights.items() if name != "change")
     origins = [proposal.origin.partition(" of ")[0] for proposal in evolution.proposals]
     assert origins[50:].count("change") > 15
