@@ -5,7 +5,7 @@ Letters in tensor names: B batch, L length, D width.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,11 @@ class Block(nn.Module):
     to each other. Packed documents all start from nothing: a block that keeps a state refuses one together
     with segments (ValueError).
 
-    Every block refuses a width, number or size of parts below 1 by name (ValueError).
+    Every block refuses a width, number or size of parts below 1 by name (ValueError). One that is not causal, and keeps
+    no state, is `Whole`.
     """
+
+    causal: ClassVar[bool] = True
 
     aux_loss: Tensor | None = None
     """A scalar to add to the training loss, from the last forward in training mode; None if there is none."""
@@ -50,6 +53,36 @@ class Block(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # The auxiliary loss hangs on an autograd graph, which can be neither copied nor pickled.
         return {key: value for key, value in self.__dict__.items() if key != "aux_loss"}
+
+
+class Whole(Block):
+    """A layer over the tokens of an image, all at once, so that each of them may change every output: not causal.
+
+    Tokens come row by row, `columns` of them in each. A call gives (y_BLD, None).
+
+    Raises ValueError if it is given a state or segments, is asked for a state, or tokens do not fill rows.
+    """
+
+    causal = False
+    columns = 1
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        if state is not None or segments_BL is not None:
+            raise ValueError(
+                f"{type(self).__name__} reads all tokens at once: it takes no state and no segments_BL"
+            )
+        if x_BLD.shape[1] % self.columns:
+            raise ValueError(f"{x_BLD.shape[1]} tokens do not fill rows of {self.columns}")
+        return self.mixed(x_BLD), None
+
+    def mixed(self, x_BLD: Tensor) -> Tensor:
+        """What becomes of all tokens, [B, L, D]."""
+        raise NotImplementedError
+
+    def init_state(self, batch: int) -> State:
+        raise ValueError(f"{type(self).__name__} reads all tokens at once: it keeps no state")
 
 
 def check_sizes(**sizes: int) -> None:

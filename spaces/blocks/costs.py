@@ -301,6 +301,29 @@ def einfft(at: HasWidth, context: int, *, blocks: int) -> Cost:
     return Cost(parameters, parameters, flops, 0)
 
 
+def whole_einfft(at: HasWidth, context: int, *, blocks: int) -> Cost:
+    # Its transforms are Fourier transforms, and free.
+    return einfft(at, context, blocks=blocks) - Cost(0, 0, 8 * blocks * at.width, 0)
+
+
+def fourier_layer(at: HasWidth, context: int, *, modes: int, columns: int | None = None) -> Cost:
+    rows, row = (1, context) if columns is None else (context // columns, columns)
+    of_rows, of_columns = min(1 if columns is None else 2 * modes, rows), min(modes, row // 2 + 1)
+    matrix = at.width * at.width
+    parameters = 2 * (1 if columns is None else 2 * modes) * modes * matrix + matrix + at.width
+    # There and back, complex numbers by complex ones for rows, real ones to complex ones for columns.
+    transforms = 8 * context * at.width * of_columns
+    if columns is not None:
+        transforms += 16 * rows * of_rows * of_columns * at.width
+    flops = (transforms + 8 * matrix * of_rows * of_columns) / context + 2 * matrix
+    return Cost(parameters, parameters, flops, 0)
+
+
+def mamba_nd(at: HasWidth, context: int, *, state: int, expand: int, order: str, columns: int) -> Cost:
+    scan = mamba(at, context, state=state, expand=expand, init="decaying")
+    return scan - Cost(0, 0, 0, scan.state_bytes)
+
+
 def moe(at: HasWidth, context: int, *, experts: int, top_k: int, mult: float, shared: int = 0) -> Cost:
     router = at.width * experts
     expert = 3 * at.width * hidden_width(at.width, mult)
@@ -399,6 +422,9 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "glu": glu,
     "mlp": mlp,
     "einfft": einfft,
+    "whole_einfft": whole_einfft,
+    "fourier_layer": fourier_layer,
+    "mamba_nd": mamba_nd,
     "moe": moe,
     "expert_choice_moe": expert_choice_moe,
     "hashed_moe": hashed_moe,

@@ -5,8 +5,8 @@
     def test_block(case, check):
         check(case)
 
-Each check raises AssertionError with what was compared and by how much it is off. Letters in tensor names:
-B batch, L length, D width.
+Blocks that are not causal go through `WHOLE_CHECKS`. Each check raises AssertionError with what was compared and by how
+much it is off. Letters in tensor names: B batch, L length, D width.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,8 @@ class BlockCase:
     """One block with one setting.
 
     make: builds it for a width, in float32. twin: its slow form, (block, x_BLD) -> y_BLD. cost: context -> Cost,
-    children included. square: what the block keeps for its gradient grows by the square of the length.
+    children included. square: what the block keeps for its gradient grows by the square of the length. columns: tokens
+    of a row, where the block reads images; lengths are rounded up to whole rows.
     """
 
     name: str
@@ -41,6 +42,7 @@ class BlockCase:
     cost: Callable[[int], Cost]
     width: int
     square: bool = False
+    columns: int = 1
 
     def __str__(self) -> str:
         return self.name
@@ -51,10 +53,16 @@ class BlockCase:
             torch.manual_seed(0)
             return self.make(self.width).to(dtype)
 
+    def length(self, least: int) -> int:
+        """The next length of whole rows."""
+        return least + -least % self.columns
+
     def inputs(self, batch: int, length: int, dtype: torch.dtype) -> Tensor:
         """Normal inputs [B, L, D], always the same for the same shape."""
         generator = torch.Generator().manual_seed(1)
-        return torch.randn(batch, length, self.width, generator=generator, dtype=torch.float64).to(dtype)
+        return torch.randn(
+            batch, self.length(length), self.width, generator=generator, dtype=torch.float64
+        ).to(dtype)
 
 
 def matches_twin(case: BlockCase, lengths: Sequence[int] = LENGTHS) -> None:
@@ -92,6 +100,32 @@ def is_causal(case: BlockCase, length: int = 130) -> None:
             assert not torch.allclose(z_BLD[:, t], y_BLD[:, t]), (
                 f"{case}: token {t} does not reach its own output"
             )
+
+
+def is_not_causal(case: BlockCase, length: int = 130) -> None:
+    """A block that is not causal says so: a token changes outputs before it. It refuses states and documents."""
+    block = case.build(torch.float64)
+    assert not block.causal, f"{case}: is declared causal"
+    x_BLD = case.inputs(2, length, torch.float64)
+    changed_BLD = x_BLD.clone()
+    middle = x_BLD.shape[1] // 2
+    changed_BLD[:, middle] += 1
+    with torch.no_grad():
+        (y_BLD, _), (z_BLD, _) = block(x_BLD), block(changed_BLD)
+    assert not torch.allclose(z_BLD[:, :middle], y_BLD[:, :middle]), (
+        f"{case}: token {middle} changes none before it"
+    )
+    segments_BL = torch.zeros(x_BLD.shape[:2], dtype=torch.long)
+    for what, call in (
+        ("a state", lambda: block(x_BLD, ())),
+        ("documents", lambda: block(x_BLD, None, segments_BL)),
+        ("being asked for a state", lambda: block.init_state(2)),
+    ):
+        try:
+            call()
+        except ValueError:
+            continue
+        raise AssertionError(f"{case}: {what} is not refused")
 
 
 def continues_from_state(case: BlockCase, length: int = 150) -> None:
@@ -306,10 +340,12 @@ def runs_under_autocast(case: BlockCase) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         y_BLD, _ = block(x_BLD)
         loss = _loss(block, y_BLD)
-        begun_BLD, state = block(x_BLD[:, :40], block.init_state(2))
-        continued_BLD, _ = block(x_BLD[:, 40:], state)
-    outputs_BLD = torch.cat([y_BLD, begun_BLD, continued_BLD], dim=1)
-    assert outputs_BLD.isfinite().all(), f"{case}: output is not finite"
+        outputs = [y_BLD]
+        if block.causal:
+            begun_BLD, state = block(x_BLD[:, :40], block.init_state(2))
+            continued_BLD, _ = block(x_BLD[:, 40:], state)
+            outputs += [begun_BLD, continued_BLD]
+    assert torch.cat(outputs, dim=1).isfinite().all(), f"{case}: output is not finite"
     loss.backward()
     for name, parameter in block.named_parameters():
         assert parameter.grad is not None, f"{case}: {name} gets no gradient"
@@ -320,7 +356,7 @@ def costs_as_declared(case: BlockCase, contexts: Sequence[int] = (1, 64, 100, 12
     """Parameters, FLOPs and state bytes of the built block are those of its cost function."""
     block = case.build(torch.float32)
     parameters = sum(parameter.numel() for parameter in block.parameters())
-    for context in contexts:
+    for context in map(case.length, contexts):
         cost = case.cost(context)
         assert cost.parameters == parameters, (
             f"{case}: {cost.parameters} parameters declared, {parameters} built"
@@ -331,9 +367,11 @@ def costs_as_declared(case: BlockCase, contexts: Sequence[int] = (1, 64, 100, 12
         flops = count_flops(block, case.inputs(1, context, torch.float32))
         declared = round(cost.flops_per_token * context)
         assert declared == flops, f"{case}: {declared} FLOPs declared at {context}, {flops} counted"
-        with torch.no_grad():
-            _, state = block(case.inputs(1, context, torch.float32), block.init_state(1))
-        kept = state_bytes(state)
+        kept = 0
+        if block.causal:
+            with torch.no_grad():
+                _, state = block(case.inputs(1, context, torch.float32), block.init_state(1))
+            kept = state_bytes(state)
         assert cost.state_bytes == kept, (
             f"{case}: {cost.state_bytes} state bytes declared at {context}, {kept} kept"
         )
@@ -372,6 +410,20 @@ CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     runs_under_autocast,
     costs_as_declared,
 )
+
+WHOLE_CHECKS: tuple[Callable[[BlockCase], None], ...] = (
+    matches_twin,
+    is_not_causal,
+    exports,
+    compiles,
+    tells_width,
+    keeps_linear_memory,
+    ignores_batch_order,
+    survives_bfloat16,
+    runs_under_autocast,
+    costs_as_declared,
+)
+"""Those of blocks that are not causal."""
 
 
 def _loss(block: Block, y_BLD: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
+from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
-from spaces.blocks.spectral import EinFFT
+from spaces.blocks.spectral import EinFFT, FourierLayer, WholeEinFFT
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -48,13 +49,16 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     SwiGLU: {"mult": 2},
     MLP: {"mult": 2, "activation": "gelu"},
     EinFFT: {"blocks": 4},
+    WholeEinFFT: {"blocks": 4},
+    FourierLayer: {"modes": 2, "columns": 4},
+    MambaND: {"state": 4, "expand": 1, "order": "rows", "columns": 4},
     MoE: {"experts": 4, "top_k": 2, "mult": 1},
     ExpertChoiceMoE: {"experts": 4, "capacity": 2, "mult": 1},
     HashedMoE: {"experts": 4, "mult": 1},
     ChunkMoE: {"experts": 4, "top_k": 2, "mult": 1, "chunk": 8},
     ProductKeyMemory: {"keys": 6, "heads": 2, "top_k": 3},
 }
-WORDS = ("position", "init", "activation")
+WORDS = ("position", "init", "activation", "order")
 SIZES = [(block, key) for block, choices in GOOD.items() for key in ("width", *choices) if key not in WORDS]
 
 

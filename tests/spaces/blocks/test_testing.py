@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spaces.blocks import testing
-from spaces.blocks.base import Block, State
+from spaces.blocks.base import Block, State, Whole
 from spaces.blocks.costs import Cost
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.testing import BlockCase
@@ -175,6 +175,26 @@ class GrowsState(Decay):
         return y_BLD, None if after is None else (*after, torch.zeros(3))
 
 
+class Running(Whole):
+    """Causal, though it is declared not to be."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def mixed(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.cumsum(dim=1)
+
+
+class TakesAState(Whole):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        return x_BLD + x_BLD.flip(1), state
+
+
 def twin(block: Decay, x_BLD: Tensor) -> Tensor:
     length = x_BLD.shape[1]
     return torch.stack(
@@ -205,6 +225,9 @@ def test_a_correct_block_passes(check: Callable[..., None]) -> None:
         (testing.matches_twin, WrongGradient, "WrongGradient: gradient of input at length 2 differs by"),
         (testing.matches_twin, SeesTheFuture, "SeesTheFuture: output at length 1 differs by"),
         (testing.is_causal, SeesTheFuture, "SeesTheFuture: outputs before the changed token 1 differs by"),
+        (testing.is_not_causal, Decay, "Decay: is declared causal"),
+        (testing.is_not_causal, Running, "Running: token 65 changes none before it"),
+        (testing.is_not_causal, TakesAState, "TakesAState: a state is not refused"),
         (testing.continues_from_state, Forgets, "Forgets: output token by token differs by"),
         (
             testing.trains_in_pieces,
