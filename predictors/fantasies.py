@@ -26,6 +26,7 @@ class Fantasies:
         normal: standard normal draws, one row for each fantasy, [s, m].
 
     Attributes:
+        told: the losses of the items in each fantasy, [s, m].
         best: the least loss in each fantasy, [s, 1].
     """
 
@@ -36,7 +37,8 @@ class Fantasies:
         self._root = np.linalg.cholesky(covariance)
         beyond = normal @ self._root.T
         self._weights = np.linalg.solve(covariance, beyond.T).T
-        self.best = np.minimum(model.best, (model.predict(pending).mean + beyond).min(axis=1, keepdims=True))
+        self.told: np.ndarray = model.predict(pending).mean + beyond
+        self.best = np.minimum(model.best, self.told.min(axis=1, keepdims=True))
 
     def predict(self, items: Sequence[Genome]) -> Prediction:
         """The losses of items in each fantasy: mean [s, n], std [n], failure [n]."""

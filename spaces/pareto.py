@@ -5,8 +5,10 @@ Of vectors by themselves (what the rest of a network costs at least), and of arr
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from operator import le
 from typing import Any, TypeVar
 
@@ -129,6 +131,33 @@ def _volume(points: list[tuple[float, ...]], reference: Sequence[float]) -> floa
             slice_ = lowest([other[:-1] for other in ends[: k + 1]])
             total += (following - point[-1]) * _volume(slice_, reference[:-1])
     return total
+
+
+def undominated(
+    losses_NM: np.ndarray, reference: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes that hold all below a reference point that no point dominates, none of it twice.
+
+    By slices along the last objective, as in `hypervolume`. Lower and upper ends, [k, m] each; lower ones may be -inf.
+    """
+    reference = np.asarray(reference, dtype=np.float64)
+    below = [tuple(row) for row in losses_NM[(losses_NM < reference).all(axis=1)].tolist()]
+    boxes = np.array(list(_boxes(lowest(below), reference.tolist())))
+    return boxes[:, 0], boxes[:, 1]
+
+
+def _boxes(
+    points: list[tuple[float, ...]], reference: Sequence[float]
+) -> Iterable[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Of points below the reference of which none dominates another."""
+    if len(reference) == 1:
+        yield (-math.inf,), (min((point[0] for point in points), default=reference[0]),)
+        return
+    edges = [-math.inf, *sorted({point[-1] for point in points}), reference[-1]]
+    for low, high in pairwise(edges):
+        slice_ = lowest([point[:-1] for point in points if point[-1] <= low])
+        for lower, upper in _boxes(slice_, reference[:-1]):
+            yield (*lower, low), (*upper, high)
 
 
 def contributions(losses_NM: np.ndarray, reference: Sequence[float] | np.ndarray) -> np.ndarray:

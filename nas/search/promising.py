@@ -13,6 +13,10 @@ EVERYTHING = 2_048
 """Spaces of at most so many genomes are looked at whole."""
 
 
+Promise = Callable[[Sequence[Genome]], np.ndarray]
+"""What genomes promise, more is better, [n]."""
+
+
 class Effort(NamedTuple):
     """How many genomes are looked at.
 
@@ -40,7 +44,7 @@ def most_promising(
     space: Space,
     best: Sequence[Genome],
     effort: Effort,
-    promise: Callable[[Sequence[Genome]], np.ndarray],
+    promise: Promise,
     taken: set[str],
     rng: np.random.Generator,
 ) -> Genome | None:
@@ -49,7 +53,6 @@ def most_promising(
     Args:
         best: genomes that were measured, the best first.
         effort: how many are looked at where the space is larger.
-        promise: of genomes, more is better, [n].
         taken: digests of networks that are not wanted.
     """
     pool: dict[str, tuple[float, Genome]] = {}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spaces.pareto import contributions, crowding, fronts, hypervolume, lowest
+from spaces.pareto import contributions, crowding, fronts, hypervolume, lowest, undominated
 
 NUMBERS = st.integers(0, 6)
 
@@ -30,6 +30,23 @@ def cells(losses, top=7):
 @given(points())
 def test_hypervolume_counts_cells(losses):
     assert hypervolume(losses, [7] * losses.shape[1]) == cells(losses)
+
+
+@settings(max_examples=40)
+@given(points())
+def test_a_cell_that_no_point_dominates_is_in_one_box(losses):
+    lower, upper = undominated(losses, [7] * losses.shape[1])
+    corners = np.stack(np.meshgrid(*[np.arange(7)] * losses.shape[1], indexing="ij"), axis=-1)
+    corners = corners.reshape(-1, losses.shape[1])
+    boxes = ((lower[:, None] <= corners) & (corners < upper[:, None])).all(axis=-1).sum(axis=0)
+    dominated = (losses[:, None] <= corners).all(axis=-1).any(axis=0)
+    assert boxes.tolist() == (~dominated).tolist()
+
+
+def test_where_there_is_no_point_all_is_one_box():
+    lower, upper = undominated(np.empty((0, 2)), [1, 2])
+    assert lower.tolist() == [[-np.inf, -np.inf]]
+    assert upper.tolist() == [[1, 2]]
 
 
 def test_hypervolume_of_fractions_and_of_nothing():
