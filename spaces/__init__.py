@@ -35,6 +35,7 @@ SPACES = {
     "regnet": "spaces.catalog.regnet:RegNet",
     "sharpdarts": "spaces.catalog.sharpdarts:SharpDARTS",
     "star": "spaces.catalog.star:STAR",
+    "vision": "spaces.catalog.vision:vision",
 }
 """The spaces known by name, and where they are."""
 

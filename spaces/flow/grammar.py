@@ -106,6 +106,7 @@ class FlowGrammar:
         fuse: for a routing, the name and the maker of one module that is all of it; None where its parts are built.
         named: the text of known models, for an input shape, by name.
         about: a line for lists of spaces.
+        images: whether it reads images alone, and no vectors.
 
     Raises:
         InvalidGrammar: a name is taken or no name, a number of ways or the probability is impossible.
@@ -120,7 +121,9 @@ class FlowGrammar:
         fuse: Callable[[Node], Fused | None] | None = None,
         named: Mapping[str, Callable[[Shape], str]] | None = None,
         about: str | None = None,
+        images: bool = False,
     ) -> None:
+        self.images = images
         self.name, self._fuse, self.named, self.about = name, fuse, dict(named or {}), about
         if 2 not in clones:
             raise InvalidGrammar(f"grammar {name!r}: clones = {clones}, but 2 must be among them")

@@ -75,7 +75,8 @@ class FlowSpace(VolumeCoded, Mutable):
         source: the name that `spaces.load` found the grammar under; a space with one pickles as that name.
 
     Raises:
-        InvalidSpace: a limit is impossible, or the input and output are neither images nor vectors.
+        InvalidSpace: a limit is impossible, or the input and output are neither images nor vectors (which some grammars
+            do not read).
         InvalidGrammar: a weight is impossible.
     """
 
@@ -97,7 +98,7 @@ class FlowSpace(VolumeCoded, Mutable):
         io = image() if io is None else io
         self.grammar, self.name, self.io, self.source = grammar, grammar.name, io, source
         self.named = tuple(grammar.named)
-        self.shape, outputs = _shapes(self.name, io)
+        self.shape, outputs = _shapes(grammar, io)
         self.limits: dict[str, Any] = {
             "nodes": nodes,
             "parameters": parameters,
@@ -363,16 +364,17 @@ class FlowSpace(VolumeCoded, Mutable):
 
     def build(self, genome: Genome) -> nn.Module:
         """The torch model, initialised from torch's global random state."""
-        return build(self.tree(genome), self.grammar, _shapes(self.name, self.io)[1])
+        return build(self.tree(genome), self.grammar, _shapes(self.grammar, self.io)[1])
 
 
-def _shapes(name: str, io: IO) -> tuple[Shape, int]:
+def _shapes(grammar: FlowGrammar, io: IO) -> tuple[Shape, int]:
     """The shape that goes in, and the number of outputs."""
     if isinstance(io, ImageIO):
         return (io.channels, io.height, io.width), io.classes
-    if isinstance(io, VectorIO):
+    if isinstance(io, VectorIO) and not grammar.images:
         return (io.features,), io.outputs
-    raise InvalidSpace(f"space {name!r} reads images or vectors, but it was given {io}")
+    what = "images" if grammar.images else "images or vectors"
+    raise InvalidSpace(f"space {grammar.name!r} reads {what}, but it was given {io}")
 
 
 def _limit(limit: int | None) -> float:

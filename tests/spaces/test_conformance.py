@@ -82,6 +82,7 @@ SPACES = {
         state_bytes=200_000,
         levels="featurizers",
     ),
+    "vision": spaces.load("vision", spaces.image(1, 9, 8, classes=3), nodes=60, parameters=100_000),
     "tiny": spaces.GrammarSpace(tiny, spaces.tokens(32, 16)),
 }
 

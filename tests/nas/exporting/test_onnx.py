@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+import spaces
 from nas.exporting import export, verify
 from nas.exporting.onnx import to_onnx
 from nas.types import InvalidInput
 from spaces.blocks.base import Block, linear
+from spaces.catalog.einspace_models import chain
 from tests.nas.exporting.genomes import FEW, MIXERS, RANDOM, SMALL, built, known, one
 
 
@@ -15,6 +17,15 @@ def test_every_block_runs_in_onnx_runtime(mixer, tmp_path):
     assert files.passed
     assert single.difference <= 1e-4
     assert whole.difference <= 1e-4
+
+
+def test_blocks_over_images_run_in_onnx_runtime(tmp_path):
+    space = spaces.load("vision", spaces.image(3, 12, 8, classes=5))
+    layers = ["patches_2_16", "scan_columns_back", "fourier_4_2", "fourier_4_1", "einfft_4"]
+    coarse = "routing(pre=unshuffle_2, inner=computation(op=swiglu_1), post=shuffle_2)"
+    genome = space.parse(chain(*[f"computation(op={layer})" for layer in layers], coarse))
+    for check in export(space, genome, built(space, genome), "onnx", tmp_path):
+        assert check.passed, check
 
 
 @pytest.mark.slow
