@@ -1,7 +1,7 @@
 """Recurrences h[t] = A h[t-1] + B x[t], y[t] = C h[t] with a matrix for each channel: their impulse responses.
 
-Letters in tensor names: B batch, L length, D width, S dimensions of a state, Q tokens of a piece, F points of a circle,
-T coefficients of a polynomial.
+Letters in tensor names: B batch, L length, D width, S dimensions of a state, Q tokens of a piece, F points of a
+circle, T coefficients of a polynomial.
 """
 
 import math

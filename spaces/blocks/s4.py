@@ -1,7 +1,8 @@
 """S4: for each channel a state space model whose matrix is diagonal plus low-rank.
 
 Letters in tensor names: B batch, L length, D width, N modes, P parts of a number (real and imaginary), S = 2 N real
-dimensions of a state, F points of a circle, J sums. Numbers are kept as their parts, since ONNX has none but real ones.
+dimensions of a state, F points of a circle, J sums. Numbers are kept as their parts, since ONNX has none but
+real ones.
 """
 
 from typing import Any, NamedTuple

@@ -1,7 +1,7 @@
 """The gated Toeplitz unit: a gated convolution whose filter is a network's, under a decay, and a state space model.
 
-Letters in tensor names: B batch, L length, D width, E inner width, F hidden features, N tokens of the span, S tokens of
-a part.
+Letters in tensor names: B batch, L length, D width, E inner width, F hidden features, N tokens of the span, S
+tokens of a part.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from spaces.blocks.costs import ENCODER_LAYERS
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import Parts, continued_filter, long_filter
 
-FADED = 0.99**512
+LEFT_OF_SPAN = 0.99**512
 """What the decay leaves of a coefficient at the end of the span: the paper takes 0.99 for 512 tokens."""
 
 
@@ -60,7 +60,7 @@ class GatedToeplitz(Block):
         super().__init__()
         check_sizes(width=width, expand=expand, hidden=hidden, span=span)
         inner = expand * width
-        self.span, self.decay = span, FADED ** (1 / span)
+        self.span, self.decay = span, LEFT_OF_SPAN ** (1 / span)
         self.in_proj = linear(width, 2 * inner)
         sizes = ((1, hidden), *[(hidden, hidden)] * ENCODER_LAYERS, (hidden, inner))
         self.encoder = nn.ModuleList(nn.Linear(*size) for size in sizes)
