@@ -21,6 +21,7 @@ from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.documents import starts
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
@@ -67,6 +68,8 @@ BUILDERS: Mapping[str, Build] = {
     "s4d": _mixer(S4D),
     "companion_ssm": _mixer(CompanionSSM),
     "s5": _mixer(S5),
+    "ltc": _mixer(LTC),
+    "cfc": _mixer(CfC),
     "long_conv": _mixer(LongConv),
     "gated_toeplitz": _mixer(GatedToeplitz),
     "token_parameter_attention": _mixer(TokenParameterAttention),

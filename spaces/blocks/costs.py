@@ -204,6 +204,21 @@ def s5(at: HasWidth, context: int, *, state: int, rate: str = "exp") -> Cost:
     return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * state)
 
 
+def ltc(at: HasWidth, context: int, *, expand: int, steps: int) -> Cost:
+    neurons = expand * at.width
+    parameters = 2 * at.width * neurons + neurons * neurons + 3 * neurons
+    # Once a call, the state's origin is moved into the inputs.
+    flops = 4 * at.width * neurons + 2 * (steps + 1 / context) * neurons * neurons
+    return Cost(parameters, parameters, flops, FLOAT_BYTES * neurons)
+
+
+def cfc(at: HasWidth, context: int, *, mult: float) -> Cost:
+    units = hidden_width(at.width, mult)
+    matrices = at.width * (5 * units + at.width)
+    parameters = matrices + units + 3 * at.width
+    return Cost(parameters, parameters, 2 * matrices, FLOAT_BYTES * at.width)
+
+
 def linear_attention(at: HasWidth, context: int, *, heads: int) -> Cost:
     parameters = 4 * at.width * at.width
     keys = at.width // heads
@@ -413,6 +428,8 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "s4": s4,
     "s4d": s4d,
     "s5": s5,
+    "ltc": ltc,
+    "cfc": cfc,
     "long_conv": long_conv,
     "gated_toeplitz": gated_toeplitz,
     "token_parameter_attention": token_parameter_attention,

@@ -184,6 +184,14 @@ def companion_ssm(state=choice(8, 16, 32, 64, ordered=True)): ...
 def s5(state=choice(16, 32, 64, 128, 256, ordered=True), rate=choice("exp", "stable")): ...
 
 
+@hybrid.production("mixer", weight=0.5)
+def ltc(expand=choice(1, 2, ordered=True), steps=choice(1, 2, 4, 6, ordered=True)): ...
+
+
+@hybrid.production("mixer", weight=0.5)
+def cfc(mult=choice(1, 2, ordered=True)): ...
+
+
 @hybrid.production("mixer", weight=0.5, where=lambda at, span: span <= max(at.context, 64))
 def long_conv(
     hidden=choice(16, 32, 64, ordered=True),

@@ -31,6 +31,7 @@ from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
@@ -79,6 +80,8 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "S4D": lambda width: S4D(width, state=64, init="lin"),
     "SpaceTime": lambda width: CompanionSSM(width, state=64),
     "S5": lambda width: S5(width, state=64),
+    "LTC, 6 steps": lambda width: LTC(width, expand=1, steps=6),
+    "CfC": lambda width: CfC(width, mult=1),
     "Hyena": lambda width: LongConv(width, hidden=64, span=1024),
     "gated Toeplitz": lambda width: GatedToeplitz(width, expand=1, hidden=32, span=1024),
     "gated convolution": lambda width: GatedConv(width, kernel=4),

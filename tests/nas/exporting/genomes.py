@@ -33,6 +33,8 @@ MIXERS = {
     "s4d-real": "s4d(state=8, init=real, rate=stable)",
     "companion": "companion_ssm(state=8)",
     "s5": "s5(state=16, rate=exp)",
+    "ltc": "ltc(expand=1, steps=2)",
+    "cfc": "cfc(mult=1)",
     "long-conv": "long_conv(hidden=16, span=64)",
     "gated-toeplitz": "gated_toeplitz(expand=1, hidden=16, span=64)",
     "token-parameters": "token_parameter_attention(tokens=32)",

@@ -75,6 +75,7 @@ def test_only_the_blocks_in_use_are_written(mixer):
     assert "import nas" not in text
     assert "from spaces" not in text
     assert "Letters in tensor names" in text
+    assert max(map(len, text.splitlines())) <= 120, "the legend of a module is too wide for a comment"
 
 
 def test_all_blocks_together_fit_in_one_file():

@@ -17,6 +17,7 @@ from spaces.blocks.costs import COSTS, Cost
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
@@ -28,6 +29,7 @@ from spaces.blocks.reference.conv import gated_conv
 from spaces.blocks.reference.delta import gated_delta_net
 from spaces.blocks.reference.differential import differential_attention
 from spaces.blocks.reference.linear_attention import gated_linear_attention, linear_attention
+from spaces.blocks.reference.liquid import cfc, ltc
 from spaces.blocks.reference.long_conv import long_conv
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
@@ -173,6 +175,10 @@ CASES = [
     case(S5, s5, state=8),
     case(S5, s5, state=8, rate="stable"),
     case(S5, s5, state=32),
+    case(LTC, ltc, expand=1, steps=1),
+    case(LTC, ltc, expand=2, steps=3),
+    case(CfC, cfc, mult=1),
+    case(CfC, cfc, mult=2.5),
     case(LongConv, long_conv, hidden=8, span=64),
     case(LongConv, long_conv, hidden=4, span=1000),
     case(GatedToeplitz, gated_toeplitz, expand=2, hidden=8, span=64),

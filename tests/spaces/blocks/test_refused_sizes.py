@@ -11,6 +11,7 @@ from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
+from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
@@ -41,6 +42,8 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     S4D: {"state": 8, "init": "lin"},
     CompanionSSM: {"state": 8},
     S5: {"state": 8},
+    LTC: {"expand": 1, "steps": 2},
+    CfC: {"mult": 2},
     LongConv: {"hidden": 8, "span": 64},
     GatedToeplitz: {"expand": 1, "hidden": 8, "span": 64},
     GatedConv: {"kernel": 3},
