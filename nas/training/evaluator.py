@@ -74,7 +74,8 @@ class TrainingEvaluator:
             The task's metrics on each split; "train_loss", the mean of the last tenth of the steps (nats), as far as
             they were done here; "tokens_per_second" of training; of a proposal that resumes another "resumed_steps",
             how many steps were taken over; and where kernels of other packages were used "foreign_kernels", for how
-            many operators.
+            many operators, and where they failed when they were tried, so that our own forms were used instead,
+            "refused_kernels", likewise.
 
         Raises:
             Diverged: the training loss or a metric is infinite or no number.
@@ -94,8 +95,10 @@ class TrainingEvaluator:
         steps = training.end.done - training.resumed
         speed = steps * self.task.tokens_per_step / training.seconds
         metrics |= {"train_loss": training.loss, "tokens_per_second": speed}
-        if foreign:
-            metrics["foreign_kernels"] = len(foreign)
+        if foreign.used:
+            metrics["foreign_kernels"] = len(foreign.used)
+        if foreign.refused:
+            metrics["refused_kernels"] = len(foreign.refused)
         return metrics if proposal.resume_from is None else {**metrics, RESUMED: training.resumed}
 
     def train(self, proposal: Proposal, context: Context) -> nn.Module:

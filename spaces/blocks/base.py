@@ -14,8 +14,9 @@ State = tuple[Any, ...]
 """What a block remembers: tensors, position counters and states of children, nested in tuples."""
 
 
-FOREIGN: dict[str, Callable[[Tensor, int], Callable[..., Any] | None]] = {}
-"""What finds kernels of other packages for operators; `spaces.blocks.kernels` fills it."""
+FOREIGN: dict[str, Callable[[Callable[..., Any], Tensor, tuple[Tensor, ...]], Callable[..., Any] | None]] = {}
+"""What finds the kernel of another package for an operator, from our own form, what the block was given, and the inputs
+of the form; `spaces.blocks.kernels` fills it."""
 
 
 class Block(nn.Module):
@@ -148,13 +149,19 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-def foreign(
-    operator: str, x: Tensor, segments_BL: Tensor | None, head_dim: int = 1
-) -> Callable[..., Any] | None:
-    """The kernel of another package for an operator on tensors like `x`; None where our own form is to be used.
+def dispatch(
+    operator: str, own: Callable[..., Any], x_BLD: Tensor, segments_BL: Tensor | None, *inputs: Tensor
+) -> Any:
+    """What our own form gives for `inputs`, computed by the kernel of another package where one is preferred.
 
-    That is so unless `spaces.blocks.kernels.preferring` says otherwise, and for packed documents and export.
+    That is so where `spaces.blocks.kernels.preferring` says, but not for packed documents, whose segments our own form
+    takes after the inputs, and not for export. x_BLD: what the block was given, on whose device and in whose precision
+    it computes.
     """
-    if operator not in FOREIGN or segments_BL is not None or torch.compiler.is_exporting():
-        return None
-    return FOREIGN[operator](x, head_dim)
+    if segments_BL is not None:
+        return own(*inputs, segments_BL)
+    if operator in FOREIGN and not torch.compiler.is_exporting():
+        kernel = FOREIGN[operator](own, x_BLD, inputs)
+        if kernel is not None:
+            return kernel(*inputs)
+    return own(*inputs)

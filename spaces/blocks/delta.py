@@ -17,8 +17,8 @@ from spaces.blocks.base import (
     State,
     at_least_float32,
     check_sizes,
+    dispatch,
     for_sums,
-    foreign,
     from_sums,
     linear,
     rms_norm,
@@ -83,8 +83,7 @@ class GatedDeltaNet(Block):
             decay_BLH,
             before.memory_BHKV,
         )
-        kernel = foreign("delta", qkv_BLC, segments_BL, max(q_BLHK.shape[-1], v_BLHV.shape[-1]))
-        y_BLHV, memory_BHKV = delta_scan(*inputs, segments_BL) if kernel is None else kernel(*inputs)
+        y_BLHV, memory_BHKV = dispatch("delta", delta_scan, x_BLD, segments_BL, *inputs)
         z_BLHV = z_BLV.unflatten(-1, (self.heads, -1))
         y_BLD = self.out((self.norm(y_BLHV.to(z_BLHV.dtype)) * F.silu(z_BLHV)).flatten(2))
         return y_BLD, None if state is None else DeltaState(past_BPC, memory_BHKV)
@@ -108,7 +107,7 @@ def delta_scan(
     beta_BLH: Tensor,
     decay_BLH: Tensor,
     state_BHKV: Tensor,
-    segments_BL: Tensor | None,
+    segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S = exp(decay[t]) S[t-1]; S[t] = S + beta[t] k[t] (v[t] - S^T k[t])^T; y[t] = S[t]^T q[t]; gives y, the last S.
 

@@ -1,18 +1,24 @@
 """Kernels of other packages that compute what blocks compute, where they are installed and the device is theirs.
 
-Blocks ask for one by the name of the operator (`base.foreign`) and compute by themselves where there is none. An
-adapter brings our tensors into a package's layout, after its documentation, and what it returns back into ours. Those
-of flash-linear-attention and mamba-ssm are held to these layouts by stand-ins; the packages themselves, which need a
-GPU, were not run.
+Blocks name their operator, our own form of it and its inputs (`base.dispatch`). An adapter brings these into a
+package's layout, and what it returns back into ours. Before a kernel is used, it is tried: once for each device,
+precision and size of heads, in each process, it has to give what our own form gives for the first inputs, forward and,
+where there are gradients, backward. One that fails, or that gives something else, is left out, and the trial says so.
+
+`tests/spaces/blocks/test_foreign_packages.py` holds the adapters to the packages themselves: flash-linear-attention
+0.6.0 and the Triton kernels of mamba-ssm 2.3.2 in Triton's interpreter on a CPU (float32 and float16, as it cannot
+multiply bfloat16), mamba-ssm's selective scan, which is CUDA, by the reference that comes with it and the checks of its
+source. None was run on a GPU yet. There Triton multiplies float32 in TF32, unless TRITON_F32_DEFAULT is "ieee".
 
 Letters in tensor names: B batch, L length, H heads, K key and V value dimensions of a head, N state, I inner width, R
 rows, E experts, D width, F hidden units.
 """
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -24,6 +30,10 @@ from spaces.blocks.base import FOREIGN
 from spaces.blocks.chunking import chunk_size
 from spaces.errors import InvalidInput, suggest
 
+TOLERANCE = 0.05
+"""How far what a kernel gives may be from our own, relative to its norm: bfloat16 and TF32 stay well below, another
+layout, sign or scale does not."""
+
 Function = Callable[..., Any]
 
 
@@ -32,7 +42,7 @@ class Kernel:
     """A function of a package, by its name there.
 
     adapt: (function, dtype, *arguments of our own form) -> what our own form returns; dtype is what the block computes
-    in. devices and dtypes: what it runs on and in. largest: the most dimensions of a head.
+    in. devices and dtypes: what it runs on and in.
     """
 
     package: str
@@ -41,9 +51,21 @@ class Kernel:
     adapt: Callable[..., Any]
     devices: tuple[str, ...] = ("cuda",)
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16)
-    largest: int = 256
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """The operators for which kernels of other packages are used, and why they are not used for others."""
+
+    used: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+# flash-linear-attention says this of its functions itself.
+_untraced = torch.compiler.disable(reason="kernels of other packages are called as they are")
+
+
+@_untraced
 def _ssd(
     function: Function,
     dtype: torch.dtype,
@@ -55,8 +77,9 @@ def _ssd(
     state_BHKN: Tensor,
 ) -> tuple[Tensor, Tensor]:
     chunk = chunk_size("ssd", *u_BLHK.shape[1:3], u_BLHK.device.type)
+    u_BLHK, b_BLN, c_BLN = (part.to(dtype) for part in (u_BLHK, b_BLN, c_BLN))
     # B and C have a dimension of groups; the state is [B, H, K, N] as here.
-    y_BLHK, state_BHKN = function(
+    return function(
         u_BLHK,
         dt_BLH,
         a_H,
@@ -66,9 +89,9 @@ def _ssd(
         initial_states=state_BHKN,
         return_final_states=True,
     )
-    return y_BLHK, state_BHKN
 
 
+@_untraced
 def _selective(
     function: Function,
     dtype: torch.dtype,
@@ -78,9 +101,10 @@ def _selective(
     b_BLN: Tensor,
     c_BLN: Tensor,
 ) -> Tensor:
-    # Time stands last there, and channels before states. No state comes in, none is asked for.
+    # Time stands last there, and channels before states; all that changes with time has to be of one dtype. No state
+    # comes in, none is asked for.
     x_BIL, dt_BIL, b_BNL, c_BNL = (
-        part.transpose(1, 2).contiguous() for part in (x_BLI, dt_BLI.to(x_BLI.dtype), b_BLN, c_BLN)
+        part.to(dtype).transpose(1, 2).contiguous() for part in (x_BLI, dt_BLI, b_BLN, c_BLN)
     )
     return function(x_BIL, dt_BIL, a_NI.T.contiguous(), b_BNL, c_BNL).transpose(1, 2)
 
@@ -94,6 +118,7 @@ def _gated(
     decay_BLHK: Tensor,
     state_BHKV: Tensor,
 ) -> tuple[Tensor, Tensor]:
+    q_BLHK, k_BLHK, v_BLHV = (part.to(dtype) for part in (q_BLHK, k_BLHK, v_BLHV))
     return function(
         q_BLHK, k_BLHK, v_BLHV, decay_BLHK, scale=1.0, initial_state=state_BHKV, output_final_state=True
     )
@@ -130,12 +155,13 @@ def _experts(
     gate_up_EDF: Tensor,
     out_EFD: Tensor,
 ) -> Tensor:
+    if not len(x_RD):
+        return x_RD.to(dtype)
     ends_E = rows_E.cumsum(0).to(torch.int32)
     gate_RF, up_RF = function(x_RD.to(dtype), gate_up_EDF.to(dtype), offs=ends_E).chunk(2, dim=-1)
     return function(F.silu(gate_RF) * up_RF, out_EFD.to(dtype), offs=ends_E)
 
 
-LOW = (torch.bfloat16, torch.float16)
 FLA, MAMBA, TORCH = "flash-linear-attention", "mamba-ssm", "torch"
 KERNELS: dict[str, Kernel] = {
     "ssd": Kernel(MAMBA, "mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined", _ssd),
@@ -143,14 +169,14 @@ KERNELS: dict[str, Kernel] = {
         MAMBA, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", _selective
     ),
     "gated linear attention": Kernel(FLA, "fla.ops.gla", "chunk_gla", _gated),
-    # It refuses float32.
-    "delta": Kernel(FLA, "fla.ops.gated_delta_rule", "chunk_gated_delta_rule", _delta, dtypes=LOW),
+    "delta": Kernel(FLA, "fla.ops.gated_delta_rule", "chunk_gated_delta_rule", _delta),
     # On CPUs it is a loop too; on GPUs it is fast in bfloat16 alone.
     "experts": Kernel(
-        TORCH, "torch.nn.functional", "grouped_mm", _experts, ("cuda", "cpu"), (torch.bfloat16,), 1 << 30
+        TORCH, "torch.nn.functional", "grouped_mm", _experts, ("cuda", "cpu"), (torch.bfloat16,)
     ),
 }
 """The operators of blocks, and the kernel that other packages have for each."""
+AUTO_DEVICES = ("cuda",)
 PREFERENCES = ("auto", "own", *sorted({kernel.package for kernel in KERNELS.values()}))
 
 
@@ -161,31 +187,32 @@ def check_preference(preference: str) -> None:
 
 
 @contextmanager
-def preferring(preference: str) -> Iterator[set[str]]:
+def preferring(preference: str) -> Iterator[Foreign]:
     """Which kernels blocks use, in this process: those of all packages that are there ("auto"), of one, or "own".
 
-    "auto" uses none on CPUs. Gives the operators for which a kernel of another package was used, as they are. Without
-    this all are our own.
+    "auto" uses none on CPUs, and imports a package when the first tensor comes that it is for. Gives the operators for
+    which a kernel of another package was used or refused, as they are; a refusal is a warning too. Without this all
+    are our own.
 
     Raises InvalidInput if the preference is unknown, or a package that is named cannot be imported.
     """
     check_preference(preference)
-    used: set[str] = set()
-    before, chosen = dict(FOREIGN), {}
+    foreign, before, chosen = Foreign(), dict(FOREIGN), {}
     for operator, kernel in KERNELS.items():
-        if preference in ("auto", kernel.package):
+        if preference == "auto":
+            chosen[operator] = partial(_find, operator, kernel, AUTO_DEVICES, foreign)
+        elif preference == kernel.package:
             function = _imported(kernel)
-            if function is not None:
-                devices = ("cuda",) if preference == "auto" else kernel.devices
-                chosen[operator] = partial(_find, operator, kernel, function, devices, used)
-            elif preference != "auto":
+            if isinstance(function, Exception):
                 raise InvalidInput(
-                    f"kernels {preference!r} were asked for, but {kernel.module}.{kernel.name} cannot be imported here"
+                    f"kernels {preference!r} were asked for, but {kernel.module}.{kernel.name} cannot be imported "
+                    f"here: {_told(function)}"
                 )
+            chosen[operator] = partial(_find, operator, kernel, kernel.devices, foreign)
     FOREIGN.clear()
     FOREIGN.update(chosen)
     try:
-        yield used
+        yield foreign
     finally:
         FOREIGN.clear()
         FOREIGN.update(before)
@@ -194,24 +221,99 @@ def preferring(preference: str) -> Iterator[set[str]]:
 def _find(
     operator: str,
     kernel: Kernel,
-    function: Function,
     devices: tuple[str, ...],
-    used: set[str],
+    foreign: Foreign,
+    own: Function,
     x: Tensor,
-    head_dim: int,
+    inputs: tuple[Tensor, ...],
 ) -> Function | None:
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    if device not in devices or dtype not in kernel.dtypes or head_dim > kernel.largest:
+    if device not in devices or dtype not in kernel.dtypes:
         return None
-    used.add(operator)
+    return _tried(operator, kernel, dtype, foreign, own, inputs)
+
+
+_REFUSALS: dict[Any, str] = {}
+"""Why a kernel is not to be used, "" if it is, for each device, precision and size of heads that was tried."""
+
+
+@torch.compiler.disable(reason="imports and tries; what is found is called from the graph")
+def _tried(
+    operator: str,
+    kernel: Kernel,
+    dtype: torch.dtype,
+    foreign: Foreign,
+    own: Function,
+    inputs: tuple[Tensor, ...],
+) -> Function | None:
+    function = _imported(kernel)
+    if isinstance(function, ModuleNotFoundError) and function.name == kernel.module.partition(".")[0]:
+        return None  # not installed
+    grad = torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
+    sizes = tuple(part.shape[2:] for part in inputs)
+    key = (function, inputs[0].device.type, dtype, grad, sizes)
+    if key not in _REFUSALS:
+        _REFUSALS[key] = _refusal(function, kernel, dtype, own, inputs, grad)
+        if _REFUSALS[key]:
+            warnings.warn(f"{kernel.package} is not used for {operator}: {_REFUSALS[key]}", stacklevel=2)
+    if isinstance(function, Exception) or _REFUSALS[key]:
+        foreign.refused[operator] = _REFUSALS[key]
+        return None
+    foreign.used.add(operator)
     return partial(kernel.adapt, function, dtype)
 
 
-@lru_cache
-def _imported(kernel: Kernel) -> Function | None:
-    """The function, None where its package is not there or not usable; tried once."""
+def _refusal(
+    function: Function | Exception,
+    kernel: Kernel,
+    dtype: torch.dtype,
+    own: Function,
+    inputs: tuple[Tensor, ...],
+    grad: bool,
+) -> str:
+    """Why a function is not to be used in place of our own form; empty if nothing speaks against it."""
+    if isinstance(function, Exception):
+        return _told(function)
+    our = _outcome(own, inputs, grad)
     try:
-        return getattr(importlib.import_module(kernel.module), kernel.name, None)
-    except Exception:  # a package for GPUs may raise anything where there is none
-        return None
+        their = _outcome(partial(kernel.adapt, function, dtype), inputs, grad)
+    except Exception as error:  # a package for GPUs may raise anything
+        return _told(error)
+    rounding = 1e-3 * our["output 0"].norm().item()  # what a gradient may be that is zero but for rounding
+    for name, ours in our.items():
+        if their[name].shape != ours.shape:
+            return f"{name} has shape {tuple(their[name].shape)}, not {tuple(ours.shape)}"
+        distance, norm = (their[name] - ours).norm().item(), ours.norm().item()
+        if not distance <= TOLERANCE * (norm + rounding):
+            return f"{name} is off by {distance:.3g}, where ours has norm {norm:.3g}"
+    return ""
+
+
+def _outcome(form: Function, inputs: tuple[Tensor, ...], grad: bool) -> dict[str, Tensor]:
+    """What a form gives for `inputs`, and the gradients of half the squares of the first of it, in float64."""
+    leaves = [part.detach().requires_grad_(grad and part.is_floating_point()) for part in inputs]
+    # What is saved for these gradients is nothing of the network's.
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: part, lambda part: part):
+        outputs = form(*leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    found = {f"output {number}": output.detach() for number, output in enumerate(outputs)}
+    if grad:
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        pull = outputs[0].detach()
+        gradients = torch.autograd.grad(outputs[0], wanted, pull, materialize_grads=True)
+        found |= {f"gradient {number}": gradient for number, gradient in enumerate(gradients)}
+    return {name: part.double() for name, part in found.items()}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+@lru_cache
+def _imported(kernel: Kernel) -> Function | Exception:
+    """The function, or why it cannot be had; tried once."""
+    try:
+        return getattr(importlib.import_module(kernel.module), kernel.name)
+    except Exception as error:  # a package for GPUs may raise anything where there is none
+        return error

@@ -16,8 +16,8 @@ from spaces.blocks.base import (
     State,
     at_least_float32,
     check_sizes,
+    dispatch,
     for_sums,
-    foreign,
     from_sums,
     linear,
     rms_norm,
@@ -105,8 +105,7 @@ class GatedLinearAttention(Block):
         before = self.init_state(x_BLD.shape[0]) if state is None else LinearState(*state)
         q_BLHK = q_BLHK * q_BLHK.shape[-1] ** -0.5
         inputs = (q_BLHK, k_BLHK, v_BLHV, decay_BLHK, before.memory_BHKV)
-        kernel = foreign("gated linear attention", q_BLHK, segments_BL, v_BLHV.shape[-1])
-        y_BLHV, memory_BHKV = gated_scan(*inputs, segments_BL) if kernel is None else kernel(*inputs)
+        y_BLHV, memory_BHKV = dispatch("gated linear attention", gated_scan, x_BLD, segments_BL, *inputs)
         y_BLD = self.out((F.silu(r_BLHV) * self.norm(y_BLHV)).flatten(2))
         return y_BLD, None if state is None else LinearState(memory_BHKV)
 
@@ -153,7 +152,7 @@ def gated_scan(
     v_BLHV: Tensor,
     decay_BLHK: Tensor,
     state_BHKV: Tensor,
-    segments_BL: Tensor | None,
+    segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence S[t] = diag(exp(decay[t])) S[t-1] + k[t] v[t]^T, y[t] = q[t]^T S[t]; returns y and the last S.
 

@@ -17,8 +17,8 @@ from spaces.blocks.base import (
     State,
     at_least_float32,
     check_sizes,
+    dispatch,
     for_sums,
-    foreign,
     from_sums,
     linear,
     rms_norm,
@@ -105,11 +105,8 @@ class Mamba2(Block):
         u_BLHK = u_BLI.unflatten(-1, (heads, self.head_dim))
         dt_BLH = F.softplus(at_least_float32(dt_BLH + self.dt_bias))
         a_H = -at_least_float32(self.log_a).exp()
-        if (kernel := foreign("ssd", u_BLHK, segments_BL, max(self.head_dim, self.state))) is not None:
-            y_BLHK, ssm_BHKN = kernel(u_BLHK, dt_BLH, a_H, b_BLN, c_BLN, ssm_BHKN)
-        else:
-            input_BLHK = u_BLHK * dt_BLH[..., None].to(u_BLHK.dtype)
-            y_BLHK, ssm_BHKN = scan(input_BLHK, dt_BLH * a_H, b_BLN, c_BLN, ssm_BHKN, segments_BL)
+        inputs = (u_BLHK, dt_BLH, a_H, b_BLN, c_BLN, ssm_BHKN)
+        y_BLHK, ssm_BHKN = dispatch("ssd", scan_by_steps, x_BLD, segments_BL, *inputs)
         y_BLI = (y_BLHK + u_BLHK * self.skip[:, None]).flatten(2)
         y_BLD = self.out(self.norm(y_BLI * F.silu(z_BLI)))
         return y_BLD, None if state is None else MambaState(past_BPC, ssm_BHKN)
@@ -119,6 +116,20 @@ class Mamba2(Block):
         past_BPC = self.taps.new_zeros(batch, taps - 1, channels)
         ssm_BHKN = at_least_float32(self.taps.new_zeros(batch, self.sizes[2], self.head_dim, self.state))
         return MambaState(past_BPC, ssm_BHKN)
+
+
+def scan_by_steps(
+    u_BLHK: Tensor,
+    dt_BLH: Tensor,
+    a_H: Tensor,
+    b_BLN: Tensor,
+    c_BLN: Tensor,
+    state_BHKN: Tensor,
+    segments_BL: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`scan` of inputs and decays that a step size scales: x[t] = dt[t] u[t], decay[t] = dt[t] a."""
+    x_BLHK = u_BLHK * dt_BLH[..., None].to(u_BLHK.dtype)
+    return scan(x_BLHK, dt_BLH * a_H, b_BLN, c_BLN, state_BHKN, segments_BL)
 
 
 def scan(

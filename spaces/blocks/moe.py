@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.base import Block, State, at_least_float32, check_sizes, foreign, linear
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, dispatch, linear
 from spaces.blocks.costs import hidden_width
 
 BALANCE_COEFFICIENT = 0.01
@@ -52,29 +52,27 @@ class Experts(Block):
         _, token_R = used_ET.nonzero(as_tuple=True)
         x_RD = x_TD.index_select(0, token_R)
         rows_E = used_ET.sum(dim=1)
-        # Grouped products want rows of whole 16 bytes.
-        aligned = self.out.shape[1] % 8 == self.out.shape[2] % 8 == 0
-        kernel = foreign("experts", x_TD, None) if aligned else None
-        sum_RD = (self._one_by_one if kernel is None else kernel)(x_RD, rows_E, self.gate_up, self.out)
+        sum_RD = dispatch("experts", one_by_one, x_TD, None, x_RD, rows_E, self.gate_up, self.out)
         weight_R = weight_ET.masked_select(used_ET).to(sum_RD.dtype)
         return sum_RD.new_zeros(x_TD.shape).index_add(0, token_R, sum_RD * weight_R[:, None])
-
-    def _one_by_one(self, x_RD: Tensor, rows_E: Tensor, gate_up_EDF: Tensor, out_EFD: Tensor) -> Tensor:
-        """What each expert gives for its rows, which stand next to each other."""
-        y_RD = [x_RD[:0]]
-        # Unbinding once lets the gradients of all experts be stacked once, not zero-filled for each.
-        experts = zip(gate_up_EDF.unbind(), out_EFD.unbind(), x_RD.split(rows_E.tolist()), strict=True)
-        for gate_up_DF, out_FD, rows_D in experts:
-            if len(rows_D):
-                gate_F, up_F = (rows_D @ gate_up_DF).chunk(2, dim=-1)
-                y_RD.append((F.silu(gate_F) * up_F) @ out_FD)
-        return torch.cat(y_RD)
 
     def _all(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:
         """The form for export, where no shape may hang on the routing: every expert sees every token."""
         gate_ETF, up_ETF = (x_TD @ self.gate_up).chunk(2, dim=-1)
         y_ETD = (F.silu(gate_ETF) * up_ETF) @ self.out
         return torch.einsum("te,etd->td", weight_TE.to(x_TD.dtype), y_ETD)
+
+
+def one_by_one(x_RD: Tensor, rows_E: Tensor, gate_up_EDF: Tensor, out_EFD: Tensor) -> Tensor:
+    """What each expert gives for its rows, which stand next to each other."""
+    y_RD = [x_RD[:0]]
+    # Unbinding once lets the gradients of all experts be stacked once, not zero-filled for each.
+    experts = zip(gate_up_EDF.unbind(), out_EFD.unbind(), x_RD.split(rows_E.tolist()), strict=True)
+    for gate_up_DF, out_FD, rows_D in experts:
+        if len(rows_D):
+            gate_F, up_F = (rows_D @ gate_up_DF).chunk(2, dim=-1)
+            y_RD.append((F.silu(gate_F) * up_F) @ out_FD)
+    return torch.cat(y_RD)
 
 
 class MoE(Experts):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.base import Block, State, at_least_float32, check_sizes, foreign, linear, without_autocast
+from spaces.blocks.base import Block, State, at_least_float32, check_sizes, dispatch, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.costs import CONV_KERNEL, step_rank
 from spaces.blocks.documents import refuse_both, starts
@@ -89,11 +89,11 @@ class Mamba(Block):
         r_BLR, b_BLN, c_BLN = self.select(x_BLI).split(self.sizes, dim=-1)
         dt_BLI = F.softplus(at_least_float32(self.step(r_BLR)))
         a_NI = -at_least_float32(self.log_a.T).exp()
-        kernel = foreign("selective scan", x_BLI, segments_BL, self.sizes[1]) if state is None else None
-        if kernel is not None:
-            y_BLI = kernel(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN)
+        inputs = (x_BLI, dt_BLI, a_NI, b_BLN, c_BLN)
+        if state is None:  # no kernel goes on from a state
+            y_BLI = dispatch("selective scan", scan_from_nothing, x_BLD, segments_BL, *inputs)
         else:
-            y_BLI, ssm_BNI = selective_scan(dt_BLI * x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, ssm_BNI, segments_BL)
+            y_BLI, ssm_BNI = selective_scan(dt_BLI * x_BLI, *inputs[1:], ssm_BNI)
         y_BLI = y_BLI.to(x_BLI.dtype) + self.skip * x_BLI
         y_BLD = self.out(y_BLI * F.silu(z_BLI))
         return y_BLD, None if state is None else SelectiveState(past_BPI, ssm_BNI)
@@ -102,6 +102,19 @@ class Mamba(Block):
         taps, inner = self.taps.shape
         ssm_BNI = at_least_float32(self.taps.new_zeros(batch, self.sizes[1], inner))
         return SelectiveState(self.taps.new_zeros(batch, taps - 1, inner), ssm_BNI)
+
+
+def scan_from_nothing(
+    x_BLI: Tensor,
+    dt_BLI: Tensor,
+    a_NI: Tensor,
+    b_BLN: Tensor,
+    c_BLN: Tensor,
+    segments_BL: Tensor | None = None,
+) -> Tensor:
+    """What `selective_scan` gives for inputs that the step sizes scale, from a state of zeros."""
+    zero_BNI = dt_BLI.new_zeros(dt_BLI.shape[0], *a_NI.shape)
+    return selective_scan(dt_BLI * x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, zero_BNI, segments_BL)[0]
 
 
 def selective_scan(

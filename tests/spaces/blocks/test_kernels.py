@@ -1,8 +1,14 @@
-"""Kernels of other packages, for which stand-ins with their layouts are put in place: the packages need a GPU."""
+"""Kernels of other packages, for which stand-ins with their layouts are put in place.
+
+`test_foreign_packages.py` does the same with the packages, where they are installed.
+"""
 
 import dataclasses
+import re
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -111,12 +117,12 @@ def outcomes(block: Block, x_BLD: Tensor) -> list[Tensor]:
 def test_kernels_get_their_layout_and_give_ours(operator: str) -> None:
     torch.manual_seed(0)
     block, x_BLD = BLOCKS[operator](), torch.randn(2, 50, 16)
-    with preferring("own") as used:
+    with preferring("own") as foreign:
         own = outcomes(block, x_BLD)
-    assert not used
-    with preferring(KERNELS[operator].package) as used:
+    assert not foreign.used
+    with preferring(KERNELS[operator].package) as foreign:
         theirs = outcomes(block, x_BLD)
-    assert used == {operator}
+    assert foreign.used == {operator}
     for our, their in zip(own, theirs, strict=True):
         torch.testing.assert_close(their, our, rtol=1e-4, atol=1e-4)
 
@@ -125,17 +131,17 @@ def test_kernels_get_their_layout_and_give_ours(operator: str) -> None:
 def test_packed_documents_and_export_are_computed_by_our_own_form() -> None:
     block, x_BLD = BLOCKS["delta"](), torch.randn(1, 20, 16)
     segments_BL = torch.arange(2).repeat_interleave(10)[None]
-    with preferring("flash-linear-attention") as used:
+    with preferring("flash-linear-attention") as foreign:
         block(x_BLD, None, segments_BL)
         torch.export.export(block.eval(), (x_BLD,), strict=False)
-    assert not used
+    assert not foreign.used
 
 
 @pytest.mark.usefixtures("stand_ins")
 def test_auto_leaves_cpus_to_our_own_forms() -> None:
-    with preferring("auto") as used:
+    with preferring("auto") as foreign:
         BLOCKS["delta"]()(torch.randn(1, 20, 16))
-    assert not used
+    assert not foreign.used
 
 
 @pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="PyTorch has no grouped_mm yet")
@@ -145,13 +151,111 @@ def test_experts_are_one_grouped_product_where_torch_has_it() -> None:
     x_BLD = torch.randn(2, 40, 16, dtype=torch.bfloat16)
     own_BLD, _ = block(x_BLD)
     own = torch.autograd.grad(own_BLD.float().square().sum(), list(block.parameters()))
-    with preferring("torch") as used:
+    with preferring("torch") as foreign:
         theirs_BLD, _ = block(x_BLD)
         theirs = torch.autograd.grad(theirs_BLD.float().square().sum(), list(block.parameters()))
-    assert used == {"experts"}
+    assert foreign.used == {"experts"}
     torch.testing.assert_close(theirs_BLD, own_BLD, rtol=0.05, atol=0.05)
     for our, their in zip(own, theirs, strict=True):
         assert (their - our).float().norm() <= 0.02 * our.float().norm()
+
+
+def test_experts_of_sizes_that_grouped_products_refuse_are_computed_by_our_own_form() -> None:
+    torch.manual_seed(0)
+    block = MoE(12, experts=4, top_k=2, mult=1).bfloat16()
+    x_BLD = torch.randn(2, 40, 12, dtype=torch.bfloat16)
+    with pytest.warns(UserWarning, match="torch is not used for experts: "), preferring("torch") as foreign:
+        y_BLD, _ = block(x_BLD)
+    assert not foreign.used
+    assert set(foreign.refused) == {"experts"}
+    torch.testing.assert_close(y_BLD, block(x_BLD)[0])
+
+
+def wrongly(change: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A kernel that gives something else than `chunk_gla`."""
+
+    def chunk(q, k, v, g, scale, initial_state, output_final_state):
+        y, state = chunk_gla(q, k, v, g, scale, initial_state, output_final_state)
+        return change(y), state
+
+    return chunk
+
+
+class Backwards(torch.autograd.Function):
+    """The identity, with a gradient of another sign."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, pull):
+        return -pull
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda y: 0.9 * y, "output 0 is off by "),
+        (lambda y: y * float("nan"), "output 0 is off by nan"),
+        (lambda y: y.transpose(1, 2), "output 0 has shape \\(2, 2, 50, 8\\), not \\(2, 50, 2, 8\\)"),
+        (Backwards.apply, "gradient 0 is off by "),
+        (lambda y: y.undefined, "AttributeError: "),
+    ],
+)
+@pytest.mark.usefixtures("stand_ins")
+def test_kernels_that_fail_or_give_something_else_are_not_used(change, reason, monkeypatch) -> None:
+    torch.manual_seed(0)
+    block, x_BLD = BLOCKS["gated linear attention"](), torch.randn(2, 50, 16)
+    monkeypatch.setattr(sys.modules["fla.ops.gla"], "chunk_gla", wrongly(change))
+    told = f"flash-linear-attention is not used for gated linear attention: {reason}"
+    with preferring("flash-linear-attention") as foreign:
+        with pytest.warns(UserWarning, match=told):
+            y_BLD, _ = block(x_BLD)
+        assert not foreign.used
+        assert re.match(reason, foreign.refused.pop("gated linear attention"))
+        block(x_BLD)  # known by now: refused without another warning
+        assert set(foreign.refused) == {"gated linear attention"}
+    torch.testing.assert_close(y_BLD, block(x_BLD)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("content, refused", [(None, set()), ("raise OSError('no driver')", {"delta"})])
+def test_packages_that_cannot_be_imported_stop_nothing(content, refused, monkeypatch, tmp_path) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fla"]:
+        monkeypatch.delitem(sys.modules, name)
+    if content is None:
+        monkeypatch.setattr(sys, "path", [path for path in sys.path if not (Path(path) / "fla").is_dir()])
+    else:
+        (tmp_path / "fla").mkdir()
+        (tmp_path / "fla" / "__init__.py").write_text(content, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(kernels, "AUTO_DEVICES", ("cpu",))
+    kernels._imported.cache_clear()
+    with warnings.catch_warnings(record=True) as told, preferring("auto") as foreign:
+        warnings.simplefilter("always")
+        BLOCKS["delta"]()(torch.randn(1, 20, 16))
+    kernels._imported.cache_clear()
+    assert not foreign.used
+    assert set(foreign.refused) == refused
+    assert [str(one.message) for one in told] == [
+        f"flash-linear-attention is not used for {operator}: OSError: no driver" for operator in refused
+    ]
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_trying_leaves_no_trace_in_what_is_saved_for_gradients() -> None:
+    block, x_BLD = BLOCKS["delta"](), torch.randn(2, 50, 16)
+
+    def saved() -> int:
+        counts = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda part: counts.append(part) or part, lambda part: part
+        ):
+            block(x_BLD)
+        return len(counts)
+
+    with preferring("flash-linear-attention"):
+        assert saved() == saved()
 
 
 def test_what_cannot_be_had_is_refused() -> None:
@@ -163,12 +267,15 @@ def test_what_cannot_be_had_is_refused() -> None:
         preferring("mamba_ssm"),
     ):
         raise AssertionError
-    missing = ModuleType("fla")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "fla", missing)
+        patch.setitem(sys.modules, "fla.ops.gla", None)
         kernels._imported.cache_clear()
         with (
-            pytest.raises(InvalidInput, match="'flash-linear-attention' were asked for"),
+            pytest.raises(
+                InvalidInput,
+                match=r"'flash-linear-attention' were asked for, but fla.ops.gla.chunk_gla cannot be imported here: "
+                "ModuleNotFoundError: import of fla.ops.gla halted",
+            ),
             preferring("flash-linear-attention"),
         ):
             raise AssertionError
@@ -178,12 +285,12 @@ def test_what_cannot_be_had_is_refused() -> None:
 @pytest.mark.usefixtures("stand_ins")
 def test_kernels_are_put_back_afterwards() -> None:
     block, x_BLD = BLOCKS["delta"](), torch.randn(1, 20, 16)
-    with preferring("flash-linear-attention") as used:
+    with preferring("flash-linear-attention") as foreign:
         with preferring("own"):
             block(x_BLD)
-        assert not used
+        assert not foreign.used
         block(x_BLD)
-        assert used
-        used.clear()
+        assert foreign.used
+        foreign.used.clear()
     block(x_BLD)
-    assert not used
+    assert not foreign.used
