@@ -37,11 +37,12 @@ from spaces.blocks.mamba import Mamba2
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
+from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
-from spaces.blocks.spectral import EinFFT
+from spaces.blocks.spectral import EinFFT, FourierLayer, WholeEinFFT
 from spaces.blocks.state_space import S4D, S5
 from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
@@ -61,6 +62,8 @@ class MambaPy(nn.Module):
         return self.block(x_BLD), None
 
 
+COLUMNS = 32
+"""Tokens of a row, of blocks over images."""
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "attention": lambda width: Attention(width, heads=8, kv_heads=8, position="rope", window=None),
     "attention, 1 kv head": lambda width: Attention(width, heads=8, kv_heads=1, position="rope", window=None),
@@ -90,6 +93,10 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "SwiGLU x3": lambda width: SwiGLU(width, mult=3),
     "MLP x4": lambda width: MLP(width, mult=4, activation="gelu"),
     "EinFFT, 4 blocks": lambda width: EinFFT(width, blocks=4),
+    "EinFFT over tokens": lambda width: WholeEinFFT(width, blocks=4),
+    "Fourier layer, 1 axis": lambda width: FourierLayer(width, modes=16),
+    "Fourier layer, 2 axes": lambda width: FourierLayer(width, modes=8, columns=COLUMNS),
+    "Mamba-ND": lambda width: MambaND(width, state=16, expand=2, order="columns_back", columns=COLUMNS),
     "SwiGLU x2, twin of MoE": lambda width: SwiGLU(width, mult=2),
     "MoE, 2 of 16": lambda width: MoE(width, experts=16, top_k=2, mult=1),
     "MoE, 2 of 16 a chunk": lambda width: ChunkMoE(width, experts=16, top_k=2, mult=1, chunk=64),
@@ -119,7 +126,7 @@ def peak_bytes(name: str, shape: tuple[int, int, int]) -> int:
     """What a first run adds to the memory of this process, at its peak."""
     torch.set_num_threads(1)
     block, x_BLD = BLOCKS[name](shape[2]), torch.randn(shape, requires_grad=True)
-    seconds(block, x_BLD[:, :1])  # what is loaded on first use is no part of the block
+    seconds(block, x_BLD[:, :COLUMNS])  # what is loaded on first use is no part of the block
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds(block, x_BLD)
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -163,7 +170,7 @@ def decoding(names: list[str], width: int, steps: int = 32) -> None:
     print(f"decoding: tokens a second and KiB of state after {first}, then after {last}")
     for name in names:
         block = BLOCKS[name](width).eval()
-        if not isinstance(block, Block):
+        if not (isinstance(block, Block) and block.causal):
             continue
         state, read, cells = block.init_state(1), 0, ""
         for tokens in (first, last):
