@@ -70,6 +70,12 @@ def rungs(table: Table) -> tuple[int, ...]:
     return tuple(reversed(chosen[1:]))
 
 
+def unseen(table: Table) -> np.ndarray:
+    """Rows whose objective is known in the end, but not after each of the `rungs`, ascending: trials fail there."""
+    known = [np.isfinite(table.column(fidelity=amount)) for amount in rungs(table)]
+    return np.flatnonzero(np.isfinite(table.column()) & ~np.all([np.ones(len(table), bool), *known], axis=0))
+
+
 class SimulatedEngine:
     """Runs proposals on simulated workers, each one trial at a time for as long as its training took in the table.
 

@@ -16,6 +16,7 @@ from nas.commands.common import DONE, FAILED, Commands, at_least, load_table, pr
 if TYPE_CHECKING:
     import numpy as np
 
+    from benchmarks import Table
     from nas.cluster.simulated import Conditions
 
 
@@ -205,6 +206,9 @@ def _compare(options: argparse.Namespace) -> int:
             why = "with no more to propose" if options.seconds == math.inf else "when the clock stopped"
             ended = f"a run ended after {curve.shortest:,} evaluations, {why}"
             print(f"{curve.strategy} on {curve.table}: {ended}")
+    for name in options.tables:
+        for strategy in strategies:
+            _warn_of_unseen(compare.Contestant.parse(strategy).strategy, load_table(name))
     print(f"Written: {', '.join(map(str, written))}")
     return DONE
 
@@ -274,7 +278,22 @@ def _simulate(options: argparse.Namespace) -> int:
         for each in plans
     ]
     print_columns([["workers", "ended", "simulated time", "busy", "speed-up", "regret", "failed"], *cells])
+    _warn_of_unseen(config.strategy.name, table)
     return DONE
+
+
+def _warn_of_unseen(strategy: str, table: Table) -> None:
+    """Says where trials of a strategy that compares them at rungs fail, as some rows were not measured there."""
+    from nas import search
+    from nas.cluster.simulated import rungs, unseen
+
+    missing = len(unseen(table)) if strategy in search.RUNGS else 0
+    if missing and table.fidelities is not None:
+        where = " and ".join(f"{amount:,}" for amount in rungs(table))
+        print(
+            f"{strategy} on {table.name}: trials of {missing:,} of {len(table):,} rows fail, as they were not measured "
+            f"after {where} {table.fidelities.unit}"
+        )
 
 
 def _progress(done: int, of: int) -> None:

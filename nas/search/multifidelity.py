@@ -50,7 +50,9 @@ class MultiFidelity(ABC):
     surrogate learns from all trials, without mixing what was measured after different amounts. As these values change
     with every promotion that ends, the sampler is then made anew, and told all.
 
-    Subclasses give `next`, from the brackets alone.
+    Subclasses give `next`, from the brackets alone. Where the sampler has no more networks (a small space, or a table
+    that lists few) and nothing is left that the schedule would train on, what is left of the budget trains on the best
+    of the highest rung that was trained no further, beyond the share of it that the schedule lets go on.
 
     Args:
         rungs: smaller amounts than the full fidelity, of its unit, ascending.
@@ -119,7 +121,9 @@ class MultiFidelity(ABC):
             if len(drawn) < starts:
                 moves = self._moves(n, len(drawn))
         if not moves and not self._running:
-            raise Finished(f"the sampler {self.sampler} has no more networks, and none is trained on")
+            moves = self._left(n)
+        if not moves and not self._running:
+            raise Finished(f"the sampler {self.sampler} has no more networks, and all are trained in full")
         new = iter(drawn)
         return [
             self._started(k, move, next(new)) if move.trial is None else self._resumed(k, move, move.trial)
@@ -167,6 +171,17 @@ class MultiFidelity(ABC):
             for move in reversed(moves):
                 self._leave(move)
         return moves
+
+    def _left(self, n: int) -> list[Move]:
+        """What may be trained on that the schedule leaves, at most n: from the highest rung, the best first."""
+        moves: list[Move] = []
+        for number in reversed(range(len(self.ladder) - 1)):
+            for place, bracket in enumerate(self.brackets):
+                if bracket.start <= number:
+                    rung = bracket.rung(number)
+                    left = (id for id in rung.ranking if id not in rung.resumed)
+                    moves += [Move(place, number + 1, id) for id in left]
+        return moves[:n]
 
     def _enter(self, move: Move, id: int) -> None:
         if move.bracket == len(self.brackets):

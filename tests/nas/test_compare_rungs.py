@@ -10,7 +10,7 @@ import benchmarks
 from benchmarks import Description, Fidelities, Metric, Table
 from benchmarks.testing import table_checks
 from nas.cli import main
-from nas.cluster.simulated import rungs, whole
+from nas.cluster.simulated import rungs, unseen, whole
 from nas.compare import Contestant, Plan, compare, curves, plan, simulate, time_to_reach
 from nas.compare.contestants import WITH_RUNGS
 from nas.compare.spending import Spending
@@ -184,6 +184,35 @@ def test_tables_without_rungs_are_refused(space, hint):
     assert str(error.value) == (
         "strategy 'asha' compares trials after less training first, but table 'plain' tells of no such" + hint
     )
+
+
+def test_rows_that_were_not_measured_at_rungs_are_told(tables, tmp_path, capsys):
+    """As cooldowns, which begin near the end of another training: trials of them fail at rungs."""
+    table, _ = tables
+    assert unseen(table).size == 0
+    losses = np.stack([table.column(fidelity=amount) for amount in (1, 3, 9, 27)], axis=1)[:, None]
+    losses[:5, :, :2] = losses[3:7, :, 2] = losses[6, :, 3] = np.nan
+    columns = {"loss": losses[:, 0, 3], "train_time": np.full(SIZE, 27.0)}
+    path = tmp_path / "late.arrow"
+    Table.write(path, table.description, columns, curves={"loss": losses})
+    assert unseen(Table(path)).tolist() == [*range(6)], "row 6 was not measured in the end either"
+    argv = [
+        "bench",
+        "compare",
+        str(path),
+        "--strategies",
+        "random,asha",
+        "--evaluations",
+        "2",
+        "--seeds",
+        "1",
+    ]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "not measured" in line]
+    assert told == [
+        "asha on made-up/cells-of-two: trials of 6 of 256 rows fail, as they were not measured after 1 and 3 and 9 "
+        "epochs"
+    ]
 
 
 def test_formats_with_rungs_have_them():

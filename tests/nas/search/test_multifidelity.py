@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -358,21 +359,33 @@ def test_what_goes_on_was_resumable_from_its_end_on(name, rungs, full):
     assert lost <= 0.02 * promoted
 
 
-def test_a_small_space_is_trained_on_and_ends():
+@pytest.mark.parametrize("name", ["halving", "hyperband", "asha"])
+def test_a_small_space_is_trained_in_full_in_the_end(name):
+    """Once all its networks were drawn, the best of the highest rung go on that the schedule would leave."""
     space = spaces.ProductSpace("five", {"x": spaces.choice(*range(5))}, spaces.vector(1))
-    strategy = make("halving", space=space)
-    trials = drive(strategy, 7, lambda proposal: float(proposal.genome.text[-2]))
-    assert amounts(trials) == [1] * 5 + [3] * 2
-    (last,) = strategy.ask(3)
-    strategy.tell(Proposed(last))
-    assert strategy.ask(1) == [], "it runs, and could be trained on"
-    strategy.tell(Ended(Trial.done(last, {"loss": 0.0})))
-    (top,) = strategy.ask(3)
-    assert top.fidelity.amount == 9
-    strategy.tell(Proposed(top))
-    strategy.tell(Ended(Trial.done(top, {"loss": 0.0})))
-    with pytest.raises(Finished):
+
+    def loss(proposal):
+        return float(proposal.genome.text[-2])
+
+    strategy = make(name, space=space)
+    trials = drive(strategy, 10, loss)
+    while len(trials) < 15:
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Proposed(proposal))
+        assert strategy.ask(1) == [], "it runs, and could be trained on"
+        trials.append(Trial.done(proposal, {"loss": loss(proposal)}))
+        strategy.tell(Ended(trials[-1]))
+    with pytest.raises(Finished, match="has no more networks, and all are trained in full"):
         strategy.ask(1)
+    longest = {}
+    for trial in trials:
+        longest[trial.proposal.genome.text] = trial.proposal.fidelity.amount
+    assert longest == {f"five(x={x})": 9 for x in range(5)}
+    by_loss = [(trial.proposal.genome.text[-2], trial.proposal.fidelity.amount) for trial in trials]
+    assert by_loss[-4:] == [("3", 3), ("3", 9), ("4", 3), ("4", 9)]
+    new = functools.partial(make, name, space=space)
+    events = log_of(new(), 12, 2, np.random.default_rng(0))
+    check_cuts(new, events, range(12))
 
 
 @pytest.mark.parametrize(
