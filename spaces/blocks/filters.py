@@ -14,7 +14,7 @@ from spaces.blocks.documents import each_alone
 
 Parts = tuple[tuple[Tensor, Tensor], ...]
 """What a convolution remembers of t tokens: for each power of two in t, the largest first, as many of them, the oldest
-first, [B, S, C], and what these add to as many outputs after them, [B, S, C]."""
+first, [B, S, C], and what these add to as many outputs after them, [B, S, C], in float32 at least."""
 
 
 def long_filter(x_BLC: Tensor, filter_LC: Tensor, segments_BL: Tensor | None = None) -> Tensor:
@@ -65,13 +65,13 @@ def continued_filter(x_BLC: Tensor, filter_of: Callable[[int], Tensor], parts: P
             joined.insert(0, kept.pop()[0])
             total *= 2
         filter_SC = filter_of(2 * total)
-        y_BSC = long_filter(new_BSC, filter_SC)
+        y_BSC = long_filter(at_least_float32(new_BSC), filter_SC)
         for _, later_BSC in parts:
             begun = seen % later_BSC.shape[1]
             y_BSC = y_BSC + later_BSC[:, begun : begun + size]
         inputs_BSC = torch.cat(joined, dim=1)
         parts = (*kept, (inputs_BSC, _after(inputs_BSC, filter_SC)))
-        outputs.append(y_BSC)
+        outputs.append(y_BSC.to(new_BSC.dtype))
     return torch.cat(outputs, dim=1), parts
 
 
@@ -83,4 +83,4 @@ def _after(x_BSC: Tensor, filter_LC: Tensor) -> Tensor:
     spectrum_BCF = torch.fft.rfft(x_BCS, 2 * size) * torch.fft.rfft(filter_CL, 2 * size)
     y_BCS = torch.fft.irfft(spectrum_BCF, 2 * size)[..., size:]
     # Copied, as a view would keep the others alive.
-    return y_BCS.transpose(1, 2).to(x_BSC.dtype, copy=True, memory_format=torch.contiguous_format)
+    return y_BCS.transpose(1, 2).clone(memory_format=torch.contiguous_format)

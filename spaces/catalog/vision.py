@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from spaces.flow import Shape
 
-PATCHES = (1, 2, 4, 8)
-WIDTHS = (16, 32, 64, 128, 256)
+PATCHES = (1, 2, 4)
+WIDTHS = (32, 64, 128)
 ORDERS = ("rows", "rows_back", "columns", "columns_back")
 SCAN = {"state": 16, "expand": 2}
 

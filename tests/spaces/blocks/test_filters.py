@@ -23,6 +23,21 @@ def test_tokens_that_come_in_pieces_are_filtered_as_at_once(sizes: list[int], se
     assert [inputs_BSC.shape[1] for inputs_BSC, _ in parts] == powers
 
 
+def test_low_precision_rounds_outputs_once() -> None:
+    """Not what each part of the tokens before adds to them."""
+    generator = torch.Generator().manual_seed(0)
+    x_BLC, filter_LC = (torch.randn(*shape, 8, generator=generator).bfloat16() for shape in ((2, 63), (128,)))
+    parts: Parts = ()
+    outputs = []
+    for x_B1C in x_BLC.split(1, dim=1):
+        y_B1C, parts = continued_filter(x_B1C, lambda length: filter_LC[:length], parts)
+        outputs.append(y_B1C)
+    exact_BLC = slow.long_filter(x_BLC.double(), filter_LC.double())
+    y_BLC = torch.cat(outputs, dim=1)
+    assert y_BLC.dtype == torch.bfloat16
+    torch.testing.assert_close(y_BLC.double(), exact_BLC, rtol=2**-8, atol=1e-5)
+
+
 def test_work_of_a_token_grows_with_the_logarithm_of_those_before() -> None:
     """Counted in numbers of the filter that are asked for, over 1,024 tokens one by one: 2^k of each 2^k, twice."""
     asked: list[int] = []

@@ -25,6 +25,19 @@ def test_filter_is_the_decayed_encoder_within_the_span_and_comes_again_after_it(
         torch.testing.assert_close(filter_LE[k], decayed_E)
 
 
+def test_tokens_are_mixed_by_a_toeplitz_matrix_within_the_span() -> None:
+    """Section 3.2 of arXiv 2305.04749: T[i, j] is the decayed coefficient of i - j, channel by channel."""
+    block = GatedToeplitz(4, expand=2, hidden=8, span=32).double()
+    x_LD = torch.randn(20, 4, dtype=torch.float64)
+    gate_LE, v_LE = torch.nn.functional.silu(x_LD @ block.in_proj.weight.T).chunk(2, dim=-1)
+    t_LE = block.filter(20)
+    mixed_LE = torch.stack(
+        [sum(t_LE[i - j] * v_LE[j] for j in range(i + 1)) for i in range(20)]  # type: ignore[misc]
+    )
+    y_BLD, _ = block(x_LD[None])
+    torch.testing.assert_close(y_BLD[0], (gate_LE * mixed_LE) @ block.out.weight.T)
+
+
 def test_outputs_begin_about_as_large_as_inputs() -> None:
     """The filter's, for independent inputs; the mean over many filters."""
     torch.manual_seed(0)
