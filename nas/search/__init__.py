@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.options import call_options, refuse
 from nas.search.auto import pick
+from nas.search.history import HistoryStrategy
 from nas.search.screening import Screening
 from nas.types import Fidelity, InvalidInput, Objective, Strategy
 from spaces import Space
@@ -148,13 +149,19 @@ def load(
             f"strategy {name!r} trains every trial for {fidelity}, and knows nothing of 'budget.rungs' = "
             f"{list(rungs)}: leave them out, or take one of {', '.join(sorted(RUNGS))} with sampler = {name!r}"
         )
-    if screening is not None:
-        if "screening" not in takes:
-            raise InvalidInput(
-                f"strategy {name!r} makes no candidates that a predictor could rank: leave the predictor out"
-            )
+    if "screening" in takes:
         chosen["screening"] = screening
-    return factory(space=space, objectives=tuple(objectives), seed=seed, fidelity=fidelity, **chosen)
+    made: Strategy = factory(
+        space=space, objectives=tuple(objectives), seed=seed, fidelity=fidelity, **chosen
+    )
+    if screening is not None and "screening" not in takes:
+        if not isinstance(made, HistoryStrategy) or not made.screenable:
+            raise InvalidInput(
+                f"strategy {name!r} makes no candidates that a predictor could rank, but chooses by a model or an "
+                "algorithm of its own: leave the predictor out"
+            )
+        made.screening = screening
+    return made
 
 
 def auto(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.types import Fidelity, Objective
+from nas.types import Fidelity, InvalidInput, Objective
 from spaces import Space
 
 MANY = 5_000
@@ -33,8 +33,11 @@ def pick(
     """The strategy for so many trials on a space; the same whenever it is asked.
 
     Args:
-        screened: whether a predictor ranks candidates, which only evolution makes.
+        screened: whether a predictor ranks candidates, of which evolution makes any number.
         rungs: amounts of training, smaller than the full fidelity, after which trials may be compared.
+
+    Raises:
+        InvalidInput: every objective has a bound.
     """
     if rungs:
         inner = pick(space, objectives, trials, screened)
@@ -45,13 +48,18 @@ def pick(
         )
         return Pick("asha", because, {"sampler": {"name": inner.name, **inner.options}})
     aims = [objective.metric for objective in objectives if objective.bound is None]
+    if not aims:
+        bounded = ", ".join(objective.metric for objective in objectives)
+        raise InvalidInput(
+            f"all objectives have a bound ({bounded}), so that nothing is searched: leave one without"
+        )
     one = len(aims) == 1
     told = "one objective" if one else f"{', '.join(aims[:-1])} and {aims[-1]} as objectives"
     evolution, sized = (
         ("evolution", _sized(trials)) if one else ("nsga2", {"population": _population(trials)})
     )
-    if screened and one:
-        return Pick("evolution", "a predictor is given, which ranks the candidates of evolution", sized)
+    if screened:
+        return Pick(evolution, f"a predictor is given, which ranks the candidates of {evolution}", sized)
     if not (hasattr(space, "operators") and hasattr(space, "graph")):
         because = (
             f"space {space.name!r} does not say what stands in its graphs, from which a surrogate would learn"

@@ -8,20 +8,20 @@ al. 2021).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 
+import predictors
 from nas.search.history import TRIES, HistoryStrategy, label, labels
 from nas.search.hypervolume import FrontSurrogate
 from nas.search.initial import spread_out
-from nas.search.promising import FAR, NEAR, WIDE, Promise, most_promising
+from nas.search.promising import FAR, NEAR, WIDE, most_promising
 from nas.search.random_search import draw
 from nas.search.surrogate import Acquisition, Surrogate
-from nas.search.survival import survivors
 from nas.types import Fidelity, Objective, Proposal
-from predictors.targets import MOST
 from spaces import Genome, Space
 from spaces.pareto import lowest
 
@@ -48,6 +48,7 @@ class BayesianOptimisation(HistoryStrategy):
     """
 
     several = True
+    screenable = False
 
     def __init__(
         self,
@@ -66,7 +67,8 @@ class BayesianOptimisation(HistoryStrategy):
         self.points = spread_out(space, initial, seed)
         self._surrogate = Surrogate(surrogate, space, seed, acquisition)
         by_volume = len(self.aims) > 1 and acquisition == "improvement"
-        self._front = FrontSurrogate(surrogate, space, seed, self.aims) if by_volume else None
+        make = partial(predictors.load, surrogate, space=space, seed=seed)
+        self._front = FrontSurrogate(make, space, objectives) if by_volume else None
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
@@ -78,47 +80,25 @@ class BayesianOptimisation(HistoryStrategy):
             if k < len(self.points) and self.points[k].digest not in taken:
                 return self.proposal(k, self.points[k], "spread")
             return draw(self, k, rng, taken)
-        y = labels(self.ended, self.objectives)
-        met = np.array([np.isfinite(label(trial, self.objectives)) for trial in self.ended])
-        if self._front is not None and met.any():
-            best, promise = self._several(self._front, met, running, rng)
-            effort = WIDE if running else FAR
+        if self._front is not None and self._front.learn(self.ended, running, rng):
+            best, promise, effort = self._front.best, self._front.promise, WIDE if running else FAR
         else:
-            best, promise = self._one(self._losses(y, met, rng), running, rng)
-            effort = WIDE if running else NEAR if len(y) <= FEW else FAR
+            losses = self._losses(rng)
+            genomes = [trial.proposal.genome for trial in self.ended]
+            self._surrogate.learn(genomes, losses, [proposal.genome for proposal in running], rng)
+            order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+            best, promise = [genomes[i] for i in order[:TRIES].tolist()], partial(self._promise, rng)
+            effort = WIDE if running else NEAR if len(genomes) <= FEW else FAR
         chosen = most_promising(self.space, best, effort, promise, taken, rng)
         return draw(self, k, rng, taken) if chosen is None else self.proposal(k, chosen, "bayesian")
 
-    def _one(
-        self, losses: np.ndarray, running: Sequence[Proposal], rng: np.random.Generator
-    ) -> tuple[list[Genome], Promise]:
-        """The genomes of the least losses, best first, and what others promise."""
-        genomes = [trial.proposal.genome for trial in self.ended]
-        self._surrogate.learn(genomes, losses, [proposal.genome for proposal in running], rng)
-        order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
-        return [genomes[i] for i in order[:TRIES].tolist()], lambda some: self._surrogate.promise(some, rng)
+    def _promise(self, rng: np.random.Generator, genomes: Sequence[Genome]) -> np.ndarray:
+        return self._surrogate.promise(genomes, rng)
 
-    def _several(
-        self, front: FrontSurrogate, met: np.ndarray, running: Sequence[Proposal], rng: np.random.Generator
-    ) -> tuple[list[Genome], Promise]:
-        """The genomes of the best fronts, those in emptier parts first, and what others promise."""
-        losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in self.ended])
-        places = np.flatnonzero(met)
-        least = set(lowest(map(tuple, losses_NA[places].tolist())))
-        # Of many trials, those on the front and the newest: which fronts all are on takes the square of their number.
-        places = places[
-            [
-                i >= len(places) - MOST or tuple(row) in least
-                for i, row in enumerate(losses_NA[places].tolist())
-            ]
-        ]
-        front.learn(self.ended, np.where(met[:, None], losses_NA, np.nan), places, running, rng)
-        order = places[survivors(losses_NA[places], np.zeros(len(places)), TRIES)]
-        return [self.ended[i].proposal.genome for i in order.tolist()], front.promise
-
-    def _losses(self, y: np.ndarray, met: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What the surrogate learns of what has ended, [n]: labels y; of several objectives a scalar."""
-        if len(self.aims) == 1 or not met.any():
+    def _losses(self, rng: np.random.Generator) -> np.ndarray:
+        """What the surrogate learns of what has ended, [n], see `labels`; of several objectives a scalar."""
+        y = labels(self.ended, self.objectives)
+        if len(self.aims) == 1 or not any(np.isfinite(label(trial, self.objectives)) for trial in self.ended):
             return y
         direction = np.abs(rng.standard_normal(len(self.aims)))
         losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in self.ended])

@@ -7,7 +7,6 @@ regularised evolution the population is the last trials to finish: the oldest di
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -16,7 +15,6 @@ from annotated_types import Ge, Le
 
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.random_search import draw
-from nas.search.screening import Screening
 from nas.search.variation import Variation
 from nas.types import Ended, Event, Fidelity, InvalidInput, Objective, Proposal, Trial, standing
 from spaces import Space
@@ -37,7 +35,6 @@ class RegularisedEvolution(HistoryStrategy):
             new population is drawn; default: never.
         named: architectures of the space by name that stand first in the first population, the rest of which
             is random.
-        screening: children are made many to one and the most promising is proposed, once a predictor can tell.
     """
 
     def __init__(
@@ -54,7 +51,6 @@ class RegularisedEvolution(HistoryStrategy):
         adapt: bool = False,
         restart: Annotated[int, Ge(1)] | None = None,
         named: tuple[str, ...] = (),
-        screening: Screening | None = None,
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
         if tournament > population:
@@ -70,7 +66,6 @@ class RegularisedEvolution(HistoryStrategy):
         self.survival = survival
         self.restart = restart
         self.variation = Variation(space, crossover, mutation, adapt)
-        self.screening = screening
         self.named = tuple((name, space.architecture(name)) for name in named)
         self.living: list[Trial] = []
         """The trials that can be parents, in the order of their ends."""
@@ -112,27 +107,11 @@ class RegularisedEvolution(HistoryStrategy):
                 return self.proposal(k, genome, name)
         if k - self._began < self.population or not self.living:
             return draw(self, k, rng, taken)
-        screening = self.screening
-        fitted = None if screening is None else screening.fitted(self.ended, self.objectives)
-        if screening is None or fitted is None:
-            children = self._children(1, k, rng, taken)
-            return children[0] if children else draw(self, k, rng, taken)
-        screened = fitted.trusted and rng.random() >= screening.explore
-        children = self._children(screening.candidates if screened else 1, k, rng, taken)
-        children = children or [draw(self, k, rng, taken)]
-        chosen = screening.choose([child.genome for child in children], fitted) if len(children) > 1 else 0
-        return dataclasses.replace(children[chosen], notes=screening.notes(fitted, len(children)))
-
-    def _children(self, number: int, k: int, rng: np.random.Generator, taken: set[str]) -> list[Proposal]:
-        """At most so many children of different new networks; fewer where they are hard to find."""
-        children: dict[str, Proposal] = {}
-        for _ in range(TRIES + number):
+        for _ in range(TRIES):
             child = self.variation.child(lambda: self._parent(rng), rng)
             if child is not None and child[0].digest not in taken:
-                children.setdefault(child[0].digest, self.proposal(k, *child))
-                if len(children) == number:
-                    break
-        return list(children.values())
+                return self.proposal(k, *child)
+        return draw(self, k, rng, taken)
 
     def _parent(self, rng: np.random.Generator) -> Trial:
         number = min(self.tournament, len(self.living))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from nas.types import (
 )
 from spaces import Genome, ProductSpace, Space
 
+if TYPE_CHECKING:
+    from nas.search.screening import Screening
+
 TRIES = 100
 """How often a genome is drawn again because its network was proposed before."""
 
@@ -37,6 +41,12 @@ class HistoryStrategy(ABC):
 
     several: ClassVar[bool] = False
     """Whether it follows several objectives at a time."""
+
+    screenable: bool = True
+    """Whether it may be asked for many candidates in place of one; not where a model of its own chooses already."""
+
+    screening: Screening | None = None
+    """Ranks candidates for each proposal, once a predictor can tell."""
 
     def __init__(self, space: Space, objectives: Sequence[Objective], seed: int, fidelity: Fidelity) -> None:
         self.aims = tuple(objective for objective in objectives if objective.bound is None)
@@ -68,7 +78,7 @@ class HistoryStrategy(ABC):
         running = [*self._running.values()]
         try:
             for k in range(len(self.proposals), len(self.proposals) + n):
-                proposal = self.propose(k, np.random.default_rng([self.seed, k]), self._digests, running)
+                proposal = self._screened(k, np.random.default_rng([self.seed, k]), running)
                 digest = proposal.genome.digest
                 if digest not in self._digests:
                     self._digests.add(digest)
@@ -81,6 +91,28 @@ class HistoryStrategy(ABC):
         finally:  # nothing was told yet; a copy of all digests would cost as much as there are trials
             self._digests.difference_update(new)
         return asked
+
+    def _screened(self, k: int, rng: np.random.Generator, running: Sequence[Proposal]) -> Proposal:
+        """Proposal number k: where it is screened, the most promising of many."""
+        screening = self.screening
+        fitted = None if screening is None else screening.fitted(self.ended, self.objectives, self.space)
+        if screening is None or fitted is None:
+            return self.propose(k, rng, self._digests, running)
+        number = screening.candidates if fitted.trusted and rng.random() >= screening.explore else 1
+        candidates: dict[str, Proposal] = {}
+        for _ in range(number + (TRIES if number > 1 else 0)):
+            try:
+                candidate = self.propose(k, rng, self._digests, running)
+            except Finished:
+                if not candidates:
+                    raise
+                break
+            candidates.setdefault(candidate.genome.digest, candidate)
+            if len(candidates) == number:
+                break
+        found = [*candidates.values()]
+        chosen = fitted.choose([candidate.genome for candidate in found]) if len(found) > 1 else 0
+        return dataclasses.replace(found[chosen], notes=fitted.notes(len(found)))
 
     @abstractmethod
     def propose(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-import predictors
+from nas.search.history import TRIES, label
 from nas.search.surrogate import FANTASIES
+from nas.search.survival import survivors
 from nas.types import Objective, Proposal, Trial
-from predictors import Fantasies, Joint, Prediction, expected_improvement
+from predictors import Fantasies, Joint, Prediction, Predictor, expected_improvement
+from predictors.targets import MOST
 from spaces import Genome, Space
 from spaces.cost import COST_NAMES
-from spaces.pareto import fronts, undominated
+from spaces.pareto import fronts, lowest, undominated
 
 REFERENCE = 1.1
 """The reference point, where the best of each objective is 0 and the worst is 1. (Of all that was measured: if it were
@@ -33,40 +35,41 @@ class FrontSurrogate:
     is taken by its means.
 
     Args:
-        name: of a predictor, as in `predictors.PREDICTORS`.
-        aims: the objectives.
+        make: gives a predictor that was not fitted.
+        objectives: several without a bound; failures, and what breaks the constraints, count as failures of each.
+
+    Attributes:
+        labels: what the predictors were fitted to, [n] each; none for what is known.
+        best: the genomes of the best fronts, best first, as parents of others.
     """
 
-    def __init__(self, name: str, space: Space, seed: int, aims: Sequence[Objective]) -> None:
-        self.space, self.aims = space, aims
-        self._predictors = [predictors.load(name, space=space, seed=seed) for _ in aims]
-        self._learned: dict[int, np.ndarray] = {}
+    def __init__(self, make: Callable[[], Predictor], space: Space, objectives: Sequence[Objective]) -> None:
+        self.space, self.objectives = space, tuple(objectives)
+        self.aims = [objective for objective in objectives if objective.bound is None]
+        self._predictors = [make() for _ in self.aims]
+        self.labels: dict[int, np.ndarray] = {}
+        self.best: list[Genome] = []
 
-    def learn(
-        self,
-        trials: Sequence[Trial],
-        losses_NA: np.ndarray,
-        shown: np.ndarray,
-        running: Sequence[Proposal],
-        rng: np.random.Generator,
-    ) -> None:
-        """Takes in what has ended and what runs.
-
-        Args:
-            losses_NA: of what has ended, by objective; NaN where it failed or breaks a constraint.
-            shown: the places of the trials among which the front is, all of them measured, one at least.
-        """
+    def learn(self, trials: Sequence[Trial], running: Sequence[Proposal], rng: np.random.Generator) -> bool:
+        """Takes in what has ended and what runs; whether any of it was measured and meets the constraints."""
+        met = np.array([np.isfinite(label(trial, self.objectives)) for trial in trials], dtype=bool)
+        if not met.any():
+            return False
         genomes = [trial.proposal.genome for trial in trials]
+        losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in trials])
+        shown = _shown(losses_NA, np.flatnonzero(met))
+        order = shown[survivors(losses_NA[shown], np.zeros(len(shown)), TRIES)]
+        self.best = [genomes[place] for place in order.tolist()]
         self._costs = [
             aim.metric in COST_NAMES and all(aim.metric in trials[place].cost for place in shown.tolist())
             for aim in self.aims
         ]
-        for place, y in enumerate(losses_NA.T):
-            known = self._learned.get(place)
+        for place, y in enumerate(np.where(met[:, None], losses_NA, np.nan).T):
+            known = self.labels.get(place)
             if self._costs[place] or (known is not None and np.array_equal(known, y, equal_nan=True)):
                 continue
             self._predictors[place].fit(genomes, y)
-            self._learned[place] = y
+            self.labels[place] = y
         measured = [genomes[place] for place in shown.tolist()]
         values_NA = np.column_stack([self._mean(place, measured) for place in range(len(self.aims))])
         front = np.flatnonzero(fronts(values_NA) == 0)
@@ -82,6 +85,7 @@ class FrontSurrogate:
         drawn_SMA = np.stack(np.broadcast_arrays(*drawn_ASM), axis=-1)
         scaled_SMA = (drawn_SMA - self._low) / self._width
         self._boxes = [undominated(points, np.full(len(self.aims), REFERENCE)) for points in scaled_SMA]
+        return True
 
     def promise(self, genomes: Sequence[Genome]) -> np.ndarray:
         """The logarithm of how much volume each genome is expected to add, [n]."""
@@ -126,6 +130,15 @@ class FrontSurrogate:
             found = (told or self._predictors[place]).predict(genomes)
         mean_SN = (np.atleast_2d(found.mean) - self._low[place]) / self._width[place]
         return Prediction(mean_SN, found.std / self._width[place], found.failure)
+
+
+def _shown(losses_NA: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Of many places those on the front, and the newest: on which front each is takes the square of their number."""
+    least = set(lowest(map(tuple, losses_NA[places].tolist())))
+    newest = len(places) - MOST
+    shown = [k >= newest or tuple(row) in least for k, row in enumerate(losses_NA[places].tolist())]
+    kept: np.ndarray = places[shown]
+    return kept
 
 
 def _falls(found: Prediction, draw: int, ends_K: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ class Replayed(HistoryStrategy):
     Subclasses give `begin`, `suggest` and `report`.
     """
 
+    screenable = False
+
     def __init__(self, space: Space, objectives: Sequence[Objective], seed: int, fidelity: Fidelity) -> None:
         super().__init__(space, objectives, seed, fidelity)
         self._log: list[Event] = []

@@ -1,30 +1,34 @@
 """Screening: many candidates are made, a predictor ranks them, and one becomes a trial.
 
-A surrogate inside the strategy, where candidates are made, as in BANANAS (White et al. 2021): what is proposed is the
-candidate of the greatest expected improvement that is not likely to diverge.
+A surrogate where candidates are made, as in BANANAS (White et al. 2021): what is proposed is the candidate of the
+greatest expected improvement, of several objectives of the hypervolume, that is not likely to diverge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
 
 from nas.search.history import labels
+from nas.search.hypervolume import FrontSurrogate
+from nas.search.promising import Promise
 from nas.types import Objective, Trial
 from predictors import Predictor, expected_improvement
 from predictors.evaluate import TauEstimate, out_of_fold_tau
-from spaces import Genome
+from spaces import Genome, Space
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A predictor, the number of trials that it learnt from, and how well it ranks those that it has not seen."""
+    """What was learned from so many trials, and how well it ranks those that it has not seen: of several objectives,
+    the one that is ranked worst."""
 
-    predictor: Predictor
+    promise: Promise
     labels: int
     tau: TauEstimate
 
@@ -32,6 +36,19 @@ class Fitted:
     def trusted(self) -> bool:
         """Whether it ranks clearly better than chance; else it is set aside until the next fit."""
         return self.tau.low > 0
+
+    def choose(self, genomes: Sequence[Genome]) -> int:
+        """The place of the genome that promises most."""
+        return int(np.argmax(self.promise(genomes)))
+
+    def notes(self, candidates: int) -> Mapping[str, float]:
+        """What the log keeps of a proposal: how many candidates it was chosen from, and how good the choice is."""
+        return {
+            "candidates": candidates,
+            "labels": self.labels,
+            "tau": self.tau.tau,
+            "tau_low": self.tau.low,
+        }
 
 
 class Screening:
@@ -61,16 +78,13 @@ class Screening:
         """The same that has learned nothing, for a strategy that is told other trials."""
         return Screening(self.make, self.candidates, self.least, self.explore)
 
-    def fitted(self, trials: Sequence[Trial], objectives: Sequence[Objective]) -> Fitted | None:
+    def fitted(self, trials: Sequence[Trial], objectives: Sequence[Objective], space: Space) -> Fitted | None:
         """The predictor for the trials that have ended so far, in the order of their ends; None: too few."""
         known = self._labels(len(trials))
         if known == 0:
             return None
         if self._last is None or self._last.labels != known:
-            genomes = [trial.proposal.genome for trial in trials[:known]]
-            y = labels(trials[:known], objectives)
-            tau = out_of_fold_tau(self.make, genomes, y)
-            self._last = Fitted(self.make().fit(genomes, y), known, tau)
+            self._last = self._fit(trials[:known], objectives, space)
         return self._last
 
     def _labels(self, ended: int) -> int:
@@ -82,18 +96,21 @@ class Screening:
             labels = following
         return labels
 
-    def choose(self, genomes: Sequence[Genome], fitted: Fitted) -> int:
-        """The place of the genome of the greatest expected improvement, weighed by its chance not to fail."""
-        prediction = fitted.predictor.predict(genomes)
-        return int(
-            np.argmax(expected_improvement(prediction, fitted.predictor.best) * (1 - prediction.failure))
-        )
+    def _fit(self, trials: Sequence[Trial], objectives: Sequence[Objective], space: Space) -> Fitted:
+        genomes = [trial.proposal.genome for trial in trials]
+        if sum(objective.bound is None for objective in objectives) > 1:
+            front = FrontSurrogate(self.make, space, objectives)
+            if front.learn(trials, [], np.random.default_rng(0)):
+                taus = [out_of_fold_tau(self.make, genomes, y) for y in front.labels.values()]
+                return Fitted(front.promise, len(trials), min(taus, key=lambda tau: tau.low))
+        y = labels(trials, objectives)
+        predictor = self.make().fit(genomes, y)
+        tau = out_of_fold_tau(self.make, genomes, y)
+        return Fitted(partial(improvement, predictor), len(trials), tau)
 
-    def notes(self, fitted: Fitted, candidates: int) -> Mapping[str, float]:
-        """What the log keeps of a proposal: how many candidates it was chosen from, and how good the choice is."""
-        return {
-            "candidates": candidates,
-            "labels": fitted.labels,
-            "tau": fitted.tau.tau,
-            "tau_low": fitted.tau.low,
-        }
+
+def improvement(predictor: Predictor, genomes: Sequence[Genome]) -> np.ndarray:
+    """The expected improvement, weighed by the chance not to fail, [n]."""
+    prediction = predictor.predict(genomes)
+    promised: np.ndarray = expected_improvement(prediction, predictor.best) * (1 - prediction.failure)
+    return promised

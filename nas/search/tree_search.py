@@ -100,6 +100,7 @@ class TreeSearch(HistoryStrategy):
         self.initial = initial
         self.leaves, self.exploration, self.widening = leaves, exploration, widening
         self.points = spread_out(space, initial, seed)
+        self.screenable = surrogate is None
         self._surrogate = None if surrogate is None else Surrogate(surrogate, space, seed)
         self._derived: dict[str, list[tuple[Hashable, Hashable, int]]] = {}
 

@@ -358,8 +358,8 @@ def test_figures_tell_regrets_of_any_size(rows, tmp_path, monkeypatch):
             "'package.module:attribute' for your own",
         ),
         (
-            {"contestants": ["random+trees"]},
-            "strategy 'random' makes no candidates that a predictor could rank: leave the predictor out",
+            {"contestants": ["bayesian+trees"]},
+            "strategy 'bayesian' makes no candidates that a predictor could rank, but chooses by a model or an algorithm of its own: leave the predictor out",
         ),
         ({"contestants": []}, "strategies are none: name each once, and one at least"),
         (

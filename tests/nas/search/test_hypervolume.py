@@ -19,15 +19,18 @@ class Sure:
 
     best = 0.0
 
-    def __init__(self, space, seed):
-        self.fitted = 0
+    made = 0
+
+    def __init__(self):
+        Sure.made += 1
+        self.fitted, self.salt = 0, Sure.made
 
     def fit(self, items, y, context=None):
         self.fitted += 1
         return self
 
     def predict(self, items, context=None):
-        draws = [np.random.default_rng(int(item.digest[:8], 16) + self.fitted).random(2) for item in items]
+        draws = [np.random.default_rng(int(item.digest[:8], 16) + self.salt).random(2) for item in items]
         mean, std = np.array(draws).T
         return Prediction(mean, std / 2, np.full(len(items), 0.25))
 
@@ -45,10 +48,9 @@ def trials(number, seed=0):
 
 @pytest.mark.parametrize("number", [1, 12])
 def test_what_is_promised_is_the_mean_volume_that_is_added(number):
-    surrogate = FrontSurrogate(f"{__name__}:Sure", GRID, 0, AIMS)
+    surrogate = FrontSurrogate(Sure, GRID, AIMS)
     ended = trials(number)
-    losses = np.array([[aim.loss(trial.merits) for aim in AIMS] for trial in ended])
-    surrogate.learn(ended, losses, np.arange(number), [], np.random.default_rng(0))
+    assert surrogate.learn(ended, [], np.random.default_rng(0))
     new = [GRID.unrank(rank) for rank in (5, 50, 500, 5000)]
     promised = np.exp(surrogate.promise(new))
 
@@ -71,14 +73,13 @@ def test_what_is_promised_is_the_mean_volume_that_is_added(number):
 def test_what_a_genome_costs_is_known():
     """All who cost more than the reference promise nothing, however uncertain the rest is."""
     aims = (Objective("loss"), Objective("parameters"))
-    surrogate = FrontSurrogate(f"{__name__}:Sure", GRID, 0, aims)
+    surrogate = FrontSurrogate(Sure, GRID, aims)
     ended = [
         dataclasses.replace(trial, cost={"parameters": float(GRID.cost(trial.proposal.genome).parameters)})
         for trial in trials(60)
     ]
     ended = sorted(ended, key=lambda trial: trial.cost["parameters"])[:12]
-    losses = np.array([[aim.loss(trial.merits) for aim in aims] for trial in ended])
-    surrogate.learn(ended, losses, np.arange(len(ended)), [], np.random.default_rng(0))
+    surrogate.learn(ended, [], np.random.default_rng(0))
     genomes = [GRID.unrank(rank) for rank in range(0, GRID.size, 499)]
     promised = surrogate.promise(genomes)
     costs = np.log1p([GRID.cost(genome).parameters for genome in genomes])
@@ -86,7 +87,7 @@ def test_what_a_genome_costs_is_known():
     assert np.isneginf(promised[dear]).all()
     assert np.isfinite(promised[~dear]).mean() > 0.9  # some of the sure are sure to be worse
     assert 10 < dear.sum() < len(dear) - 10
-    assert surrogate._predictors[1].fitted == 0
+    assert list(surrogate.labels) == [0]
 
 
 @pytest.mark.parametrize("acquisition", ["improvement", "bound"])
