@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -46,6 +45,8 @@ def write(
     curves: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes a table, whole or not at all; see `Table.write`."""
+    import tempfile
+
     import pyarrow
 
     texts = _texts(description, texts)

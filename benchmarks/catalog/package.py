@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import io
 import itertools
 import pickle
@@ -54,6 +52,15 @@ class Package:
             ) from error
 
     def folder(self) -> Path:
+        """Where the package lies.
+
+        Raises:
+            InvalidTable: it is not installed, or another version.
+        """
+        # Imported here, as every query from a shell would wait for them.
+        import importlib.metadata
+        import importlib.util
+
         found = importlib.util.find_spec(self.module)
         if found is None or not found.submodule_search_locations:
             raise InvalidTable(

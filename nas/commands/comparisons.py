@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -308,6 +307,8 @@ def _writable(folder: Path) -> Path:
     Raises:
         InvalidInput: it cannot be written to.
     """
+    import tempfile
+
     from nas.types import InvalidInput
 
     try:
