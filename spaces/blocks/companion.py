@@ -3,6 +3,7 @@
 Letters in tensor names: B batch, L length, D width, S dimensions of a state, H steps ahead, F points of a circle.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, for_sums, linear
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import long_filter
-from spaces.blocks.impulse import Circle, continued, krylov, response
+from spaces.blocks.impulse import Circle, response, stepped
 
 FORECAST_COEFFICIENT = 0.01
 
@@ -33,10 +34,10 @@ class CompanionSSM(Block):
 
     A companion matrix can be that of any autoregressive process; with a column of norm 1 its powers are bounded. Over
     a sequence it is one convolution, whose filter comes from four polynomials at the points of a `Circle`, in O(S + L)
-    but for logarithms; the paper takes the unit circle and a power of A. With a state it is the recurrence, by pieces
-    of 64 tokens at most. The gate is that of S4D, in the place of the paper's feed-forward; its fixed filters for
-    trends are left out. Entries begin normal, so small that outputs are of the order of the inputs; b and c of a
-    variance of 1, as in the authors' code, would make them as large as the state.
+    but for logarithms; the paper takes the unit circle and a power of A. With a state it is the recurrence, token by
+    token. The gate is that of S4D, in the place of the paper's feed-forward; its fixed filters for trends are left out.
+    Entries begin normal, so small that outputs are of the order of the inputs; b and c of a variance of 1, as in the
+    authors' code, would make them as large as the state.
 
     The closed loop: k h[t] is what the state says of the next input, and `forecast` goes on by it. The authors' code
     also divides the rows of A + b k by their norms; here it goes on as the block would itself. In training, `aux_loss`
@@ -66,31 +67,29 @@ class CompanionSSM(Block):
                 next_BLD = long_filter(x_BLD, predict_LD, segments_BL)[:, :-1]
                 self.aux_loss = FORECAST_COEFFICIENT * _missed(next_BLD, x_BLD[:, 1:], segments_BL)
         else:
-            keep_DSS, write_DS, read_DS, _ = self.system()
-            y_BLD, h_BDS = continued(x_BLD, CompanionState(*state).h_BDS, keep_DSS, write_DS, read_DS)
+            h_BDS = CompanionState(*state).h_BDS
+            y_BLD, h_BDS = stepped(x_BLD, h_BDS, self._step(h_BDS.dtype), self.read.to(h_BDS.dtype))
             state = CompanionState(h_BDS)
         return self._gated(y_BLD, x_BLD), state
 
     def forecast(self, state: State, steps: int) -> tuple[Tensor, CompanionState]:
         """Outputs of the next steps, [B, H, D], with what is predicted of each input in its place, and the last state.
 
-        The same as predicting, calling the block on that and so on, but for all steps at once: by powers of A + b k.
+        The same as predicting, calling the block on that and so on, but that all steps go through the gate at once.
 
         Raises ValueError if steps is below 1.
         """
         check_sizes(steps=steps)
         h_BDS = CompanionState(*state).h_BDS
-        keep_DSS, write_DS, read_DS, predict_DS = self.system()
-        loop_DSS = keep_DSS + write_DS[..., None] * predict_DS[:, None]
-        looped_DS = (read_DS[:, None] @ loop_DSS).squeeze(1)
-        y_BHD, x_BHD = (
-            torch.einsum("bds,dsh->bhd", h_BDS.to(loop_DSS.dtype), krylov(loop_DSS.mT, part_DS, steps))
-            for part_DS in (looped_DS, predict_DS)
-        )
-        last_DSS = torch.linalg.matrix_power(loop_DSS, steps)
-        last_BDS = torch.einsum("bds,dts->bdt", h_BDS.to(loop_DSS.dtype), last_DSS).to(h_BDS.dtype)
-        dtype = self.skip.dtype
-        return self._gated(y_BHD.to(dtype), x_BHD.to(dtype)), CompanionState(last_BDS)
+        step = self._step(h_BDS.dtype)
+        read_DS, predict_DS = (part.to(h_BDS.dtype) for part in (self.read, self.predict))
+        inputs, outputs = [], []
+        for _ in range(steps):
+            inputs.append((h_BDS * predict_DS).sum(dim=-1))
+            h_BDS = step(h_BDS, inputs[-1][..., None])
+            outputs.append((h_BDS * read_DS).sum(dim=-1))
+        x_BHD, y_BHD = (torch.stack(part, dim=1).to(self.skip.dtype) for part in (inputs, outputs))
+        return self._gated(y_BHD, x_BHD), CompanionState(h_BDS)
 
     def filters(self, length: int) -> tuple[Tensor, Tensor]:
         """The first terms of the impulse response and of the predictions', [L, D], in float32 at least."""
@@ -128,6 +127,15 @@ class CompanionSSM(Block):
 
     def init_state(self, batch: int) -> CompanionState:
         return CompanionState(at_least_float32(self.read.new_zeros(batch, *self.read.shape)))
+
+    def _step(self, dtype: torch.dtype) -> Callable[[Tensor, Tensor], Tensor]:
+        """The next state from a state [B, D, S] and a token [B, D, 1]."""
+        column_DS, write_DS = self._column().to(dtype), self.write.to(dtype)
+
+        def step(h_BDS: Tensor, x_BD1: Tensor) -> Tensor:
+            return F.pad(h_BDS[..., :-1], (1, 0)) + column_DS * h_BDS[..., -1:] + write_DS * x_BD1
+
+        return step
 
     def _column(self) -> Tensor:
         """The last column of the matrix, [D, S]."""

@@ -1,17 +1,16 @@
 """Recurrences h[t] = A h[t-1] + B x[t], y[t] = C h[t] with a matrix for each channel: their impulse responses.
 
-Letters in tensor names: B batch, L length, D width, S dimensions of a state, Q tokens of a piece, F points of a
-circle, T coefficients of a polynomial.
+Letters in tensor names: B batch, L length, D width, S dimensions of a state, Q powers of a matrix, F points
+of a circle, T coefficients of a polynomial.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from spaces.blocks.base import at_least_float32, without_autocast
-from spaces.blocks.chunking import UNMODELLED
-from spaces.blocks.filters import long_filter
+from spaces.blocks.base import at_least_float32
 
 
 class Circle:
@@ -61,27 +60,16 @@ def response(keep_DSS: Tensor, write_DS: Tensor, read_DS: Tensor, length: int) -
     return (read_DS[:, None] @ krylov(keep_DSS, write_DS, length)).squeeze(1).T
 
 
-def continued(
-    x_BLD: Tensor, h_BDS: Tensor, keep_DSS: Tensor, write_DS: Tensor, read_DS: Tensor
+def stepped(
+    x_BLD: Tensor, h_BDS: Tensor, step: Callable[[Tensor, Tensor], Tensor], read_DS: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What is read of tokens that continue a state, [B, L, D], and the state after them, by pieces of 64 tokens."""
-    pieces: list[Tensor] = []
-    with without_autocast(x_BLD.device):
-        for x_BQD in at_least_float32(x_BLD).split(UNMODELLED, dim=1):
-            length = x_BQD.shape[1]
-            if not pieces or length < UNMODELLED:
-                taps_QD = response(keep_DSS, write_DS, read_DS, length)
-                next_DS = (read_DS[:, None] @ keep_DSS).squeeze(1)
-                read_DSQ, written_DSQ, kept_DSS = (
-                    part.to(h_BDS.dtype)
-                    for part in (
-                        krylov(keep_DSS.mT, next_DS, length),
-                        krylov(keep_DSS, write_DS, length).flip(-1),
-                        torch.linalg.matrix_power(keep_DSS, length),
-                    )
-                )
-            y_BQD = long_filter(x_BQD, taps_QD) + torch.einsum("bds,dsq->bqd", h_BDS, read_DSQ)
-            pieces.append(y_BQD.to(x_BLD.dtype))
-            added_BDS = torch.einsum("bqd,dsq->bds", x_BQD, written_DSQ)
-            h_BDS = torch.einsum("bds,dts->bdt", h_BDS, kept_DSS) + added_BDS
-    return torch.cat(pieces, dim=1), h_BDS
+    """What is read of tokens that continue a state, [B, L, D], and the state after them.
+
+    step: the next state from a state and a token [B, D, 1], in O(S): on CPUs, products of many tokens with powers of a
+    matrix take as long as about a thousand such steps.
+    """
+    outputs = []
+    for x_BD in at_least_float32(x_BLD).unbind(1):
+        h_BDS = step(h_BDS, x_BD[..., None])
+        outputs.append((h_BDS * read_DS).sum(dim=-1))
+    return torch.stack(outputs, dim=1).to(x_BLD.dtype), h_BDS

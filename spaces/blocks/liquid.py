@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear, without_autocast
+from spaces.blocks.chunking import UNMODELLED
 from spaces.blocks.costs import hidden_width
 from spaces.blocks.documents import each_alone, refuse_both
 from spaces.blocks.state_space import log_uniform
@@ -193,31 +194,35 @@ class _LTC(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, pull_BLN: Tensor) -> tuple[Tensor | None, ...]:
         drive_BLN, v_KBN, recurrent_NN, keep_N, fall_N = ctx.saved_tensors
-        steps = ctx.steps
-        drive_KBN = drive_BLN.transpose(0, 1).repeat_interleave(steps, dim=0)
-        f_KBN = (v_KBN[:-1] @ recurrent_NN).add_(drive_KBN).sigmoid_()
-        by_KBN = (keep_N + f_KBN / steps).reciprocal_()
-        # How the quotient moves with its divisor, and with what the sigmoid is of.
-        divided_KBN = -(v_KBN[1:] + fall_N) * by_KBN
-        slope_KBN = divided_KBN * f_KBN * (1 - f_KBN) / steps
-        back_NN, pull_BN = recurrent_NN.T, torch.zeros_like(v_KBN[0])
-        pulls, inner = [], []
-        by, slope, pull = by_KBN.unbind(), slope_KBN.unbind(), pull_BLN.unbind(1)
-        for k in reversed(range(len(by))):
-            if k % steps == steps - 1:
-                pull_BN = pull_BN + pull[k // steps]
-            pulls.append(pull_BN)
-            inner.append(pull_BN * slope[k])
-            pull_BN = torch.addmm(pull_BN * by[k], inner[-1], back_NN)
-        pull_KBN, inner_KBN = torch.stack(pulls[::-1]), torch.stack(inner[::-1])
-        return (
-            inner_KBN.unflatten(0, (-1, steps)).sum(dim=1).transpose(0, 1),
-            pull_BN,
-            v_KBN[:-1].flatten(0, 1).T @ inner_KBN.flatten(0, 1),
-            (pull_KBN * divided_KBN).sum(dim=(0, 1)),
-            -pull_KBN.sum(dim=(0, 1)),
-            None,
-        )
+        steps, back_NN = ctx.steps, recurrent_NN.T
+        pull_BN, drives = torch.zeros_like(v_KBN[0]), []
+        recurrent, keep, fall = (torch.zeros_like(part) for part in (recurrent_NN, keep_N, fall_N))
+        for begin in reversed(
+            range(0, drive_BLN.shape[1], UNMODELLED)
+        ):  # so that few of the parts are held at once
+            tokens = slice(begin, begin + UNMODELLED)
+            before_KBN = v_KBN[:-1][begin * steps : tokens.stop * steps]
+            after_KBN = v_KBN[1:][begin * steps : tokens.stop * steps]
+            drive_KBN = drive_BLN[:, tokens].transpose(0, 1).repeat_interleave(steps, dim=0)
+            f_KBN = (before_KBN @ recurrent_NN).add_(drive_KBN).sigmoid_()
+            by_KBN = (keep_N + f_KBN / steps).reciprocal_()
+            # How the quotient moves with its divisor, and with what the sigmoid is of.
+            divided_KBN = -(after_KBN + fall_N) * by_KBN
+            slope_KBN = divided_KBN * f_KBN * (1 - f_KBN) / steps
+            pulls, inner = [], []
+            by, slope, pull = by_KBN.unbind(), slope_KBN.unbind(), pull_BLN[:, tokens].unbind(1)
+            for k in reversed(range(len(by))):
+                if k % steps == steps - 1:
+                    pull_BN = pull_BN + pull[k // steps]
+                pulls.append(pull_BN)
+                inner.append(pull_BN * slope[k])
+                pull_BN = torch.addmm(pull_BN * by[k], inner[-1], back_NN)
+            pull_KBN, inner_KBN = torch.stack(pulls[::-1]), torch.stack(inner[::-1])
+            drives.append(inner_KBN.unflatten(0, (-1, steps)).sum(dim=1).transpose(0, 1))
+            recurrent.addmm_(before_KBN.flatten(0, 1).T, inner_KBN.flatten(0, 1))
+            keep += (pull_KBN * divided_KBN).sum(dim=(0, 1))
+            fall -= pull_KBN.sum(dim=(0, 1))
+        return torch.cat(drives[::-1], dim=1), pull_BN, recurrent, keep, fall, None
 
 
 class _CfC(torch.autograd.Function):

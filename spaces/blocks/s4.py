@@ -5,6 +5,7 @@ dimensions of a state, F points of a circle, J sums. Numbers are kept as their p
 real ones.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, for_sums, linear
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import long_filter
-from spaces.blocks.impulse import Circle, continued, response
+from spaces.blocks.impulse import Circle, response, stepped
 from spaces.blocks.state_space import Rates, conjugate, hippo, log_uniform, times
 
 CACHED = 1 << 17
@@ -44,7 +45,7 @@ class S4(Block):
     a product with a Cauchy matrix stands for the diagonal part and Woodbury's identity for the rest, so that no power
     of A is needed. The paper learns C (1 - A^L) in place of C, for one length L, to have the first L terms alone.
     Here points on a circle inside the unit circle damp what follows (see `Circle`), so that lengths may be any. With a
-    state it is the recurrence, by pieces of 64 tokens at most.
+    state it is the recurrence, token by token, by the same identity.
 
     Raises ValueError if the state is odd.
     """
@@ -73,8 +74,9 @@ class S4(Block):
         if state is None:
             y_BLD = long_filter(x_BLD, self.filter(x_BLD.shape[1]), segments_BL)
         else:
-            y_BLD, modes_BDS = continued(x_BLD, S4State(*state).modes_BDS, *self.system())
-            state = S4State(modes_BDS)
+            h_BDS = S4State(*state).modes_BDS
+            y_BLD, h_BDS = stepped(x_BLD, h_BDS, *self._step(h_BDS.dtype))
+            state = S4State(h_BDS)
         return F.glu(self.out(F.gelu(y_BLD + self.skip * x_BLD))), state
 
     def filter(self, length: int) -> Tensor:
@@ -104,21 +106,38 @@ class S4(Block):
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Matrix [D, S, S], input and output [D, S] of the recurrence, in float64 where the device has it."""
-        z_PDN, low_PDN, write_PDN = self._scaled()
-        one_P = z_PDN.new_tensor([1, 0])[:, None, None]
-        # (1 - dt A / 2)^-1 by Woodbury: e, the diagonal part of it, less an outer product.
-        e_PDN = one_P - z_PDN / 2
-        e_PDN = conjugate(e_PDN) / e_PDN.square().sum(dim=0)
-        left_DS, right_DS = _joined(times(e_PDN, low_PDN)), _joined(times(conjugate(e_PDN), low_PDN))
-        bend_D1 = 1 + (right_DS * _joined(low_PDN)).sum(dim=-1, keepdim=True)
-        left_DS = left_DS / bend_D1
+        e_PDN, left_DS, right_DS, write_DS, read_DS = self._bilinear()
         real_DNN, imaginary_DNN = e_PDN.diag_embed()
         rows = [torch.cat([real_DNN, -imaginary_DNN], dim=-1), torch.cat([imaginary_DNN, real_DNN], dim=-1)]
         inverse_DSS = torch.cat(rows, dim=-2) - left_DS[..., None] * right_DS[:, None]
-        write_DS = _joined(write_PDN)
-        write_DS = (inverse_DSS * write_DS[:, None]).sum(dim=-1)
         one_SS = torch.eye(write_DS.shape[1], device=write_DS.device, dtype=write_DS.dtype)
-        return 2 * inverse_DSS - one_SS, write_DS, 2 * _joined(conjugate(for_sums(self.read)))
+        return 2 * inverse_DSS - one_SS, write_DS, read_DS
+
+    def _step(self, dtype: torch.dtype) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
+        """The next state from a state [B, D, S] and a token [B, D, 1], in O(S); and the output [D, S]."""
+        e_PDN, left_DS, right_DS, write_DS, read_DS = (part.to(dtype) for part in self._bilinear())
+
+        def step(h_BDS: Tensor, x_BD1: Tensor) -> Tensor:
+            h_PBDN = h_BDS.unflatten(-1, (2, -1)).movedim(-2, 0)
+            turned_BDS = times(e_PDN[:, None], h_PBDN).movedim(0, -2).flatten(-2)
+            inverse_BDS = turned_BDS - left_DS * (right_DS * h_BDS).sum(dim=-1, keepdim=True)
+            return 2 * inverse_BDS - h_BDS + write_DS * x_BD1
+
+        return step, read_DS
+
+    def _bilinear(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(1 - dt A / 2)^-1, of which A discrete is twice less one, by Woodbury; and the input and output.
+
+        It is a product with e [P, D, N], the inverse of the diagonal part, less left right^T; all others are [D, S].
+        """
+        z_PDN, low_PDN, write_PDN = self._scaled()
+        e_PDN = z_PDN.new_tensor([1, 0])[:, None, None] - z_PDN / 2
+        e_PDN = conjugate(e_PDN) / e_PDN.square().sum(dim=0)
+        left_DS, right_DS = _joined(times(e_PDN, low_PDN)), _joined(times(conjugate(e_PDN), low_PDN))
+        left_DS = left_DS / (1 + (right_DS * _joined(low_PDN)).sum(dim=-1, keepdim=True))
+        write_DS = _joined(times(e_PDN, write_PDN))
+        write_DS = write_DS - left_DS * (right_DS * _joined(write_PDN)).sum(dim=-1, keepdim=True)
+        return e_PDN, left_DS, right_DS, write_DS, 2 * _joined(conjugate(for_sums(self.read)))
 
     def init_state(self, batch: int) -> S4State:
         zeros_BDN = self.read.new_zeros(batch, *self.read.shape[1:])

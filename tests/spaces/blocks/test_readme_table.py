@@ -7,7 +7,8 @@ def test_the_table_of_blocks_is_what_they_are() -> None:
 
 
 def test_the_lines_of_the_readme_run() -> None:
-    code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     ran: dict[str, object] = {}
-    exec(code, ran)
+    for code in README.read_text(encoding="utf-8").split("```python\n")[1:]:
+        exec(code.split("```")[0], ran)
     assert ran["y"].shape == (2, 100, 64)
+    assert ran["ahead"].shape == (2, 96, 7)
