@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.blocks.base import Block, State, check_sizes, linear, rms_norm
-from spaces.blocks.documents import refuse_both
+from spaces.blocks.documents import each_alone, positions, refuse_both
 
 ROPE_BASE = 10_000.0
 ALIBI_COLUMNS = 4
@@ -128,20 +128,24 @@ def attend(
 ) -> Tensor:
     """Attention of the L last of S positions over all S that window and documents leave visible.
 
+    Packed documents are attended to each alone, in memory linear in the length, where no window is shorter than them;
+    where the call is traced, whose shapes may not hang on documents, a mask tells them apart.
+
     slopes: of ALiBi, for each query head. scale: what scores are multiplied with, 1 / sqrt(K) unless told.
     """
     length = q_BHLK.shape[2]
+    starts_at_nothing = length == k_BGSK.shape[2]
+    if segments_BS is not None and starts_at_nothing and not torch.compiler.is_compiling():
+        # A window that holds every document is none.
+        if window is None or int(positions(segments_BS).max()) < window:
+            attend_alone = partial(attend, window=None, slopes=slopes, scale=scale)
+            return in_documents(attend_alone, q_BHLK, k_BGSK, v_BGSK, segments_BS)
     if window is not None and length >= 2 * window:
         attend_block = partial(attend, window=window, slopes=slopes)
         return in_blocks(attend_block, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
-    starts_at_nothing = length == k_BGSK.shape[2]
-    # Where scores are written out anyway, a bias written out is as good.
-    if (
-        slopes is not None
-        and window is None
-        and starts_at_nothing
-        and torch.backends.cuda.flash_sdp_enabled()
-    ):
+    # Where scores are written out anyway, a bias written out is as good; traced, that cannot be asked.
+    fast = torch.compiler.is_compiling() or torch.backends.cuda.flash_sdp_enabled()
+    if slopes is not None and window is None and starts_at_nothing and fast:
         q_BHLX, k_BGSX, v_BGSX = with_columns(q_BHLK, k_BGSK, v_BGSK, slopes)
         y_BHLX = attend(q_BHLX, k_BGSX, v_BGSX, segments_BS, window=None, slopes=None, scale=1.0)
         return y_BHLX[..., ALIBI_COLUMNS:]
@@ -200,6 +204,25 @@ def reach(
         return distance_LS, seen_LS
     same_BLS = segments_BS[:, total - length :, None] == segments_BS[:, None]
     return distance_LS, (seen_LS & same_BLS)[:, None]
+
+
+def in_documents(
+    attend: Callable[[Tensor, Tensor, Tensor, None], Tensor],
+    q_BHLK: Tensor,
+    k_BGLK: Tensor,
+    v_BGLK: Tensor,
+    segments_BL: Tensor,
+) -> Tensor:
+    """What `attend` gives for each document alone: a mask would be as large as the square of the whole length."""
+    parts_BLHK = [part.transpose(1, 2) for part in (q_BHLK, k_BGLK, v_BGLK)]
+    sizes = [part.shape[2] for part in parts_BLHK]
+    x_BLD = torch.cat(parts_BLHK, dim=2).flatten(2)
+
+    def alone(x_BLD: Tensor) -> Tensor:
+        q, k, v = x_BLD.unflatten(-1, (sum(sizes), -1)).transpose(1, 2).split(sizes, dim=1)
+        return attend(q, k, v, None).transpose(1, 2).flatten(2)
+
+    return each_alone(alone, x_BLD, segments_BL).unflatten(-1, (sizes[0], -1)).transpose(1, 2)
 
 
 def in_blocks(

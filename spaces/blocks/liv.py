@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.attention import in_blocks, reach, rotate
+from spaces.blocks.attention import in_blocks, in_documents, reach, rotate
 from spaces.blocks.base import Block, State, at_least_float32, rms_norm
 from spaces.blocks.conv import causal_conv, conv_taps, long_conv
 from spaces.blocks.costs import CONV_KERNEL
@@ -241,6 +241,8 @@ class LIV(nn.Module):
         """The L last of S tokens read all that band and documents leave visible."""
         length, total = c_BHLP.shape[2], b_BHSP.shape[2]
         band = BAND if self.operator.sparsity == BANDED else None
+        if segments_BS is not None and band is None and not torch.compiler.is_compiling():
+            return in_documents(self._attend, c_BHLP, b_BHSP, v_BHSP, segments_BS)
         if band is not None and length >= 2 * band:
             return in_blocks(self._attend, c_BHLP, b_BHSP, v_BHSP, segments_BS, band)
         softmax = self.operator.nonlinearity == SOFTMAX

@@ -283,17 +283,27 @@ def tells_width(case: BlockCase) -> None:
 
 
 def keeps_linear_memory(case: BlockCase, length: int = 512) -> None:
-    """What is kept for the gradient grows with the length, or by the square where the case says so."""
+    """What is kept for the gradient grows with the length, or by the square where the case says so.
+
+    Of packed documents, which do not grow, it is linear in how many there are.
+    """
     block = case.build(torch.float32)
-    kept = [kept_bytes(block, case.inputs(1, n * length, torch.float32).requires_grad_()) for n in (1, 2, 4)]
-    first, second = kept[1] - kept[0], kept[2] - kept[1]
-    assert second <= (4.1 if case.square else 2.1) * first, (
-        f"{case}: {kept} bytes are kept for the gradient at {length}, {2 * length} and {4 * length} tokens"
-    )
+    lengths = [length, 2 * length, 4 * length]
+    for packed in (False, True):
+        kept = []
+        for total in lengths:
+            x_BLD = case.inputs(1, total, torch.float32).requires_grad_()
+            documents_BL = torch.arange(total)[None] // 128 if packed else None
+            kept.append(kept_bytes(block, x_BLD, documents_BL))
+        first, second = kept[1] - kept[0], kept[2] - kept[1]
+        assert second <= (4.1 if case.square and not packed else 2.1) * first, (
+            f"{case}: {kept} bytes are kept for the gradient at {', '.join(map(str, lengths))} tokens"
+            f"{', in documents of 128' if packed else ''}"
+        )
 
 
-def kept_bytes(block: Block, x_BLD: Tensor) -> int:
-    """Bytes of all memory that autograd keeps for the gradient of `block(x_BLD)`, each counted once."""
+def kept_bytes(block: Block, x_BLD: Tensor, segments_BL: Tensor | None = None) -> int:
+    """Bytes of all memory that autograd keeps for the gradient of the block's output, each counted once."""
     kept: dict[int, int] = {}
     tensors = []  # held, so that no memory is used twice
 
@@ -303,8 +313,8 @@ def kept_bytes(block: Block, x_BLD: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        y_BLD = block(x_BLD)
-    assert y_BLD[0].requires_grad
+        y_BLD, _ = block(x_BLD, None, segments_BL)
+    assert y_BLD.requires_grad
     return sum(kept.values())
 
 

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from spaces.blocks.attention import Attention, alibi_slopes, attend, rotate
 from spaces.blocks.reference.attention import attention
+from spaces.blocks.testing import kept_bytes
 from tests.speed.extrapolation import perplexities
 
 
@@ -102,3 +105,23 @@ def test_long_windows_need_no_square_of_the_length() -> None:
 def test_impossible_choices_are_refused(choices: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Attention(16, **{"heads": 4, "kv_heads": 4, "position": "rope", "window": None} | choices)
+
+
+DOCUMENTS = torch.tensor([[0] * 30 + [1] + [2] * 49, [5] * 80])
+
+
+@pytest.mark.parametrize("position, window", [("rope", None), ("alibi", None), ("rope", 60)])
+def test_traced_documents_are_kept_apart_too(position: Literal["rope", "alibi"], window: int | None) -> None:
+    """By a mask, as their lengths would be shapes: one graph, which takes other documents."""
+    block = Attention(16, heads=4, kv_heads=2, position=position, window=window, qk_norm=True).double()
+    x_BLD = torch.randn(2, 80, 16, dtype=torch.float64)
+    program = torch.export.export(block, (x_BLD, None, torch.zeros_like(DOCUMENTS)), strict=False).module()
+    traced = torch.compile(block, backend="eager", fullgraph=True)
+    for form in (program, traced):
+        torch.testing.assert_close(form(x_BLD, None, DOCUMENTS)[0], block(x_BLD, None, DOCUMENTS)[0])
+
+
+def test_packed_documents_keep_what_one_keeps() -> None:
+    block = Attention(16, heads=2, kv_heads=1, position="rope", window=None)
+    x_BLD = torch.randn(1, 2048, 16, requires_grad=True)
+    assert kept_bytes(block, x_BLD, torch.arange(2048)[None] // 128) <= 1.1 * kept_bytes(block, x_BLD)
