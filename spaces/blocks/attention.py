@@ -135,11 +135,15 @@ def attend(
     """
     length = q_BHLK.shape[2]
     starts_at_nothing = length == k_BGSK.shape[2]
-    if segments_BS is not None and starts_at_nothing and not torch.compiler.is_compiling():
+    if (
+        segments_BS is not None
+        and starts_at_nothing
+        and not torch.compiler.is_compiling()
         # A window that holds every document is none.
-        if window is None or int(positions(segments_BS).max()) < window:
-            attend_alone = partial(attend, window=None, slopes=slopes, scale=scale)
-            return in_documents(attend_alone, q_BHLK, k_BGSK, v_BGSK, segments_BS)
+        and (window is None or int(positions(segments_BS).max()) < window)
+    ):
+        attend_alone = partial(attend, window=None, slopes=slopes, scale=scale)
+        return in_documents(attend_alone, q_BHLK, k_BGSK, v_BGSK, segments_BS)
     if window is not None and length >= 2 * window:
         attend_block = partial(attend, window=window, slopes=slopes)
         return in_blocks(attend_block, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
