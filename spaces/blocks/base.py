@@ -14,9 +14,11 @@ State = tuple[Any, ...]
 """What a block remembers: tensors, position counters and states of children, nested in tuples."""
 
 
-FOREIGN: dict[str, Callable[[Callable[..., Any], Tensor, tuple[Tensor, ...]], Callable[..., Any] | None]] = {}
-"""What finds the kernel of another package for an operator, from our own form, what the block was given, and the inputs
-of the form; `spaces.blocks.kernels` fills it."""
+FOREIGN: dict[
+    str, Callable[[Callable[..., Any], Tensor, tuple[Tensor, ...], bool], Callable[..., Any] | None]
+] = {}
+"""What finds the kernel of another package for an operator, from our own form, what the block was given, the inputs of
+the form, and whether the last of them are segments; `spaces.blocks.kernels` fills it."""
 
 
 class Block(nn.Module):
@@ -154,14 +156,13 @@ def dispatch(
 ) -> Any:
     """What our own form gives for `inputs`, computed by the kernel of another package where one is preferred.
 
-    That is so where `spaces.blocks.kernels.preferring` says, but not for packed documents, whose segments our own form
-    takes after the inputs, and not for export. x_BLD: what the block was given, on whose device and in whose precision
-    it computes.
+    That is so where `spaces.blocks.kernels.preferring` says, and not for export. x_BLD: what the block was given, on
+    whose device and in whose precision it computes. segments_BL: of packed documents; they come after the inputs.
     """
     if segments_BL is not None:
-        return own(*inputs, segments_BL)
+        inputs = (*inputs, segments_BL)
     if operator in FOREIGN and not torch.compiler.is_exporting():
-        kernel = FOREIGN[operator](own, x_BLD, inputs)
+        kernel = FOREIGN[operator](own, x_BLD, inputs, segments_BL is not None)
         if kernel is not None:
             return kernel(*inputs)
     return own(*inputs)

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from spaces.blocks.base import FOREIGN
 from spaces.blocks.chunking import chunk_size
+from spaces.blocks.documents import starts
 from spaces.errors import InvalidInput, suggest
 
 TOLERANCE = 0.05
@@ -42,7 +43,8 @@ class Kernel:
     """A function of a package, by its name there.
 
     adapt: (function, dtype, *arguments of our own form) -> what our own form returns; dtype is what the block computes
-    in. devices and dtypes: what it runs on and in.
+    in. devices and dtypes: what it runs on and in. documents: whether it takes packed ones, so that nothing of one, not
+    even rounding, comes into another.
     """
 
     package: str
@@ -51,6 +53,7 @@ class Kernel:
     adapt: Callable[..., Any]
     devices: tuple[str, ...] = ("cuda",)
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16)
+    documents: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def _ssd(
 ) -> tuple[Tensor, Tensor]:
     chunk = chunk_size("ssd", *u_BLHK.shape[1:3], u_BLHK.device.type)
     u_BLHK, b_BLN, c_BLN = (part.to(dtype) for part in (u_BLHK, b_BLN, c_BLN))
-    # B and C have a dimension of groups; the state is [B, H, K, N] as here.
+    # B and C have a dimension of groups; the state is [B, H, K, N] as here. It would keep documents (seq_idx) apart but
+    # for the rounding of sums of decays that go on through all of them.
     return function(
         u_BLHK,
         dt_BLH,
@@ -117,11 +121,10 @@ def _gated(
     v_BLHV: Tensor,
     decay_BLHK: Tensor,
     state_BHKV: Tensor,
+    segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     q_BLHK, k_BLHK, v_BLHV = (part.to(dtype) for part in (q_BLHK, k_BLHK, v_BLHV))
-    return function(
-        q_BLHK, k_BLHK, v_BLHV, decay_BLHK, scale=1.0, initial_state=state_BHKV, output_final_state=True
-    )
+    return _linear(function, (q_BLHK, k_BLHK, v_BLHV, decay_BLHK), state_BHKV, segments_BL)
 
 
 def _delta(
@@ -133,18 +136,32 @@ def _delta(
     beta_BLH: Tensor,
     decay_BLH: Tensor,
     state_BHKV: Tensor,
+    segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     q_BLHK, k_BLHK, v_BLHV, beta_BLH = (part.to(dtype) for part in (q_BLHK, k_BLHK, v_BLHV, beta_BLH))
-    return function(
-        q_BLHK,
-        k_BLHK,
-        v_BLHV,
-        decay_BLH,
-        beta_BLH,
+    return _linear(function, (q_BLHK, k_BLHK, v_BLHV, decay_BLH, beta_BLH), state_BHKV, segments_BL)
+
+
+def _linear(
+    function: Function, parts: tuple[Tensor, ...], state_BHKV: Tensor, segments_BL: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """A linear attention of flash-linear-attention, which wants documents one after the other in one sequence."""
+    if segments_BL is None:
+        return function(*parts, scale=1.0, initial_state=state_BHKV, output_final_state=True)
+    first_BL = starts(segments_BL)
+    begins_N = first_BL.flatten().nonzero().flatten()
+    number_B = first_BL.sum(dim=1)
+    last_B = number_B.cumsum(dim=0) - 1
+    # The first document of a sequence goes on from its state.
+    zero_NHKV = state_BHKV.new_zeros(len(begins_N), *state_BHKV.shape[1:])
+    y_1THV, state_NHKV = function(
+        *(part.flatten(0, 1)[None] for part in parts),
         scale=1.0,
-        initial_state=state_BHKV,
+        initial_state=zero_NHKV.index_copy(0, last_B - number_B + 1, state_BHKV),
         output_final_state=True,
+        cu_seqlens=F.pad(begins_N, (0, 1), value=segments_BL.numel()),
     )
+    return y_1THV[0].unflatten(0, segments_BL.shape), state_NHKV[last_B]
 
 
 def _experts(
@@ -168,8 +185,8 @@ KERNELS: dict[str, Kernel] = {
     "selective scan": Kernel(
         MAMBA, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", _selective
     ),
-    "gated linear attention": Kernel(FLA, "fla.ops.gla", "chunk_gla", _gated),
-    "delta": Kernel(FLA, "fla.ops.gated_delta_rule", "chunk_gated_delta_rule", _delta),
+    "gated linear attention": Kernel(FLA, "fla.ops.gla", "chunk_gla", _gated, documents=True),
+    "delta": Kernel(FLA, "fla.ops.gated_delta_rule", "chunk_gated_delta_rule", _delta, documents=True),
     # On CPUs it is a loop too; on GPUs it is fast in bfloat16 alone.
     "experts": Kernel(
         TORCH, "torch.nn.functional", "grouped_mm", _experts, ("cuda", "cpu"), (torch.bfloat16,)
@@ -226,10 +243,11 @@ def _find(
     own: Function,
     x: Tensor,
     inputs: tuple[Tensor, ...],
+    packed: bool,
 ) -> Function | None:
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    if device not in devices or dtype not in kernel.dtypes:
+    if device not in devices or dtype not in kernel.dtypes or (packed and not kernel.documents):
         return None
     return _tried(operator, kernel, dtype, foreign, own, inputs)
 

@@ -164,7 +164,7 @@ OPERATORS = ("gated linear attention", "delta", "ssd", "selective scan")
 SIZES = [(1, 16, 32), (70, 16, 32), (70, 24, 48), (130, 8, 8)]
 
 
-def theirs(operator: str, dtype: torch.dtype) -> Any:
+def kernel_of(operator: str, dtype: torch.dtype) -> Any:
     kernel = KERNELS[operator]
     return partial(kernel.adapt, kernels._imported(kernel), dtype)
 
@@ -175,7 +175,30 @@ def theirs(operator: str, dtype: torch.dtype) -> Any:
 def test_kernels_give_what_our_own_forms_give(operator: str, length: int, size: int, values: int) -> None:
     installed(operator)
     own, inputs = example(operator, length, size, values)
-    assert_near(outcome(theirs(operator, torch.float32), inputs), outcome(own, inputs), CLOSE[torch.float32])
+    assert_near(
+        outcome(kernel_of(operator, torch.float32), inputs), outcome(own, inputs), CLOSE[torch.float32]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", [operator for operator in OPERATORS if KERNELS[operator].documents])
+def test_kernels_keep_documents_apart(operator: str) -> None:
+    installed(operator)
+    own, inputs = example(operator, 100)
+    segments_BL = 5 + torch.stack(
+        [(torch.arange(100) >= 30).int() + (torch.arange(100) >= 37), torch.arange(100) // 64]
+    )
+    segments_BL = segments_BL.to(DEVICE)
+    form = partial(kernel_of(operator, torch.float32), segments_BL=segments_BL)
+    assert_near(
+        outcome(form, inputs), outcome(partial(own, segments_BL=segments_BL), inputs), CLOSE[torch.float32]
+    )
+    y_BLHV, _ = form(*inputs)
+    first_BL = segments_BL == segments_BL[:, :1]
+    changed = [torch.where(first_BL[..., *[None] * (part.dim() - 2)], 2 * part, part) for part in inputs[:-1]]
+    changed_BLHV, _ = form(*changed, inputs[-1])
+    assert not changed_BLHV[first_BL].equal(y_BLHV[first_BL])
+    torch.testing.assert_close(changed_BLHV[~first_BL], y_BLHV[~first_BL], rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -183,7 +206,7 @@ def test_kernels_give_what_our_own_forms_give(operator: str, length: int, size: 
 def test_kernels_compute_in_low_precision(operator: str) -> None:
     installed(operator)
     own, inputs = example(operator, 70)
-    found = outcome(theirs(operator, torch.float16), inputs)
+    found = outcome(kernel_of(operator, torch.float16), inputs)
     assert found[0].dtype == torch.float16
     assert_near(found, outcome(own, inputs), CLOSE[torch.float16])
 

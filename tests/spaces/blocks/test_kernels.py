@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +49,24 @@ def selective_scan_fn(u, delta, A, B, C):
     return torch.stack(outputs, dim=2)
 
 
+def each_document(chunk: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Lets a kernel take documents in one sequence, which begin and end at cu_seqlens, [N + 1]; states [N, H, K, V]."""
+
+    def chunked(*parts, initial_state, cu_seqlens=None, **options):
+        if cu_seqlens is None:
+            return chunk(*parts, initial_state=initial_state, **options)
+        assert all(len(part) == 1 for part in parts)
+        found = [
+            chunk(*(part[:, begin:end] for part in parts), initial_state=initial_state[[number]], **options)
+            for number, (begin, end) in enumerate(pairwise(cu_seqlens.tolist()))
+        ]
+        outputs, states = zip(*found, strict=True)
+        return torch.cat(outputs, dim=1), torch.cat(states)
+
+    return chunked
+
+
+@each_document
 def chunk_gla(q, k, v, g, scale, initial_state, output_final_state):
     """q, k and g [B, L, H, K], v [B, L, H, V], states [B, H, K, V]."""
     assert output_final_state
@@ -58,6 +77,7 @@ def chunk_gla(q, k, v, g, scale, initial_state, output_final_state):
     return torch.stack(outputs, dim=1), state
 
 
+@each_document
 def chunk_gated_delta_rule(q, k, v, g, beta, scale, initial_state, output_final_state):
     """As `chunk_gla`, but g and beta [B, L, H]."""
     assert output_final_state
@@ -129,12 +149,25 @@ def test_kernels_get_their_layout_and_give_ours(operator: str) -> None:
 
 @pytest.mark.usefixtures("stand_ins")
 def test_packed_documents_and_export_are_computed_by_our_own_form() -> None:
-    block, x_BLD = BLOCKS["delta"](), torch.randn(1, 20, 16)
+    block, x_BLD = BLOCKS["ssd"](), torch.randn(1, 20, 16)
     segments_BL = torch.arange(2).repeat_interleave(10)[None]
-    with preferring("flash-linear-attention") as foreign:
+    with preferring("mamba-ssm") as foreign:
         block(x_BLD, None, segments_BL)
         torch.export.export(block.eval(), (x_BLD,), strict=False)
-    assert not foreign.used
+    assert foreign == kernels.Foreign()
+
+
+@pytest.mark.parametrize("operator", ["gated linear attention", "delta"])
+@pytest.mark.usefixtures("stand_ins")
+def test_packed_documents_are_told_to_kernels_that_keep_them_apart(operator: str) -> None:
+    torch.manual_seed(0)
+    block, x_BLD = BLOCKS[operator](), torch.randn(2, 20, 16)
+    segments_BL = torch.stack([torch.arange(20) // 7, torch.arange(20) // 15])
+    own_BLD, _ = block(x_BLD, None, segments_BL)
+    with preferring("flash-linear-attention") as foreign:
+        theirs_BLD, _ = block(x_BLD, None, segments_BL)
+    assert foreign.used == {operator}
+    torch.testing.assert_close(theirs_BLD, own_BLD, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("stand_ins")
@@ -175,7 +208,9 @@ def wrongly(change: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor
     """A kernel that gives something else than `chunk_gla`."""
 
     def chunk(q, k, v, g, scale, initial_state, output_final_state):
-        y, state = chunk_gla(q, k, v, g, scale, initial_state, output_final_state)
+        y, state = chunk_gla(
+            q, k, v, g, scale=scale, initial_state=initial_state, output_final_state=output_final_state
+        )
         return change(y), state
 
     return chunk
