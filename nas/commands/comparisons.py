@@ -207,7 +207,7 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"{curve.strategy} on {curve.table}: {ended}")
     for name in options.tables:
         for strategy in strategies:
-            _warn_of_unseen(compare.Contestant.parse(strategy).strategy, load_table(name))
+            _warn_of_unseen(strategy, load_table(name))
     print(f"Written: {', '.join(map(str, written))}")
     return DONE
 
@@ -281,17 +281,20 @@ def _simulate(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _warn_of_unseen(strategy: str, table: Table) -> None:
+def _warn_of_unseen(contestant: str, table: Table) -> None:
     """Says where trials of a strategy that compares them at rungs fail, as some rows were not measured there."""
     from nas import search
     from nas.cluster.simulated import rungs, unseen
+    from nas.compare import Contestant
+    from nas.peers import PEERS
 
-    missing = len(unseen(table)) if strategy in search.RUNGS else 0
+    strategy = Contestant.parse(contestant).strategy
+    missing = len(unseen(table)) if strategy not in PEERS and search.takes_rungs(strategy) else 0
     if missing and table.fidelities is not None:
         where = " and ".join(f"{amount:,}" for amount in rungs(table))
         print(
-            f"{strategy} on {table.name}: trials of {missing:,} of {len(table):,} rows fail, as they were not measured "
-            f"after {where} {table.fidelities.unit}"
+            f"{contestant} on {table.name}: trials of {missing:,} of {len(table):,} rows fail, as they were not "
+            f"measured after {where} {table.fidelities.unit}"
         )
 
 

@@ -186,7 +186,7 @@ def test_tables_without_rungs_are_refused(space, hint):
     )
 
 
-def test_rows_that_were_not_measured_at_rungs_are_told(tables, tmp_path, capsys):
+def test_rows_that_were_not_measured_at_rungs_are_told(tables, tmp_path, capsys, campaign_file):
     """As cooldowns, which begin near the end of another training: trials of them fail at rungs."""
     table, _ = tables
     assert unseen(table).size == 0
@@ -196,23 +196,18 @@ def test_rows_that_were_not_measured_at_rungs_are_told(tables, tmp_path, capsys)
     path = tmp_path / "late.arrow"
     Table.write(path, table.description, columns, curves={"loss": losses})
     assert unseen(Table(path)).tolist() == [*range(6)], "row 6 was not measured in the end either"
-    argv = [
-        "bench",
-        "compare",
-        str(path),
-        "--strategies",
-        "random,asha",
-        "--evaluations",
-        "2",
-        "--seeds",
-        "1",
-    ]
-    assert main([*argv, "--out", str(tmp_path / "out")]) == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if "not measured" in line]
-    assert told == [
-        "asha on made-up/cells-of-two: trials of 6 of 256 rows fail, as they were not measured after 1 and 3 and 9 "
-        "epochs"
-    ]
+    file = campaign_file(
+        **{
+            "strategy.name": '"asha"',
+            "strategy.population": None,
+            "strategy.tournament": None,
+            "budget.rungs": "[1]",
+        }
+    )
+    assert main(["bench", "simulate", str(file), str(path), "--workers", "1", "--seeds", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "asha on made-up/cells-of-two: trials of 6 of 256 rows fail, as they were not measured after 1 and 3 and 9 epochs"
+    )
 
 
 def test_formats_with_rungs_have_them():
@@ -250,6 +245,7 @@ def test_the_command_tells_when_each_is_as_good(tables, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "Evaluations are of full trainings, or as much training in parts" in out
     assert "as good as evolution" in out
+    assert "not measured" not in out
 
 
 @pytest.mark.slow
