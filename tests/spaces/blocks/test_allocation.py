@@ -22,12 +22,14 @@ def resident_pages() -> int:
 
 
 def test_freed_memory_is_taken_up_again() -> None:
+    """Sooner or later: something small may take a place in memory that was freed, so that it no longer fits."""
+    taken = []
     with freed_memory_kept():
-        for _ in range(3):  # something small may take a place in the middle of the first
+        for _ in range(12):
+            before = faults()
             torch.ones(MANY)
-        before = faults()
-        torch.ones(MANY)
-        assert faults() - before < PAGES / 10
+            taken.append(faults() - before)
+    assert min(taken) < PAGES / 10, taken
 
 
 def test_freed_memory_goes_back_at_the_end() -> None:
