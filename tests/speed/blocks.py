@@ -4,8 +4,9 @@
 
 float32, one thread, seconds of the processor, freed memory kept as in campaigns. Training is forward and backward,
 the median of some runs in turn, so that a change of the machine's speed meets all blocks alike; its memory is what a
-first run adds to the process at its peak, in a process of its own. Growth is the time of one sequence of 1k, 4k and 16k
-tokens; "-" where it would take long if it grew by the square. Decoding is token by token after a context of 1k and 16k.
+first run adds to the process at its peak, in a process of its own, whose further runs tell the speed where no freed
+memory is kept. Growth is the time of one sequence of 1k, 4k and 16k tokens; "-" where it would take long if it grew by
+the square. Decoding is token by token after a context of 1k and 16k.
 Mamba stands beside that of the package mambapy, where it is installed.
 """
 
@@ -122,19 +123,21 @@ def seconds(block: nn.Module, x_BLD: Tensor) -> float:
     return time.process_time() - began
 
 
-def peak_bytes(name: str, shape: tuple[int, int, int]) -> int:
-    """What a first run adds to the memory of this process, at its peak."""
+def alone(name: str, shape: tuple[int, int, int], runs: int) -> tuple[int, float]:
+    """What a first run adds to the memory of this process, at its peak, bytes; tokens a second of others, no freed
+    memory being kept."""
     torch.set_num_threads(1)
     block, x_BLD = BLOCKS[name](shape[2]), torch.randn(shape, requires_grad=True)
     seconds(block, x_BLD[:, :COLUMNS])  # what is loaded on first use is no part of the block
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds(block, x_BLD)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return peak, shape[0] * shape[1] / statistics.median(seconds(block, x_BLD) for _ in range(runs))
 
 
 def training(names: list[str], shape: tuple[int, int, int], runs: int) -> None:
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
-        peaks = processes.starmap(peak_bytes, [(name, shape) for name in names], chunksize=1)
+        apart = processes.starmap(alone, [(name, shape, runs) for name in names], chunksize=1)
     x_BLD = torch.randn(shape, requires_grad=True)
     blocks = {name: BLOCKS[name](shape[2]) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -144,9 +147,17 @@ def training(names: list[str], shape: tuple[int, int, int], runs: int) -> None:
             if run:
                 times[name].append(took)
     speeds = {name: shape[0] * shape[1] / statistics.median(each) for name, each in times.items()}
-    print("training: thousand tokens a second, relative to attention, MiB at the peak")
-    for (name, speed), peak in zip(speeds.items(), peaks, strict=True):
-        print(f"{name:24}{speed / 1e3:9.1f}{speed / speeds['attention']:9.2f}{peak / 2**20:9.0f}", flush=True)
+    print(
+        "training: thousand tokens a second, relative to attention; both where no memory is kept; MiB at the peak"
+    )
+    lone = dict(zip(names, apart, strict=True))
+    for name, speed in speeds.items():
+        peak, unkept = lone[name]
+        relative = f"{unkept / 1e3:9.1f}{unkept / lone['attention'][1]:9.2f}"
+        print(
+            f"{name:24}{speed / 1e3:9.1f}{speed / speeds['attention']:9.2f}{relative}{peak / 2**20:9.0f}",
+            flush=True,
+        )
 
 
 def growth(names: list[str], width: int, patience: float) -> None:
