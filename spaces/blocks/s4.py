@@ -19,8 +19,8 @@ from spaces.blocks.filters import long_filter
 from spaces.blocks.impulse import Circle, response, stepped
 from spaces.blocks.state_space import Rates, conjugate, hippo, log_uniform, times
 
-CACHED = 1 << 17
-"""Complex numbers of a Cauchy matrix that are made at once: as many as a cache holds."""
+NODES, CACHED = 1 << 10, 1 << 17
+"""Nodes, and complex numbers, of a Cauchy matrix that are made at once: as many as a cache holds."""
 
 
 class S4State(NamedTuple):
@@ -96,9 +96,8 @@ class S4(Block):
         )
         # v / (g - z) and its conjugate's: 2 (g Re(v) - Re(v z*)) / (g^2 - 2 Re(z) g + |z|^2).
         weight_JDN = 2 * torch.cat([weight_JDN.real, (weight_JDN * z_DN.conj()).real])
-        sum_DJF: Tensor = _Cauchy.apply(
-            weight_JDN.transpose(0, 1), z_PDN[0], z_PDN.square().sum(dim=0), node_F
-        )
+        modes = weight_JDN.transpose(0, 1), z_PDN[0], z_PDN.square().sum(dim=0)
+        sum_DJF = torch.cat([_Cauchy.apply(*modes, some_F) for some_F in node_F.split(NODES)], dim=-1)
         sum_DJF = node_F * sum_DJF[:, :4] - sum_DJF[:, 4:]
         direct_DF, read_DF, written_DF, low_DF = sum_DJF.unbind(1)
         spectrum_DF = 2 / (1 + point_F) * (direct_DF - read_DF * written_DF / (1 + low_DF))
