@@ -5,7 +5,7 @@ Letters in tensor names: B batch, L length, D width.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,6 @@ class Block(nn.Module):
     no state, is `Whole`.
     """
 
-    causal: ClassVar[bool] = True
-
     aux_loss: Tensor | None = None
     """A scalar to add to the training loss, from the last forward in training mode; None if there is none."""
 
@@ -52,6 +50,11 @@ class Block(nn.Module):
     def init_state(self, batch: int) -> State:
         """The state before the first token, on the device and in the dtype of the parameters."""
         return ()
+
+    @property
+    def causal(self) -> bool:
+        """Whether no token changes outputs before it: unless a block inside reads all tokens at once."""
+        return not any(isinstance(module, Whole) for module in self.modules())
 
     def __getstate__(self) -> dict[str, Any]:
         # The auxiliary loss hangs on an autograd graph, which can be neither copied nor pickled.
@@ -66,7 +69,6 @@ class Whole(Block):
     Raises ValueError if it is given a state or segments, is asked for a state, or tokens do not fill rows.
     """
 
-    causal = False
     columns = 1
 
     def forward(

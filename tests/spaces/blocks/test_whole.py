@@ -13,8 +13,9 @@ from spaces.blocks.costs import COSTS
 from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.reference.multi_axis import mamba_nd
 from spaces.blocks.reference.spectral import fourier_layer, whole_einfft
-from spaces.blocks.spectral import FourierLayer, WholeEinFFT
+from spaces.blocks.spectral import EinFFT, FourierLayer, WholeEinFFT
 from spaces.blocks.testing import WHOLE_CHECKS, BlockCase, survives_bfloat16
+from spaces.blocks.topology import Residual
 from tests.spaces.blocks.suite import suite
 
 WIDTH = 16
@@ -56,6 +57,11 @@ def test_a_fourier_layer_reads_images_of_any_size(shape: tuple[int, int], modes:
     block = FourierLayer(3, modes=modes, columns=shape[1]).double()
     x_BLD = torch.randn(2, shape[0] * shape[1], 3, dtype=torch.float64)
     torch.testing.assert_close(block(x_BLD)[0], fourier_layer(block, x_BLD))
+
+
+def test_what_is_around_a_block_that_is_not_causal_is_not_either() -> None:
+    assert not Residual(16, WholeEinFFT(16, blocks=4)).causal
+    assert Residual(16, EinFFT(16, blocks=4)).causal
 
 
 def test_what_is_impossible_is_refused() -> None:
