@@ -55,11 +55,11 @@ class HistoryStrategy(ABC):
             wanted = "at least one objective" if self.several else "exactly one objective"
             advice = (
                 "leave one without"
-                if self.several
+                if self.several or not aims
                 else 'give all others a bound, or take "auto", "bayesian" or "nsga2"'
             )
             raise InvalidInput(
-                f"strategy {type(self).__name__} follows {wanted} without a bound, but objectives has {len(aims)}: "
+                f"strategy {known_as(type(self))!r} follows {wanted} without a bound, but objectives has {len(aims)}: "
                 f"{', '.join(aim.metric for aim in aims) or 'none'}; {advice}"
             )
         self.space = space
@@ -146,6 +146,14 @@ class HistoryStrategy(ABC):
 
     def proposal(self, k: int, genome: Genome, origin: str, parents: tuple[int, ...] = ()) -> Proposal:
         return Proposal(k, genome, self.fidelity, self.seed, parents, origin)
+
+
+def known_as(strategy: type) -> str:
+    """The name of a strategy in campaign files; that of its class where it has none."""
+    from nas.search import STRATEGIES
+
+    place = f"{strategy.__module__}:{strategy.__qualname__}"
+    return next((name for name, known in STRATEGIES.items() if known == place), strategy.__qualname__)
 
 
 def product_of(space: Space, strategy: str) -> ProductSpace:

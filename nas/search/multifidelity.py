@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Gt
 
+from nas.search.history import known_as
 from nas.search.replayed import Replayed
 from nas.search.rungs import Bracket, Move, ladder
 from nas.search.screening import Screening
@@ -77,7 +78,7 @@ class MultiFidelity(ABC):
         screening: Screening | None = None,
     ) -> None:
         self.space, self.objectives, self.seed, self.fidelity = space, tuple(objectives), seed, fidelity
-        self.ladder = ladder(type(self).__name__, rungs, fidelity.amount, eta)
+        self.ladder = ladder(known_as(type(self)), rungs, fidelity.amount, eta)
         self.brackets: list[Bracket] = []
         self.sampler = sampler
         self._screening = screening

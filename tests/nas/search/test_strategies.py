@@ -47,7 +47,12 @@ def strategy(name="evolution", space=SPACE, objectives=(Objective("loss"),), **o
         ({"populaton": 3}, "unknown key 'strategy.populaton', did you mean 'strategy.population'?"),
         ({"population": 1}, "'strategy.population' must be an integer >= 2, got 1"),
         ({"population": 4, "tournament": 5}, "strategy.tournament = 5, but a population of 4"),
-        ({"objectives": (Objective("a"), Objective("b"))}, "exactly one objective without a bound"),
+        (
+            {"objectives": (Objective("a"), Objective("b"))},
+            "strategy 'evolution' follows exactly one objective without a bound, but objectives has 2: a, b; give all",
+        ),
+        ({"objectives": (Objective("a", bound=1.0),)}, "but objectives has 0: none; leave one without"),
+        ({"name": "auto", "objectives": (Objective("a", bound=1.0),)}, "all objectives have a bound (a)"),
     ],
 )
 def test_errors(options, message):
