@@ -153,16 +153,39 @@ def attend(
         q_BHLX, k_BGSX, v_BGSX = with_columns(q_BHLK, k_BGSK, v_BGSK, slopes)
         y_BHLX = attend(q_BHLX, k_BGSX, v_BGSX, segments_BS, window=None, slopes=None, scale=1.0)
         return y_BHLX[..., ALIBI_COLUMNS:]
-    fused = partial(F.scaled_dot_product_attention, scale=scale, enable_gqa=True)
     whole = segments_BS is None and (window is None or length <= window)
     if starts_at_nothing and whole and slopes is None:
-        return fused(q_BHLK, k_BGSK, v_BGSK, is_causal=True)
+        return fused(q_BHLK, k_BGSK, v_BGSK, None, scale)
     distance_LS, mask = reach(length, k_BGSK.shape[2], window, segments_BS, q_BHLK.device)
     if slopes is not None:
-        slopes_H = torch.tensor(slopes, dtype=q_BHLK.dtype, device=q_BHLK.device)
+        slopes_H = on_device(slopes, q_BHLK)
         # Four dimensions, as the fast kernel of CPUs takes no bias of three.
         mask = (-slopes_H[None, :, None, None] * distance_LS).masked_fill(~mask, -math.inf)
-    return fused(q_BHLK, k_BGSK, v_BGSK, attn_mask=mask)
+    return fused(q_BHLK, k_BGSK, v_BGSK, mask, scale)
+
+
+def fused(q_BHLK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """Attention by PyTorch's kernels; causal where there is no mask."""
+    heads = q_BHLK.shape[1] // k_BGSK.shape[1]
+    if heads > 1 and scores_written_out(q_BHLK.device.type, q_BHLK.dtype, mask is not None):
+        k_BGSK, v_BGSK = (part.repeat_interleave(heads, dim=1) for part in (k_BGSK, v_BGSK))
+    return F.scaled_dot_product_attention(
+        q_BHLK, k_BGSK, v_BGSK, mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
+
+
+def scores_written_out(device: str, dtype: torch.dtype, masked: bool) -> bool:
+    """Whether PyTorch has no kernel for fewer key-value heads than query heads, and would write out all scores.
+
+    On GPUs its flash attention takes them, but neither masks nor float32; its memory-efficient attention takes these,
+    but as many heads of either (PyTorch's sdp_utils.cpp).
+    """
+    return device == "cuda" and (masked or dtype not in (torch.float16, torch.bfloat16))
+
+
+def on_device(numbers: Sequence[float], like: Tensor) -> Tensor:
+    """A few numbers in the dtype and on the device of a tensor; a GPU is not waited for."""
+    return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def with_columns(
@@ -178,7 +201,7 @@ def with_columns(
     """
     length, scale = q_BHLK.shape[2], q_BHLK.shape[3] ** -0.5
     t_L = torch.arange(length, device=q_BHLK.device, dtype=torch.promote_types(q_BHLK.dtype, torch.float32))
-    slopes_H1 = t_L.new_tensor(slopes)[:, None]
+    slopes_H1 = on_device(slopes, t_L)[:, None]
     slopes_HL = slopes_H1.expand(-1, length)
     q_HLC = torch.stack([*_in_two(-slopes_H1 * t_L), slopes_HL, slopes_HL], dim=-1)
     k_LC = torch.stack([torch.ones_like(t_L), torch.ones_like(t_L), *_in_two(t_L)], dim=-1)

@@ -47,13 +47,13 @@ class Experts(Block):
 
     def _sorted(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:
         """Rows of one expert next to each other, so that each expert is three dense products."""
-        weight_ET = weight_TE.T
-        used_ET = weight_ET != 0
-        _, token_R = used_ET.nonzero(as_tuple=True)
+        weight = weight_TE.T.flatten()
+        place_R = weight.nonzero().squeeze(1)  # on a GPU, the one place that has to wait for it
+        token_R = place_R % x_TD.shape[0]
         x_RD = x_TD.index_select(0, token_R)
-        rows_E = used_ET.sum(dim=1)
+        rows_E = (weight_TE != 0).sum(dim=0)
         sum_RD = dispatch("experts", one_by_one, x_TD, None, x_RD, rows_E, self.gate_up, self.out)
-        weight_R = weight_ET.masked_select(used_ET).to(sum_RD.dtype)
+        weight_R = weight.index_select(0, place_R).to(sum_RD.dtype)
         return sum_RD.new_zeros(x_TD.shape).index_add(0, token_R, sum_RD * weight_R[:, None])
 
     def _all(self, x_TD: Tensor, weight_TE: Tensor) -> Tensor:

@@ -2,9 +2,11 @@ from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spaces.blocks import attention as attention_module
 from spaces.blocks.attention import Attention, alibi_slopes, attend, rotate
 from spaces.blocks.reference.attention import attention
 from spaces.blocks.testing import kept_bytes
@@ -125,3 +127,21 @@ def test_packed_documents_keep_what_one_keeps() -> None:
     block = Attention(16, heads=2, kv_heads=1, position="rope", window=None)
     x_BLD = torch.randn(1, 2048, 16, requires_grad=True)
     assert kept_bytes(block, x_BLD, torch.arange(2048)[None] // 128) <= 1.1 * kept_bytes(block, x_BLD)
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_keys_of_fewer_heads_are_repeated_where_kernels_want_as_many(window, monkeypatch) -> None:
+    torch.manual_seed(0)
+    block = Attention(16, heads=4, kv_heads=2, position="rope", window=window)
+    x_BLD = torch.randn(2, 12, 16)
+    shared_BLD, _ = block(x_BLD)
+    monkeypatch.setattr(attention_module, "scores_written_out", lambda device, dtype, masked: True)
+    compute = F.scaled_dot_product_attention
+
+    def as_many(q_BHLK, k_BGSK, v_BGSK, *options, **named):
+        assert q_BHLK.shape[1] == k_BGSK.shape[1] == v_BGSK.shape[1]
+        return compute(q_BHLK, k_BGSK, v_BGSK, *options, **named)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", as_many)
+    repeated_BLD, _ = block(x_BLD)
+    torch.testing.assert_close(repeated_BLD, shared_BLD)
