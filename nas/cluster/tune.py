@@ -6,11 +6,13 @@ nas.search.load("tune", space=space, objectives=[...], searcher="optuna")
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import cloudpickle
+import numpy as np
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -130,22 +132,34 @@ SEARCHERS = {name: f"nas.cluster.tune:{name}" for name in ("optuna", "hyperopt",
 def optuna(space: dict[str, Any], seed: int) -> Searcher:
     from ray.tune.search.optuna import OptunaSearch
 
-    converted = OptunaSearch.convert_search_space(
-        space
-    )  # or it warns of what it converts, at every beginning
+    # Or it warns of what it converts, at every beginning; so do the others.
+    converted = OptunaSearch.convert_search_space(space)
     return OptunaSearch(converted, metric="loss", mode="min", seed=seed)
 
 
 def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
     from ray.tune.search.hyperopt import HyperOptSearch
 
-    return HyperOptSearch(space, metric="loss", mode="min", random_state_seed=seed)
+    converted = HyperOptSearch.convert_search_space(space)
+    return HyperOptSearch(converted, metric="loss", mode="min", random_state_seed=seed)
 
 
 def bohb(space: dict[str, Any], seed: int) -> Searcher:
     from ray.tune.search.bohb import TuneBOHB
 
-    return TuneBOHB(space, metric="loss", mode="min", seed=seed)
+    converted = TuneBOHB.convert_search_space(space)
+    return TuneBOHB(converted, metric="loss", mode="min", seed=seed)
+
+
+@contextmanager
+def _numpy_seeded(*seed: int) -> Iterator[None]:
+    """NumPy's global generator follows from a seed, as BOHB draws from it, whatever its own seed is."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
 
 
 class TuneStrategy(Replayed):
@@ -182,7 +196,8 @@ class TuneStrategy(Replayed):
 
     def suggest(self) -> tuple[str, Genome]:
         name = str(self._number)
-        values = self._searcher.suggest(name)
+        with _numpy_seeded(self.seed, self._number):
+            values = self._searcher.suggest(name)
         if values is None or values == Searcher.FINISHED:
             raise Finished(f"{type(self._searcher).__name__} has no more for {self.space.name!r}")
         self._number += 1
@@ -192,5 +207,7 @@ class TuneStrategy(Replayed):
         if loss is None:
             self._searcher.on_trial_complete(handle, error=True)
         else:
-            result = {"loss": loss, "training_iteration": 1, "done": True}
+            # As Tune tells them, a result and then the end; BOHB learns from results of a budget alone.
+            result = {"loss": loss, "training_iteration": 1, "done": True, "hyperband_info": {"budget": 1}}
+            self._searcher.on_trial_result(handle, result)
             self._searcher.on_trial_complete(handle, result)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 import nas.search
 import spaces
 from nas.cluster.tune import StrategySearcher
 from nas.search.testing import strategy_checks
-from nas.types import InvalidInput, Objective
+from nas.types import Ended, InvalidInput, Objective, Proposed, Trial
 
 CELLS = spaces.load("nasbench201")
 GRID = spaces.load("mlp")
@@ -50,6 +52,42 @@ def test_what_cannot_be_searched() -> None:
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher="optunna")
     with pytest.raises(InvalidInput, match=r"searcher '.*:missing' cannot be used: no such package"):
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher=f"{__name__}:missing")
+
+
+class Learner(Searcher):
+    """As BOHB is: learns from results of a budget, not from ends, and draws from NumPy's global generator."""
+
+    def __init__(self, space: dict, seed: int) -> None:
+        super().__init__(metric="loss", mode="min")
+        self.space, self.told = space, []
+
+    def suggest(self, trial_id: str) -> dict:
+        draw = np.random.randint(1 << 30)  # noqa: NPY002
+        return {key: domain.categories[draw % len(domain.categories)] for key, domain in self.space.items()}
+
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        self.told.append((trial_id, result["loss"], result["hyperband_info"]["budget"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        pass
+
+
+def test_searchers_are_told_results_and_draw_by_the_seed() -> None:
+    def searched(seed: int) -> tuple[list[str], list]:
+        strategy = nas.search.load(
+            "tune", space=GRID, objectives=[Objective("loss")], seed=seed, searcher=f"{__name__}:Learner"
+        )
+        for number in range(6):  # whoever else seeds it does not matter
+            np.random.seed(number + 50)  # noqa: NPY002
+            (proposal,) = strategy.ask(1)
+            strategy.tell(Proposed(proposal))
+            strategy.tell(Ended(Trial.done(proposal, {"loss": float(number)})))
+        strategy.ask(1)
+        return [proposal.genome.text for proposal in strategy.proposals], strategy._searcher.told
+
+    texts, told = searched(0)
+    assert told == [(str(number), float(number), 1) for number in range(6)]
+    assert texts == searched(0)[0] != searched(1)[0]
 
 
 def played(searcher: StrategySearcher, numbers: range) -> list[str]:
