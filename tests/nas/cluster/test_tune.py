@@ -62,8 +62,9 @@ class Learner(Searcher):
         self.space, self.told = space, []
 
     def suggest(self, trial_id: str) -> dict:
-        draw = np.random.randint(1 << 30)  # noqa: NPY002
-        return {key: domain.categories[draw % len(domain.categories)] for key, domain in self.space.items()}
+        places = np.random.randint(1 << 30, size=len(self.space)).tolist()  # noqa: NPY002
+        choices = [domain.categories for domain in self.space.values()]
+        return {key: each[k % len(each)] for key, each, k in zip(self.space, choices, places, strict=True)}
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         self.told.append((trial_id, result["loss"], result["hyperband_info"]["budget"]))
