@@ -28,7 +28,7 @@ from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import GLU, MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.rg_lru import RGLRU
-from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, SinkhornMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.sharing import ParallelStreams, Shared
@@ -81,6 +81,7 @@ BUILDERS: Mapping[str, Build] = {
     "einfft": _mixer(EinFFT),
     "moe": _mixer(MoE),
     "expert_choice_moe": _mixer(ExpertChoiceMoE),
+    "sinkhorn_moe": _mixer(SinkhornMoE),
     "hashed_moe": _mixer(HashedMoE),
     "chunk_moe": _mixer(ChunkMoE),
     "product_key_memory": _mixer(ProductKeyMemory),

@@ -356,6 +356,11 @@ def expert_choice_moe(
     return Cost(router + experts + (experts + shared) * expert, round(active) + experts, 2 * active, 0)
 
 
+def sinkhorn_moe(at: HasWidth, context: int, *, experts: int, mult: float, shared: int = 0) -> Cost:
+    each = moe(at, context, experts=experts, top_k=1, mult=mult, shared=shared)
+    return each + Cost(experts, experts, 0, 0)
+
+
 def hashed_moe(at: HasWidth, context: int, *, experts: int, mult: float, shared: int = 0) -> Cost:
     expert = 3 * at.width * hidden_width(at.width, mult)
     active = (1 + shared) * expert
@@ -444,6 +449,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "mamba_nd": mamba_nd,
     "moe": moe,
     "expert_choice_moe": expert_choice_moe,
+    "sinkhorn_moe": sinkhorn_moe,
     "hashed_moe": hashed_moe,
     "chunk_moe": chunk_moe,
     "product_key_memory": product_key_memory,

@@ -1,4 +1,4 @@
-"""Other ways to pick the experts of a mixture: by the experts, by a hash, and once a chunk.
+"""Other ways to pick the experts of a mixture: by the experts, by balanced assignment, by a hash, and once a chunk.
 
 Letters in tensor names: B batch, L length, T = B * L tokens, D width, E experts, K experts a token, P directions.
 """
@@ -59,6 +59,49 @@ def quantile_loss(threshold_E: Tensor, score_TE: Tensor, share: float) -> Tensor
     """
     above_TE = score_TE - threshold_E
     return torch.maximum(share * above_TE, (share - 1) * above_TE).mean(dim=0).sum()
+
+
+class SinkhornMoE(Experts):
+    """One expert a token by balanced assignment, S-BASE (Clark et al., arXiv 2202.01169), made causal by offsets.
+
+        e = argmax over experts of x . w_e + o_e;   y = sigmoid(x . w_e) f_e(x)
+
+    S-BASE takes the most of each token's row of a plan between the tokens of a batch and the experts, in which each
+    expert has as much: entropic optimal transport, solved by Sinkhorn's iterations. Later tokens so decide on earlier
+    ones, and it trains by other choices than it decodes with, which are the greedy ones. What the iterations find for
+    the experts, o, is all that a choice needs of them, as what they find for a token is the same for its experts. So
+    here o is a parameter for each expert, learned by the loss whose minimum Sinkhorn's iterations find (see
+    `transport_loss`), which is `aux_loss` in training, and nothing else: chosen alike in training and decoding, and
+    a forward pass changes no state. That is ours; the plan is even, the tokens that choose an expert about so. The
+    sigmoid is that of BASE layers (Lewis et al., arXiv 2103.16716, section 3).
+
+    The arguments are those of `Experts`. Offsets begin at 0, the greedy choice.
+    """
+
+    def __init__(self, width: int, *, experts: int, mult: float, shared: int = 0) -> None:
+        super().__init__(width, experts=experts, mult=mult, shared=shared)
+        self.router = linear(width, experts)
+        self.offset = nn.Parameter(torch.zeros(experts))
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        score_TE = at_least_float32(self.router(x_BLD.flatten(0, 1)))
+        offset_E = at_least_float32(self.offset)
+        self.aux_loss = transport_loss(offset_E, score_TE.detach()) if self.training else None
+        expert_T1 = (score_TE + offset_E).argmax(dim=1, keepdim=True)
+        weight_T1 = score_TE.sigmoid().gather(1, expert_T1)
+        return self.mixed(x_BLD, torch.zeros_like(score_TE).scatter(1, expert_T1, weight_T1)), state
+
+
+def transport_loss(offset_E: Tensor, score_TE: Tensor) -> Tensor:
+    """The mean over T of logsumexp(score + offset), less the mean offset: least where all experts have as much.
+
+    The gradient of an offset is the share of its expert in the plan softmax(score + offset), less 1 / E: it is the
+    semi-dual of entropic optimal transport with even marginals (Genevay et al., arXiv 1605.08527, section 3), so that
+    softmax(score + offset) / T at the minimum is the plan to which Sinkhorn's iterations converge.
+    """
+    return (score_TE + offset_E).logsumexp(dim=1).mean() - offset_E.mean()
 
 
 class HashedMoE(Experts):

@@ -257,6 +257,14 @@ def expert_choice_moe(
 
 
 @hybrid.production("mixer", weight=0.5)
+def sinkhorn_moe(
+    experts=choice(4, 8, 16, 32, ordered=True),
+    mult=choice(1, 2, 3, ordered=True),
+    shared=choice(0, 1, 2, ordered=True),
+): ...
+
+
+@hybrid.production("mixer", weight=0.5)
 def hashed_moe(
     experts=choice(4, 8, 16, 32, ordered=True),
     mult=choice(1, 2, 3, ordered=True),

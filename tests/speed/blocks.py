@@ -40,7 +40,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.rg_lru import RGLRU
-from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, SinkhornMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.spectral import EinFFT, FourierLayer, WholeEinFFT
@@ -102,6 +102,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "MoE, 2 of 16": lambda width: MoE(width, experts=16, top_k=2, mult=1),
     "MoE, 2 of 16 a chunk": lambda width: ChunkMoE(width, experts=16, top_k=2, mult=1, chunk=64),
     "MoE, experts choose": lambda width: ExpertChoiceMoE(width, experts=16, capacity=2, mult=1),
+    "MoE, assigned": lambda width: SinkhornMoE(width, experts=16, mult=2),
     "MoE, hashed": lambda width: HashedMoE(width, experts=16, mult=2),
     "memory, 512² slots": lambda width: ProductKeyMemory(width, keys=512, heads=2, top_k=16, sparse=True),
 }

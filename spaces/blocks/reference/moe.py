@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spaces.blocks.moe import Experts, MoE
-from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, SinkhornMoE
 
 
 def moe(block: MoE, x_BLD: Tensor) -> Tensor:
@@ -31,6 +31,25 @@ def expert_choice_moe(block: ExpertChoiceMoE, x_BLD: Tensor) -> Tensor:
         chosen = {e: 1 / (1 + torch.exp(-s)) for e, s in enumerate(scores) if s > block.threshold[e]}
         rows.append(_one(block, x_D, chosen))
     return torch.stack(rows).view_as(x_BLD)
+
+
+def sinkhorn_moe(block: SinkhornMoE, x_BLD: Tensor) -> Tensor:
+    """What `block(x_BLD)` should return, [B, L, D]."""
+    rows = []
+    for x_D in x_BLD.flatten(0, 1):
+        scores = block.router.weight @ x_D
+        best = max(range(len(scores)), key=lambda e: (scores[e] + block.offset[e]).item())
+        rows.append(_one(block, x_D, {best: 1 / (1 + torch.exp(-scores[best]))}))
+    return torch.stack(rows).view_as(x_BLD)
+
+
+def sinkhorn(score_TE: Tensor, iterations: int = 1000) -> Tensor:
+    """The plan [T, E] of entropic optimal transport whose rows sum to 1 / T and whose columns to 1 / E."""
+    plan_TE = score_TE.exp()
+    for _ in range(iterations):
+        plan_TE = plan_TE / plan_TE.sum(dim=0) / plan_TE.shape[1]
+        plan_TE = plan_TE / plan_TE.sum(dim=1, keepdim=True) / plan_TE.shape[0]
+    return plan_TE
 
 
 def hashed_moe(block: HashedMoE, x_BLD: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ MIXERS = {
     "moe": "moe(experts=8, top_k=2, mult=1, shared=0)",
     "shared-expert": "moe(experts=4, top_k=1, mult=1, shared=2)",
     "expert-choice": "expert_choice_moe(experts=4, capacity=1, mult=1, shared=0)",
+    "assigned-experts": "sinkhorn_moe(experts=4, mult=1, shared=0)",
     "hashed-experts": "hashed_moe(experts=4, mult=1, shared=0)",
     "chunk-experts": "chunk_moe(experts=4, top_k=1, mult=1, chunk=16, shared=0)",
     "product-key-memory": "product_key_memory(keys=32, heads=2, top_k=4)",

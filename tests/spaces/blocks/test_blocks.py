@@ -34,7 +34,7 @@ from spaces.blocks.reference.long_conv import long_conv
 from spaces.blocks.reference.mamba import mamba2
 from spaces.blocks.reference.memory import product_key_memory
 from spaces.blocks.reference.mlp import glu, mlp, swiglu
-from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe, moe
+from spaces.blocks.reference.moe import chunk_moe, expert_choice_moe, hashed_moe, moe, sinkhorn_moe
 from spaces.blocks.reference.rg_lru import rg_lru
 from spaces.blocks.reference.selective_ssm import mamba
 from spaces.blocks.reference.spectral import einfft
@@ -43,7 +43,7 @@ from spaces.blocks.reference.toeplitz import gated_toeplitz
 from spaces.blocks.reference.token_parameters import token_parameter_attention
 from spaces.blocks.reference.workspace import workspace
 from spaces.blocks.rg_lru import RGLRU
-from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, SinkhornMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.spectral import EinFFT
@@ -203,6 +203,8 @@ CASES = [
     case(MoE, moe, experts=4, top_k=1, mult=0.5, shared=2),
     expert_choice(experts=8, capacity=2, mult=1),
     expert_choice(experts=4, capacity=1, mult=0.5, shared=1),
+    case(SinkhornMoE, sinkhorn_moe, experts=8, mult=1),
+    case(SinkhornMoE, sinkhorn_moe, experts=4, mult=0.5, shared=1),
     case(HashedMoE, hashed_moe, experts=8, mult=1),
     case(HashedMoE, hashed_moe, experts=2, mult=0.5, shared=1),
     case(ChunkMoE, chunk_moe, experts=8, top_k=2, mult=1, chunk=16),

@@ -19,7 +19,7 @@ from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.rg_lru import RGLRU
-from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE
+from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, SinkhornMoE
 from spaces.blocks.s4 import S4
 from spaces.blocks.selective_ssm import Mamba
 from spaces.blocks.spectral import EinFFT, FourierLayer, WholeEinFFT
@@ -57,6 +57,7 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     MambaND: {"state": 4, "expand": 1, "order": "rows", "columns": 4},
     MoE: {"experts": 4, "top_k": 2, "mult": 1},
     ExpertChoiceMoE: {"experts": 4, "capacity": 2, "mult": 1},
+    SinkhornMoE: {"experts": 4, "mult": 1},
     HashedMoE: {"experts": 4, "mult": 1},
     ChunkMoE: {"experts": 4, "top_k": 2, "mult": 1, "chunk": 8},
     ProductKeyMemory: {"keys": 6, "heads": 2, "top_k": 3},

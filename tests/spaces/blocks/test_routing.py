@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spaces.blocks.reference.moe import expert_choice_moe
-from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, quantile_loss
+from spaces.blocks.reference.moe import expert_choice_moe, sinkhorn
+from spaces.blocks.routing import (
+    ChunkMoE,
+    ExpertChoiceMoE,
+    HashedMoE,
+    SinkhornMoE,
+    quantile_loss,
+    transport_loss,
+)
 
 
 def used(block: ExpertChoiceMoE, x: torch.Tensor) -> torch.Tensor:
@@ -71,6 +78,50 @@ def test_tokens_that_no_expert_takes_are_zero(training: bool) -> None:
     assert not y.any()
     y.sum().backward()
     torch.testing.assert_close(expert_choice_moe(block, x), y)
+
+
+def test_offsets_learn_the_plan_of_sinkhorn() -> None:
+    """Of skewed scores, by the loss alone; so each token has the expert that S-BASE gives it."""
+    torch.manual_seed(0)
+    score = 2 * torch.randn(200, 5).double() + torch.tensor([3.0, 1, 0, -1, -2])
+    plan = sinkhorn(score)
+    torch.testing.assert_close(plan.sum(dim=0), torch.full((5,), 1 / 5).double())
+    offset = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([offset], max_iter=100, tolerance_grad=1e-12, tolerance_change=0)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = transport_loss(offset, score)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    torch.testing.assert_close((score + offset).softmax(dim=1) / 200, plan, rtol=1e-6, atol=1e-9)
+    assert torch.equal((score + offset).argmax(dim=1), plan.argmax(dim=1))
+
+
+def test_steps_on_the_auxiliary_loss_spread_skewed_tokens_and_move_offsets_alone() -> None:
+    torch.manual_seed(0)
+    block = SinkhornMoE(16, experts=8, mult=1)
+    optimiser = torch.optim.SGD([block.offset], lr=1)
+    x = torch.randn(4, 200, 16) + torch.randn(16)
+
+    def largest() -> float:
+        chosen = (block.router(x) + block.offset).argmax(dim=-1)
+        return torch.bincount(chosen.flatten(), minlength=8).max().item() / 800
+
+    before = largest()
+    for _ in range(100):
+        optimiser.zero_grad()
+        block(x)
+        assert block.aux_loss is not None
+        block.aux_loss.backward()
+        assert block.router.weight.grad is None
+        optimiser.step()
+    assert before > 0.4
+    assert largest() < 0.2
+    block.eval()(x)
+    assert block.aux_loss is None
 
 
 def test_equal_tokens_go_to_one_expert_and_opposite_ones_to_another() -> None:
