@@ -172,8 +172,6 @@ def _experts(
     gate_up_EDF: Tensor,
     out_EFD: Tensor,
 ) -> Tensor:
-    if not len(x_RD):
-        return x_RD.to(dtype)
     ends_E = rows_E.cumsum(0).to(torch.int32)
     gate_RF, up_RF = function(x_RD.to(dtype), gate_up_EDF.to(dtype), offs=ends_E).chunk(2, dim=-1)
     return function(F.silu(gate_RF) * up_RF, out_EFD.to(dtype), offs=ends_E)
@@ -265,6 +263,8 @@ def _tried(
     own: Function,
     inputs: tuple[Tensor, ...],
 ) -> Function | None:
+    if not inputs[0].numel():  # experts for which there are no tokens: nothing to try it on
+        return None
     function = _imported(kernel)
     if isinstance(function, ModuleNotFoundError) and function.name == kernel.module.partition(".")[0]:
         return None  # not installed

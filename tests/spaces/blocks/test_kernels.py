@@ -23,6 +23,7 @@ from spaces.blocks.kernels import KERNELS, preferring
 from spaces.blocks.linear_attention import GatedLinearAttention
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.moe import MoE
+from spaces.blocks.routing import ExpertChoiceMoE
 from spaces.blocks.selective_ssm import Mamba
 from spaces.errors import InvalidInput
 
@@ -202,6 +203,21 @@ def test_experts_of_sizes_that_grouped_products_refuse_are_computed_by_our_own_f
     assert not foreign.used
     assert set(foreign.refused) == {"experts"}
     torch.testing.assert_close(y_BLD, block(x_BLD)[0])
+
+
+def test_a_call_without_rows_says_nothing_of_a_kernel() -> None:
+    """Where no expert takes a token, as may be while decoding; what the kernel cannot do shows at the next."""
+    torch.manual_seed(0)
+    block = ExpertChoiceMoE(20, experts=4, capacity=2, mult=1).bfloat16()
+    x_BLD = torch.randn(2, 40, 20, dtype=torch.bfloat16)
+    with torch.no_grad(), preferring("torch") as foreign:
+        before_E = block.threshold.clone()
+        block.threshold.fill_(1e3)
+        block(x_BLD)
+        assert foreign == kernels.Foreign()
+        block.threshold.copy_(before_E)
+        with pytest.warns(UserWarning, match="torch is not used for experts: "):
+            block(x_BLD)
 
 
 def wrongly(change: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
