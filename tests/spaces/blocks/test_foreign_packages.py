@@ -253,3 +253,17 @@ def test_compiled_blocks_compute_with_kernels(operator: str) -> None:
         theirs_BLD, _ = compiled(x_BLD)
     assert foreign == Foreign(used={operator})
     assert_near([theirs_BLD], [ours_BLD], CLOSE[torch.float32])
+
+
+def test_sizes_that_kernels_refuse_are_computed_by_our_own_form() -> None:
+    installed("delta")
+    torch.manual_seed(0)
+    block = GatedDeltaNet(300, heads=1, expand=1).to(DEVICE)
+    x_BLD = torch.randn(1, 20, 300, device=DEVICE)
+    ours_BLD, _ = block(x_BLD)
+    told = "flash-linear-attention is not used for delta: "
+    with pytest.warns(UserWarning, match=told), preferring("flash-linear-attention") as foreign:
+        theirs_BLD, _ = block(x_BLD)
+    assert not foreign.used
+    assert set(foreign.refused) == {"delta"}
+    torch.testing.assert_close(theirs_BLD, ours_BLD, rtol=0, atol=0)
