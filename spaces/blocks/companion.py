@@ -40,9 +40,10 @@ class CompanionSSM(Block):
     authors' code, would make them as large as the state.
 
     The closed loop: k h[t] is what the state says of the next input, and `forecast` goes on by it. The authors' code
-    also divides the rows of A + b k by their norms; here it goes on as the block would itself. In training, `aux_loss`
-    is 0.01 times the mean squared error of k h[t] at all tokens but the first of each document, as targets of which the
-    inputs do not learn; a call with a state has none. k begins at zero.
+    divides b and k by their norms there (an earlier one the rows of A + b k); here it goes on as the block would
+    itself, so that a forecast may grow without bound. In training, `aux_loss` is 0.01 times the mean squared error of
+    k h[t] at all tokens but the first of each document, as targets of which the inputs do not learn; a call with a
+    state has none. k begins at zero.
     """
 
     def __init__(self, width: int, *, state: int) -> None:
