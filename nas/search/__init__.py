@@ -19,6 +19,7 @@ STRATEGIES = {
     "random": "nas.search.random_search:RandomSearch",
     "evolution": "nas.search.evolution:RegularisedEvolution",
     "bayesian": "nas.search.bayesian:BayesianOptimisation",
+    "botorch": "nas.search.continuous:ContinuousSearch",
     "tree": "nas.search.tree_search:TreeSearch",
     "nsga2": "nas.search.nsga2:NSGA2",
     "nsga3": "nas.search.nsga2:nsga3",
