@@ -88,19 +88,22 @@ class S4(Block):
         z_DN, low_DN, write_DN, read_DN = (
             torch.complex(*part) for part in (z_PDN, low_PDN, write_PDN, for_sums(self.read))
         )
-        circle = Circle(length, z_PDN.device)
-        point_F = circle.points_F
-        node_F = 2 * (1 - point_F) / (1 + point_F)
         weight_JDN = torch.stack(
             [read_DN * write_DN, read_DN * low_DN, low_DN.conj() * write_DN, low_DN.conj() * low_DN]
         )
         # v / (g - z) and its conjugate's: 2 (g Re(v) - Re(v z*)) / (g^2 - 2 Re(z) g + |z|^2).
         weight_JDN = 2 * torch.cat([weight_JDN.real, (weight_JDN * z_DN.conj()).real])
         modes = weight_JDN.transpose(0, 1), z_PDN[0], z_PDN.square().sum(dim=0)
-        sum_DJF = torch.cat([_Cauchy.apply(*modes, some_F) for some_F in node_F.split(NODES)], dim=-1)
-        sum_DJF = node_F * sum_DJF[:, :4] - sum_DJF[:, 4:]
-        direct_DF, read_DF, written_DF, low_DF = sum_DJF.unbind(1)
-        spectrum_DF = 2 / (1 + point_F) * (direct_DF - read_DF * written_DF / (1 + low_DF))
+
+        def spectrum(point_F: Tensor) -> Tensor:
+            node_F = 2 * (1 - point_F) / (1 + point_F)
+            sum_DJF = _Cauchy.apply(*modes, node_F)
+            sum_DJF = node_F * sum_DJF[:, :4] - sum_DJF[:, 4:]
+            direct_DF, read_DF, written_DF, low_DF = sum_DJF.unbind(1)
+            return 2 / (1 + point_F) * (direct_DF - read_DF * written_DF / (1 + low_DF))
+
+        circle = Circle(length, z_PDN.device)
+        spectrum_DF = torch.cat([spectrum(point_F) for point_F in circle.points_F.split(NODES)], dim=-1)
         return circle.terms(spectrum_DF).T.to(dtype)
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
