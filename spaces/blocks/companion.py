@@ -62,10 +62,12 @@ class CompanionSSM(Block):
         refuse_both(state, segments_BL)
         self.aux_loss = None
         if state is None:
-            read_LD, predict_LD = self.filters(x_BLD.shape[1])
-            y_BLD = long_filter(x_BLD, read_LD, segments_BL)
-            if self.training and x_BLD.shape[1] > 1:
-                next_BLD = long_filter(x_BLD, predict_LD, segments_BL)[:, :-1]
+            predicts = self.training and x_BLD.shape[1] > 1
+            reads = (self.read, self.predict) if predicts else (self.read,)
+            filters = self.filters(x_BLD.shape[1], *reads)
+            y_BLD = long_filter(x_BLD, filters[0], segments_BL)
+            if predicts:
+                next_BLD = long_filter(x_BLD, filters[1], segments_BL)[:, :-1]
                 self.aux_loss = FORECAST_COEFFICIENT * _missed(next_BLD, x_BLD[:, 1:], segments_BL)
         else:
             h_BDS = CompanionState(*state).h_BDS
@@ -92,39 +94,35 @@ class CompanionSSM(Block):
         x_BHD, y_BHD = (torch.stack(part, dim=1).to(self.skip.dtype) for part in (inputs, outputs))
         return self._gated(y_BHD, x_BHD), CompanionState(h_BDS)
 
-    def filters(self, length: int) -> tuple[Tensor, Tensor]:
-        """The first terms of the impulse response and of the predictions', [L, D], in float32 at least."""
+    def filters(self, length: int, *reads: Tensor) -> list[Tensor]:
+        """The first terms of the impulse response of each way to read the state [D, S], [L, D], in float32 at least."""
         dtype = at_least_float32(self.read).dtype
         if torch.compiler.is_exporting():
-            keep_DSS, write_DS, *reads = self.system()
-            read_LD, predict_LD = (
-                response(keep_DSS, write_DS, read_DS, length).to(dtype) for read_DS in reads
-            )
-            return read_LD, predict_LD
+            system = self.system()
+            return [response(*system, for_sums(read_DS), length).to(dtype) for read_DS in reads]
         circle = Circle(length, self.read.device)
         column_DS, write_DS = self._column(), for_sums(self.write)
         # With R = (1 - z shift)^-1: c R b + z (c R a) (e R b) / (1 - z (e R a)), where e reads the last dimension, and
         # c R b is the polynomial whose coefficients are the correlations of c and b.
         written_DF, bend_DF = circle.values(write_DS.flip(-1)), circle.values(column_DS.flip(-1))
         passed_DF = circle.points_F * written_DF / (1 - circle.points_F * bend_DF)
-        read_LD, predict_LD = (
+        return [
             circle.terms(
-                circle.values(_correlated(part_DS, write_DS))
-                + circle.values(_correlated(part_DS, column_DS)) * passed_DF
+                circle.values(_correlated(read_DS, write_DS))
+                + circle.values(_correlated(read_DS, column_DS)) * passed_DF
             ).T.to(dtype)
-            for part_DS in (for_sums(self.read), for_sums(self.predict))
-        )
-        return read_LD, predict_LD
+            for read_DS in map(for_sums, reads)
+        ]
 
-    def system(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Matrix [D, S, S], input, output and prediction [D, S], in float64 where the device has it."""
+    def system(self) -> tuple[Tensor, Tensor]:
+        """Matrix [D, S, S] and input [D, S], in float64 where the device has it."""
         column_DS = self._column()
         width, state = column_DS.shape
         shift_SS = torch.eye(state, device=column_DS.device, dtype=column_DS.dtype)[:, 1:].expand(
             width, -1, -1
         )
         keep_DSS = torch.cat([shift_SS, column_DS[..., None]], dim=-1)
-        return keep_DSS, for_sums(self.write), for_sums(self.read), for_sums(self.predict)
+        return keep_DSS, for_sums(self.write)
 
     def init_state(self, batch: int) -> CompanionState:
         return CompanionState(at_least_float32(self.read.new_zeros(batch, *self.read.shape)))
