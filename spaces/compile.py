@@ -20,6 +20,7 @@ from spaces.blocks.cross_layer import CrossLayerAttention, Follower
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.documents import starts
+from spaces.blocks.hierarchical_memory import HierarchicalMemory
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
@@ -84,6 +85,7 @@ BUILDERS: Mapping[str, Build] = {
     "sinkhorn_moe": _mixer(SinkhornMoE),
     "hashed_moe": _mixer(HashedMoE),
     "chunk_moe": _mixer(ChunkMoE),
+    "hierarchical_memory": _mixer(HierarchicalMemory),
     "product_key_memory": _mixer(ProductKeyMemory),
     "residual": lambda at, body: Residual(at.width, body),
     "parallel": lambda at, branches: Parallel(at.width, branches),

@@ -30,6 +30,7 @@ ENCODER_LAYERS = 3
 QUERY_DIM = 64
 """Width of one query of the product-key memory: two halves of 32."""
 FLOAT_BYTES = 4
+INDEX_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +377,20 @@ def chunk_moe(
     return each + Cost(0, 0, -spared, FLOAT_BYTES * experts)
 
 
+def hierarchical_memory(
+    at: HasWidth, context: int, *, mult: float, branches: int, levels: int, units: int, chunk: int
+) -> Cost:
+    """Active is what a chunk fetches: the units of one node a level, and the centroids that it chose among."""
+    nodes = sum(branches**level for level in range(1, levels + 1))
+    node, unit = at.width + 1, 3 * at.width
+    common = unit * hidden_width(at.width, mult)
+    used = common + levels * units * unit
+    state_bytes = FLOAT_BYTES * at.width + INDEX_BYTES * levels
+    return Cost(
+        common + nodes * (node + units * unit), used + levels * branches * node, 2 * used, state_bytes
+    )
+
+
 def product_key_memory(at: HasWidth, context: int, *, keys: int, heads: int, top_k: int) -> Cost:
     matrices = heads * QUERY_DIM * (at.width + keys)
     dense = matrices + 2 * QUERY_DIM
@@ -452,6 +467,7 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "sinkhorn_moe": sinkhorn_moe,
     "hashed_moe": hashed_moe,
     "chunk_moe": chunk_moe,
+    "hierarchical_memory": hierarchical_memory,
     "product_key_memory": product_key_memory,
     "residual": norm,
     "parallel": norm,

@@ -292,6 +292,16 @@ def product_key_memory(
 ): ...
 
 
+@hybrid.production("mixer", weight=0.5, where=lambda at, chunk: chunk < at.context)
+def hierarchical_memory(
+    mult=choice(1, 2, 3, ordered=True),
+    branches=choice(4, 8, 16, ordered=True),
+    levels=choice(1, 2, 3, ordered=True),
+    units=choice(8, 16, 32, 64, ordered=True),
+    chunk=choice(32, 64, 128, 256, ordered=True),
+): ...
+
+
 DEPTHS = (12, 8, 6, 4, 3, 2, 1)
 
 

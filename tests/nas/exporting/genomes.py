@@ -55,6 +55,7 @@ MIXERS = {
     "assigned-experts": "sinkhorn_moe(experts=4, mult=1, shared=0)",
     "hashed-experts": "hashed_moe(experts=4, mult=1, shared=0)",
     "chunk-experts": "chunk_moe(experts=4, top_k=1, mult=1, chunk=16, shared=0)",
+    "hierarchical-memory": "hierarchical_memory(mult=1, branches=4, levels=2, units=8, chunk=32)",
     "product-key-memory": "product_key_memory(keys=32, heads=2, top_k=4)",
 }
 """Every production of the space that is not a layer, with each form that a block has."""

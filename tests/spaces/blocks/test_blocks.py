@@ -16,6 +16,7 @@ from spaces.blocks.conv import GatedConv
 from spaces.blocks.costs import COSTS, Cost
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
+from spaces.blocks.hierarchical_memory import HierarchicalMemory
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
@@ -28,6 +29,7 @@ from spaces.blocks.reference.companion import companion_ssm
 from spaces.blocks.reference.conv import gated_conv
 from spaces.blocks.reference.delta import gated_delta_net
 from spaces.blocks.reference.differential import differential_attention
+from spaces.blocks.reference.hierarchical_memory import hierarchical_memory
 from spaces.blocks.reference.linear_attention import gated_linear_attention, linear_attention
 from spaces.blocks.reference.liquid import cfc, ltc
 from spaces.blocks.reference.long_conv import long_conv
@@ -209,6 +211,8 @@ CASES = [
     case(HashedMoE, hashed_moe, experts=2, mult=0.5, shared=1),
     case(ChunkMoE, chunk_moe, experts=8, top_k=2, mult=1, chunk=16),
     case(ChunkMoE, chunk_moe, experts=4, top_k=1, mult=0.5, chunk=100, shared=1),
+    case(HierarchicalMemory, hierarchical_memory, mult=1, branches=3, levels=2, units=2, chunk=16),
+    case(HierarchicalMemory, hierarchical_memory, mult=0.5, branches=2, levels=1, units=3, chunk=100),
     case(ProductKeyMemory, product_key_memory, keys=6, heads=2, top_k=3),
     case(ProductKeyMemory, product_key_memory, keys=4, heads=1, top_k=4),
     BlockCase("residual", make_residual, residual, residual_cost, WIDTH),

@@ -7,6 +7,7 @@ from torch import nn
 
 from spaces.blocks.base import rms_norm
 from spaces.blocks.costs import COSTS, Cost, frame
+from spaces.blocks.hierarchical_memory import HierarchicalMemory
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.moe import MoE
 
@@ -42,6 +43,18 @@ def test_one_token_touches_the_active_parameters_of_a_memory() -> None:
     block(torch.randn(1, 1, 16))[0].sum().backward()
     dense = sum(p.numel() for name, p in block.named_parameters() if name != "values")
     assert COSTS["product_key_memory"](AT, 1, **choices).active_parameters == dense + touched(block.values)
+
+
+def test_a_chunk_touches_the_active_parameters_of_a_hierarchical_memory() -> None:
+    torch.manual_seed(0)
+    choices = {"mult": 1, "branches": 4, "levels": 2, "units": 3, "chunk": 8}
+    block = HierarchicalMemory(16, **choices).train()
+    block(torch.randn(1, 8, 16))[0].sum().backward()
+    common = sum(p.numel() for p in block.common.parameters())
+    fetched = sum(touched(bank) for bank in (block.gate, block.up, block.out))
+    compared = 2 * 4 * (16 + 1)  # four centroids and prices at each of two levels
+    active = COSTS["hierarchical_memory"](AT, 8, **choices).active_parameters
+    assert active == common + fetched + compared
 
 
 def test_the_frame_is_an_embedding_a_norm_and_a_head() -> None:

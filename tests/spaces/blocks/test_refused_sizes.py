@@ -10,6 +10,7 @@ from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
+from spaces.blocks.hierarchical_memory import HierarchicalMemory
 from spaces.blocks.linear_attention import GatedLinearAttention, LinearAttention
 from spaces.blocks.liquid import LTC, CfC
 from spaces.blocks.long_conv import LongConv
@@ -60,6 +61,7 @@ GOOD: dict[type[Block], dict[str, Any]] = {
     SinkhornMoE: {"experts": 4, "mult": 1},
     HashedMoE: {"experts": 4, "mult": 1},
     ChunkMoE: {"experts": 4, "top_k": 2, "mult": 1, "chunk": 8},
+    HierarchicalMemory: {"mult": 2, "branches": 3, "levels": 2, "units": 2, "chunk": 8},
     ProductKeyMemory: {"keys": 6, "heads": 2, "top_k": 3},
 }
 WORDS = ("position", "init", "activation", "order")
