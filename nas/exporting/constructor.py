@@ -25,7 +25,7 @@ Calls = dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]
 
 
 def constructor(build: Callable[[], nn.Module], model: nn.Module) -> tuple[Expression, list[type]]:
-    """The expression that makes a model like this one, and the classes that it names.
+    """The expression that makes a model like this one, and the classes that it names; those of torch.nn as `nn.Linear`.
 
     Args:
         build: makes such a model; called once, with the random state as it was afterwards.
@@ -41,9 +41,9 @@ def constructor(build: Callable[[], nn.Module], model: nn.Module) -> tuple[Expre
 
 
 def _classes(model: nn.Module) -> set[type]:
-    """The classes of the model's modules and all that they inherit, those of torch excepted."""
+    """The classes of the model's modules and all modules that they inherit."""
     found = {cls for module in model.modules() for cls in type(module).__mro__}
-    return {cls for cls in found if cls.__module__.partition(".")[0] not in ("torch", "builtins")}
+    return {cls for cls in found if issubclass(cls, nn.Module) and cls is not nn.Module}
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def _spell(value: Any, calls: Calls, used: dict[type, None]) -> Expression:
         return repr(value)
     if isinstance(value, list | tuple):
         return _spell_list([_spell(item, calls, used) for item in value])
-    if isinstance(value, nn.Module) and value in calls:
-        args, options = calls[value]
+    if isinstance(value, nn.Module) and (value in calls or type(value).__init__ is nn.Module.__init__):
+        args, options = calls.get(value, ((), {}))
     elif dataclasses.is_dataclass(value):
         args = ()
         options = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -88,10 +88,14 @@ def _spell(value: Any, calls: Calls, used: dict[type, None]) -> Expression:
             f"the model cannot be written as source: a {type(value).__name__} is passed to one of its blocks, "
             f"which may be made from numbers, strings, lists, dataclasses and other blocks"
         )
-    used[type(value)] = None
+    name = type(value).__name__
+    if getattr(nn, name, None) is type(value):
+        name = f"nn.{name}"
+    else:
+        used[type(value)] = None
     items = [_spell(item, calls, used) for item in args]
     items += [prefixed(f"{key}=", _spell(item, calls, used)) for key, item in options.items()]
-    return Group(f"{type(value).__name__}(", items, ")")
+    return Group(f"{name}(", items, ")")
 
 
 def _spell_list(items: Sequence[Expression]) -> Expression:

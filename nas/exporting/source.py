@@ -64,7 +64,8 @@ def to_source(space: Space, genome: Genome, model: nn.Module, folder: Path) -> N
 def source(space: Space, genome: Genome, model: nn.Module) -> str:
     """The text of `model.py`."""
     body, classes = constructor(lambda: space.build(genome), model)
-    imports, definitions = inline(classes, {"Path": ("pathlib", "Path")}, ("build", "load"))
+    needed = {"Path": ("pathlib", "Path"), "nn": ("torch", "nn")}
+    imports, definitions = inline(classes, needed, ("build", "load"))
     return FRAME.format(
         title=f"Network {genome.digest[:12]} of the space {space.name!r}, written by grammar-nas.",
         imports="\n\n".join(["from __future__ import annotations", *imports]),

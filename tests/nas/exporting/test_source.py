@@ -2,9 +2,11 @@ import importlib.util
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
+import spaces
 from nas.exporting import export, verify
 from nas.exporting.constructor import constructor
 from nas.exporting.inline import inline
@@ -35,6 +37,19 @@ def test_a_genome_as_source_computes_the_same_in_a_clean_process(space, genome, 
         torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=1e-5)
         _, state = loaded.step(x[:, :50], loaded.init_state(2))
         torch.testing.assert_close(loaded.step(x[:, 50:], state)[0], model(x)[:, 50:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["einspace", "vision"])
+def test_networks_of_images_as_source_compute_the_same(name, tmp_path):
+    """Their layers hold modules of PyTorch itself, which are written as such."""
+    space = spaces.load(name, spaces.image(3, 12, 12, classes=5))
+    rng = np.random.default_rng(0)
+    genome = space.sample(rng)
+    files, clean = export(space, genome, space.build(genome), "source", tmp_path / "out")
+    assert files.passed
+    assert clean.difference <= 1e-5
+    for drawn in (space.sample(rng) for _ in range(6)):
+        compile(source(space, drawn, space.build(drawn)), "model.py", "exec")
 
 
 @pytest.mark.parametrize("space, genome", known(SPACE) + RANDOM)
