@@ -21,7 +21,7 @@ def test_every_block_runs_in_onnx_runtime(mixer, tmp_path):
 
 def test_blocks_over_images_run_in_onnx_runtime(tmp_path):
     space = spaces.load("vision", spaces.image(3, 12, 8, classes=5))
-    layers = ["patches_2_16", "scan_columns_back", "fourier_4_2", "fourier_4_1", "einfft_4"]
+    layers = ["patches_2_32", "scan_columns_back", "fourier_4_2", "fourier_4_1", "einfft_4"]
     coarse = "routing(pre=unshuffle_2, inner=computation(op=swiglu_1), post=shuffle_2)"
     genome = space.parse(chain(*[f"computation(op={layer})" for layer in layers], coarse))
     for check in export(space, genome, built(space, genome), "onnx", tmp_path):
