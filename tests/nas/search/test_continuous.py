@@ -32,7 +32,15 @@ def search(strategy, trials, outcome):
 
 def loss(genome):
     values = GRID.values(genome)
-    return np.log(values["init_lr"] / 0.005) ** 2 - np.log(values["n_units_1"]) + 3 * values["dropout_2"]
+    off = [
+        np.log(values["init_lr"] / 0.005),
+        np.log(values["n_units_1"] / 256),
+        np.log(values["n_units_2"] / 64),
+        np.log(values["batch_size"] / 16),
+        3 * values["dropout_1"] - 0.9,
+        3 * values["dropout_2"],
+    ]
+    return float(np.square(off).sum())
 
 
 def bowl(proposal):
