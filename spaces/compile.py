@@ -92,6 +92,11 @@ BUILDERS: Mapping[str, Build] = {
     "layer_scale": lambda at, body: LayerScale(at.width, body),
     "rezero": lambda at, body: ReZero(body),
     "deep_norm": lambda at, body, alpha: DeepNorm(at.width, body, alpha=alpha),
+    "deep_net": lambda at, layers: Stack(
+        [DeepNorm(at.width, body, alpha=len(layers) ** 0.25) for body in layers]
+    ),
+    "post_norms": lambda at, layers: layers,
+    "post_norm": lambda at, body: body,
     "stack": lambda at, layers: Stack(layers),
     "shared": lambda at, layer, passes, templates: Shared(layer, passes=passes),
     "parallel_streams": lambda at, layer, streams: ParallelStreams(at.width, layer, streams=streams),

@@ -406,9 +406,13 @@ def rezero(at: HasWidth, context: int) -> Cost:
     return Cost(1, 1, 0, 0)
 
 
-def deep_norm(at: HasWidth, context: int, *, alpha: float) -> Cost:
+def post_norm(at: HasWidth, context: int) -> Cost:
     """A LayerNorm's numbers, and a gain for each channel."""
     return Cost(3 * at.width, 3 * at.width, 0, 0)
+
+
+def deep_norm(at: HasWidth, context: int, *, alpha: float) -> Cost:
+    return post_norm(at, context)
 
 
 def stack(at: HasWidth, context: int) -> Cost:
@@ -474,6 +478,9 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "layer_scale": norm,
     "rezero": rezero,
     "deep_norm": deep_norm,
+    "deep_net": stack,
+    "post_norms": stack,
+    "post_norm": post_norm,
     "stack": stack,
     "shared": shared,
     "parallel_streams": parallel_streams,

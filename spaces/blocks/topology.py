@@ -101,8 +101,9 @@ class DeepNorm(Block):
     times the usual in values, output projections and feed-forwards: here what the body gives is scaled so at the start,
     by a number for each channel that is learned.
 
-    For stacks that have it everywhere, in a grammar of one's own; the hybrid space leaves it out, as between pre-norm
-    layers in patterns that repeat, networks of 36 layers did not learn a batch in the steps in which others did.
+    For networks that have it everywhere, so that alpha follows from their depth, as those are that the hybrid space
+    derives by `deep_net`: N is half of their layers, whatever these are. Between pre-norm layers in patterns that
+    repeat, networks of 36 layers did not learn a batch in the steps in which others did.
 
     Raises ValueError unless alpha is above 0.
     """

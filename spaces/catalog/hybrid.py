@@ -1,9 +1,10 @@
-"""Pre-norm residual decoders that mix attention, linear attention, state space, convolution, experts and memory.
+"""Residual decoders that mix attention, linear attention, state space, convolution, experts and memory.
 
 A model is a pattern of layers, repeated; a layer is a residual branch, parallel branches on one norm, a nested
 pattern, attention whose keys later attentions read too, or a layer that runs several times with the same weights, or
-with mixtures of a few templates, one after the other or in parallel streams. What comes before and after (embedding,
-final norm, head) follows from the input and output. Known models are genomes: Transformer++ (Touvron et al. 2023: RoPE
+with mixtures of a few templates, one after the other or in parallel streams. One draw in ten is post-norm instead, with
+DeepNet's layers everywhere (Wang et al. 2022). What comes before and after (embedding, final norm, head) follows from
+the input and output. Known models are genomes: Transformer++ (Touvron et al. 2023: RoPE
 attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al. 2024: one attention in eight mixers, experts
 in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al. 2024: Mamba and experts in turn, here with
 Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts, passed over and over, here with its norms
@@ -32,6 +33,20 @@ hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False,
     attributes=lambda at: {"nested": at.nested + 1},
 )
 def stack(layers=many("layer", 1, 8), repeat=choice(1, 2, 3, 4, 6, 8, 12, ordered=True)): ...
+
+
+# Post-norm layers learn where a network has no others: how much each keeps of its input follows from their number. Each
+# has a gain, so that a scale would be one of a scale.
+@hybrid.production("model", weight=0.05, attributes=lambda at: {"scaled": True})
+def deep_net(layers=child("post_norms")): ...
+
+
+@hybrid.production("post_norms", form="sequence")
+def post_norms(layers=many("post_norm", 1, 8), repeat=choice(1, 2, 3, 4, 6, 8, 12, ordered=True)): ...
+
+
+@hybrid.production("post_norm")
+def post_norm(body=child("mixer")): ...
 
 
 @hybrid.production("layer", weight=4)

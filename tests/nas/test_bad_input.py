@@ -356,7 +356,7 @@ def test_arguments(refused, campaign_file, tmp_path, arguments, message):
         ("|none~0|", "unexpected '|' at position 0 of '|none~0|'"),
         (
             "stak(layers=[], repeat=1)",
-            "the root: 'stak' is no model here, did you mean 'stack'? allowed: stack",
+            "the root: 'stak' is no model here, did you mean 'stack'? allowed: stack, deep_net",
         ),
         (
             "stack(layers=[residual(body=swiglu(mul=3))], repeat=2)",

@@ -7,6 +7,7 @@ import torch
 import spaces
 from spaces.blocks.base import state_bytes, total_aux_loss
 from spaces.blocks.testing import count_flops
+from spaces.blocks.topology import DeepNorm
 
 CONTEXT = 64
 SPACE = spaces.load(
@@ -19,6 +20,8 @@ GENOMES += [
 ]
 PAIR = "stack(layers=[residual(body=gated_conv(kernel=3)), residual(body=mlp(mult=1, activation=gelu))], repeat=2)"
 GENOMES.append(SPACE.parse(f"stack(layers=[parallel_streams(layer={PAIR}, streams=2)], repeat=1)"))
+POST_NORM = "post_norm(body=gated_conv(kernel=3)), post_norm(body=swiglu(mult=1))"
+GENOMES.append(SPACE.parse(f"deep_net(layers=post_norms(layers=[{POST_NORM}], repeat=2))"))
 
 
 def built(genome):
@@ -124,3 +127,42 @@ def test_stable_rates_are_built_without_data(mixer):
     with torch.device("meta"):
         model = SPACE.build(SPACE.parse(f"stack(layers=[residual(body={mixer})], repeat=1)"))
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_post_norm_layers_keep_of_their_input_what_the_depth_says():
+    """alpha = (2 N)^(1/4) and gains of (8 N)^(-1/4), for N pairs of layers: DeepNet, figure 2, of decoders alone."""
+    pairs = 2
+    genome = SPACE.parse(f"deep_net(layers=post_norms(layers=[{POST_NORM}], repeat={pairs}))")
+    layers = [module for module in built(genome).modules() if isinstance(module, DeepNorm)]
+    assert len(layers) == 2 * pairs
+    for layer in layers:
+        assert layer.alpha == pytest.approx((2 * pairs) ** 0.25)
+        torch.testing.assert_close(layer.gain, torch.full((32,), (8 * pairs) ** -0.25))
+
+
+@pytest.mark.slow
+def test_deep_post_norm_networks_learn_a_batch():
+    """Of 72 layers, where those that keep their input once, as the first Transformers', do not."""
+    space = spaces.load("hybrid", spaces.tokens(vocab=32, width=32), context=32, operators=200)
+    three = ", ".join([POST_NORM] * 3)
+    genome = space.parse(f"deep_net(layers=post_norms(layers=[{three}], repeat=12))")
+    losses = []
+    for alpha in (None, 1):
+        torch.manual_seed(0)
+        model = space.build(genome)
+        for module in model.modules():
+            if alpha is not None and isinstance(module, DeepNorm):
+                module.alpha = alpha
+                torch.nn.init.constant_(module.gain, 1)
+        tokens = torch.randint(32, (4, 33))
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for _ in range(60):
+            optimiser.zero_grad()
+            logits = model(tokens[:, :-1])
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1)
+            optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] < 0.2
+    assert losses[1] > 2
