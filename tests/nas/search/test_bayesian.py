@@ -146,11 +146,12 @@ def test_what_promises_most_is_climbed_to_through_a_grammar(effort):
     def promise(genomes):
         return np.array([-abs(np.log(HYBRID.cost(g).flops_per_token / 3e5)) for g in genomes])
 
-    rng = np.random.default_rng(0)
-    draws = [HYBRID.sample(rng) for _ in range(200)]
-    best = sorted(draws, key=lambda genome: -promise([genome])[0])
-    found = most_promising(HYBRID, best, effort, promise, set(), rng)
-    assert promise([found])[0] > promise(draws).max()
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        draws = sorted((HYBRID.sample(rng) for _ in range(200)), key=lambda genome: promise([genome])[0])
+        known = draws[150::-1]  # but for the best, which leave little to climb
+        found = most_promising(HYBRID, known, effort, promise, set(), rng)
+        assert promise([found])[0] > promise(known).max() / 2
 
 
 def test_it_ends_where_the_space_does():
