@@ -216,14 +216,14 @@ def packs_documents(case: BlockCase) -> None:
         start = 0
         for size in sizes:
             place = (slice(row, row + 1), slice(start, start + size))
-            what = f"{case}: {{}} of the document of {size} tokens at {start}"
+            where = f"of the document of {size} tokens at {start}"
             alone_BLD, _ = block(x_BLD[place])
-            _assert_close(y_BLD[place], alone_BLD, 1e-9, what.format("output"))
+            _assert_close(y_BLD[place], alone_BLD, 1e-9, f"{case}: output {where}")
             [ours] = torch.autograd.grad(y_BLD[place], x_BLD, pull_BLD[place], retain_graph=True)
             [theirs] = torch.autograd.grad(alone_BLD, x_BLD, pull_BLD[place])
-            _assert_close(ours, theirs, 1e-8, what.format("gradient"))
+            _assert_close(ours, theirs, 1e-8, f"{case}: gradient {where}")
             ours[place] = 0
-            assert not ours.any(), what.format("gradient") + " reaches other documents"
+            assert not ours.any(), f"{case}: gradient {where} reaches other documents"
             start += size
     state = block.init_state(2)
     if state_bytes(block(x_BLD, state)[1]):
