@@ -105,9 +105,9 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "MoE, experts choose": lambda width: ExpertChoiceMoE(width, experts=16, capacity=2, mult=1),
     "MoE, assigned": lambda width: SinkhornMoE(width, experts=16, mult=2),
     "MoE, hashed": lambda width: HashedMoE(width, experts=16, mult=2),
-    "SwiGLU x3.5, twin of fetched": lambda width: SwiGLU(width, mult=3.5),
-    "fetched memory, 16³ nodes": lambda width: HierarchicalMemory(
-        width, mult=2, branches=16, levels=3, units=width // 2, chunk=64, sparse=True
+    # Its twin of equal active parameters is the SwiGLU of three times the width.
+    "fetched, 16 + 16² nodes": lambda width: HierarchicalMemory(
+        width, mult=2, branches=16, levels=2, units=width // 2, chunk=64, sparse=True
     ),
     "memory, 512² slots": lambda width: ProductKeyMemory(width, keys=512, heads=2, top_k=16, sparse=True),
 }
