@@ -132,7 +132,7 @@ def test_progress_knows_the_directions(capsys, campaign_file, tmp_path, monkeypa
 def test_space_commands(capsys):
     code, out, _ = call(capsys, "space", "list")
     assert code == 0
-    assert "  productions: stack, residual, parallel," in out
+    assert "  productions: stack, deep_net, post_norms," in out
     rows = json.loads(call(capsys, "space", "list", "--json")[1])
     assert len({row["about"] for row in rows}) == len(rows)
     assert "  known models: transformer++, mamba-2," in out
