@@ -75,7 +75,9 @@ class SinkhornMoE(Experts):
     a forward pass changes no state. That is ours; the plan is even, the tokens that choose an expert about so. The
     sigmoid is that of BASE layers (Lewis et al., arXiv 2103.16716, section 3).
 
-    The arguments are those of `Experts`. Offsets begin at 0, the greedy choice.
+    The arguments are those of `Experts`. Offsets begin at 0, the greedy choice. They are sqrt(width) times what is
+    learned, as a step of Adam moves scores of normed inputs by that many times its rate at least: offsets that moved
+    by less would lag behind the router, and experts would stay uneven.
     """
 
     def __init__(self, width: int, *, experts: int, mult: float, shared: int = 0) -> None:
@@ -87,11 +89,15 @@ class SinkhornMoE(Experts):
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
         score_TE = at_least_float32(self.router(x_BLD.flatten(0, 1)))
-        offset_E = at_least_float32(self.offset)
+        offset_E = self.offsets()
         self.aux_loss = transport_loss(offset_E, score_TE.detach()) if self.training else None
         expert_T1 = (score_TE + offset_E).argmax(dim=1, keepdim=True)
         weight_T1 = score_TE.sigmoid().gather(1, expert_T1)
         return self.mixed(x_BLD, torch.zeros_like(score_TE).scatter(1, expert_T1, weight_T1)), state
+
+    def offsets(self) -> Tensor:
+        """What is added to the scores of each expert, [E], in float32 at least."""
+        return self.router.in_features**0.5 * at_least_float32(self.offset)
 
 
 def transport_loss(offset_E: Tensor, score_TE: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ def sinkhorn_moe(block: SinkhornMoE, x_BLD: Tensor) -> Tensor:
     rows = []
     for x_D in x_BLD.flatten(0, 1):
         scores = block.router.weight @ x_D
-        best = max(range(len(scores)), key=lambda e: (scores[e] + block.offset[e]).item())
+        offsets = len(x_D) ** 0.5 * block.offset
+        best = max(range(len(scores)), key=lambda e: (scores[e] + offsets[e]).item())
         rows.append(_one(block, x_D, {best: 1 / (1 + torch.exp(-scores[best]))}))
     return torch.stack(rows).view_as(x_BLD)
 
