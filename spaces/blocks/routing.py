@@ -27,7 +27,7 @@ class ExpertChoiceMoE(Experts):
     experts, none too. They are weighed by the sigmoid of their score.
 
     What a model costs is therefore a mean, which holds as far as the thresholds do. They begin where they are right
-    for normed inputs.
+    for normed inputs. They are sqrt(width) times what is learned, for the reason that `SinkhornMoE` gives.
 
     Raises ValueError unless 1 <= capacity < experts.
     """
@@ -38,18 +38,23 @@ class ExpertChoiceMoE(Experts):
             raise ValueError(f"capacity {capacity} is not from 1 to below the number of experts, {experts}")
         self.passed_over = 1 - capacity / experts
         self.router = linear(width, experts)
-        self.threshold = nn.Parameter(torch.full((experts,), NormalDist().inv_cdf(self.passed_over)))
+        begin = width**-0.5 * NormalDist().inv_cdf(self.passed_over)
+        self.threshold = nn.Parameter(torch.full((experts,), begin))
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
         score_TE = at_least_float32(self.router(x_BLD.flatten(0, 1)))
-        threshold_E = at_least_float32(self.threshold)
+        threshold_E = self.thresholds()
         self.aux_loss = (
             quantile_loss(threshold_E, score_TE.detach(), self.passed_over) if self.training else None
         )
         weight_TE = score_TE.sigmoid().masked_fill(score_TE <= threshold_E, 0)
         return self.mixed(x_BLD, weight_TE), state
+
+    def thresholds(self) -> Tensor:
+        """What the scores of each expert have to be above, [E], in float32 at least."""
+        return self.router.in_features**0.5 * at_least_float32(self.threshold)
 
 
 def quantile_loss(threshold_E: Tensor, score_TE: Tensor, share: float) -> Tensor:

@@ -25,10 +25,11 @@ def chunk_moe(block: ChunkMoE, x_BLD: Tensor) -> Tensor:
 
 def expert_choice_moe(block: ExpertChoiceMoE, x_BLD: Tensor) -> Tensor:
     """What `block(x_BLD)` should return, [B, L, D]."""
+    thresholds = x_BLD.shape[-1] ** 0.5 * block.threshold
     rows = []
     for x_D in x_BLD.flatten(0, 1):
         scores = block.router.weight @ x_D
-        chosen = {e: 1 / (1 + torch.exp(-s)) for e, s in enumerate(scores) if s > block.threshold[e]}
+        chosen = {e: 1 / (1 + torch.exp(-s)) for e, s in enumerate(scores) if s > thresholds[e]}
         rows.append(_one(block, x_D, chosen))
     return torch.stack(rows).view_as(x_BLD)
 

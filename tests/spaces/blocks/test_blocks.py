@@ -78,7 +78,7 @@ def expert_choice(**choices: Any) -> BlockCase:
 
     def cost(context: int) -> Cost:
         block = told.build(torch.float32)
-        used = block.router(told.inputs(1, context, torch.float32)) > block.threshold
+        used = block.router(told.inputs(1, context, torch.float32)) > block.thresholds()
         capacity = used.sum().item() / context
         return COSTS["expert_choice_moe"](AT, context, **{**choices, "capacity": capacity})
 

@@ -18,7 +18,7 @@ from spaces.blocks.routing import (
 
 def used(block: ExpertChoiceMoE, x: torch.Tensor) -> torch.Tensor:
     """The share of tokens that each expert takes."""
-    return (block.router(x) > block.threshold).double().mean(dim=(0, 1))
+    return (block.router(x) > block.thresholds()).double().mean(dim=(0, 1))
 
 
 def test_thresholds_begin_where_normed_tokens_have_the_capacity_on_average() -> None:
@@ -32,7 +32,7 @@ def test_the_auxiliary_loss_leads_every_expert_to_its_share() -> None:
     """Also where tokens are not what the thresholds began with: skewed, and of another size."""
     torch.manual_seed(0)
     block = ExpertChoiceMoE(16, experts=8, capacity=2, mult=1)
-    optimiser = torch.optim.SGD([block.threshold], lr=0.3)
+    optimiser = torch.optim.SGD([block.threshold], lr=0.3 / 16)
     x = 2 * torch.randn(8, 500, 16).exp()
     before = (used(block, x) - 2 / 8).abs().max()
     for _ in range(1500):
@@ -55,7 +55,7 @@ def test_the_auxiliary_loss_moves_thresholds_alone_and_by_the_share_that_is_off(
     block.aux_loss.backward()
     assert block.router.weight.grad is None
     assert block.threshold.grad is not None
-    torch.testing.assert_close(block.threshold.grad, (1 / 4 - used(block, x)).float())
+    torch.testing.assert_close(block.threshold.grad, 4 * (1 / 4 - used(block, x)).float())
     block.eval()(x)
     assert block.aux_loss is None
 
@@ -100,13 +100,11 @@ def test_offsets_learn_the_plan_of_sinkhorn() -> None:
     assert torch.equal((score + offset).argmax(dim=1), plan.argmax(dim=1))
 
 
-def test_offsets_keep_up_with_a_router_that_learns() -> None:
-    """By Adam, on tokens of six kinds with something in common, each of which wants a map of its own."""
-    torch.manual_seed(0)
-    block = SinkhornMoE(64, experts=8, mult=0.25)
+def trained(block: ExpertChoiceMoE | SinkhornMoE, steps: int) -> torch.Tensor:
+    """By Adam, on tokens of six kinds with something in common, each of which wants a map of its own; the last."""
     kinds, maps = torch.randn(6, 64) + 0.5, torch.randn(6, 64, 64) / 8
     optimiser = torch.optim.Adam(block.parameters(), lr=3e-3)
-    for _ in range(100):
+    for _ in range(steps):
         kind = torch.randint(0, 6, (256,))
         x = torch.nn.functional.rms_norm(kinds[kind] + 0.7 * torch.randn(256, 64), (64,))
         y, _ = block(x[None])
@@ -115,6 +113,20 @@ def test_offsets_keep_up_with_a_router_that_learns() -> None:
         optimiser.zero_grad()
         ((y[0] - wanted).square().mean() + block.aux_loss).backward()
         optimiser.step()
+    return x
+
+
+def test_thresholds_keep_up_with_a_router_that_learns() -> None:
+    torch.manual_seed(0)
+    block = ExpertChoiceMoE(64, experts=8, capacity=2, mult=0.25)
+    x = trained(block, 200)
+    assert used(block, x[None]).sum() > 0.75 * 2
+
+
+def test_offsets_keep_up_with_a_router_that_learns() -> None:
+    torch.manual_seed(0)
+    block = SinkhornMoE(64, experts=8, mult=0.25)
+    x = trained(block, 100)
     plan = (block.router(x) + block.offsets()).softmax(dim=1)
     assert plan.mean(dim=0).max() < 1.4 / 8
 
