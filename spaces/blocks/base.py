@@ -107,14 +107,18 @@ def state_bytes(state: object) -> int:
 
 
 def total_aux_loss(module: nn.Module) -> Tensor | None:
-    """Mean of the auxiliary losses of all blocks inside `module` that have one; None if none has.
+    """The auxiliary losses of all blocks inside `module`, the mean over each kind of block; None if none has one.
 
     A mean, as in the code that OLMoE is trained with (MegaBlocks divides by the number of layers), so that the
-    weight of these losses is the same in networks with few and with many mixtures.
+    weight of these losses is the same in networks with few and with many mixtures; of each kind, as what other kinds
+    have to learn takes nothing from it.
     """
-    losses = [block.aux_loss for block in module.modules() if isinstance(block, Block)]
-    present = [loss for loss in losses if loss is not None]
-    return torch.stack(present).mean() if present else None
+    losses: dict[type, list[Tensor]] = {}
+    for block in module.modules():
+        if isinstance(block, Block) and block.aux_loss is not None:
+            losses.setdefault(type(block), []).append(block.aux_loss)
+    means = [torch.stack(of_one_kind).mean() for of_one_kind in losses.values()]
+    return torch.stack(means).sum() if means else None
 
 
 def linear(fan_in: int, fan_out: int) -> nn.Linear:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spaces.blocks.base import total_aux_loss
+from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.moe import MoE, load_balancing_loss, router_z_loss
 from spaces.blocks.topology import Residual, Stack
 
@@ -38,13 +39,17 @@ def test_load_balancing_loss_is_one_if_balanced_and_the_number_of_experts_if_col
 
 def test_auxiliary_losses_are_averaged_over_the_network_and_absent_in_evaluation() -> None:
     layers = [Residual(8, MoE(8, experts=4, top_k=1, mult=1)) for _ in range(2)]
-    model = Stack(layers)
+    predicting = [
+        CompanionSSM(8, state=2) for _ in range(3)
+    ]  # whose losses take nothing from those of the mixtures
+    model = Stack([*layers, *predicting])
     assert total_aux_loss(model) is None
     model(torch.randn(2, 6, 8))
     parts = [layer.blocks[0].aux_loss for layer in layers]
     total = total_aux_loss(model)
     assert total is not None
-    torch.testing.assert_close(total, (parts[0] + parts[1]) / 2)
+    others = sum(block.aux_loss for block in predicting) / 3
+    torch.testing.assert_close(total, (parts[0] + parts[1]) / 2 + others)
     total.backward()
     assert layers[0].blocks[0].router.weight.grad.abs().max() > 0
     model.eval()
