@@ -56,6 +56,8 @@ class ContinuousSearch(HistoryStrategy):
         InvalidInput: the genomes of the space have no cube, or BoTorch is not installed.
     """
 
+    screenable = False
+
     def __init__(
         self,
         space: Space,
