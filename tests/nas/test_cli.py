@@ -237,7 +237,8 @@ def test_any_option_of_a_space_can_be_set(capsys):
     )[0]
     space = spaces.load("darts", spaces.image(1, classes=3))
     assert row["parameters"] == space.cost(space.parse(row["text"])).parameters
-    weights = ("--set", "weights.swiglu=1e9", "--set", "weights.residual=1e9", "--set", "weights.stack=1e-9")
+    told = {"swiglu": 1e9, "residual": 1e9, "stack": 1e-9, "deep_net": 1e-18}
+    weights = [part for name, weight in told.items() for part in ("--set", f"weights.{name}={weight}")]
     out = call(capsys, "space", "sample", "hybrid", *weights, "--count", 5)[1]
     assert out.count("swiglu") == out.count("residual") > 0
     assert "attention" not in out
