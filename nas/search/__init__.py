@@ -22,7 +22,6 @@ STRATEGIES = {
     "botorch": "nas.search.continuous:ContinuousSearch",
     "tree": "nas.search.tree_search:TreeSearch",
     "nsga2": "nas.search.nsga2:NSGA2",
-    "nsga3": "nas.search.nsga2:nsga3",
     "star": "nas.search.nsga2:star",
     "halving": "nas.search.halving:SuccessiveHalving",
     "hyperband": "nas.search.halving:Hyperband",

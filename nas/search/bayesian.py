@@ -15,36 +15,32 @@ import numpy as np
 from annotated_types import Ge
 
 import predictors
-from nas.search.history import TRIES, HistoryStrategy, label, labels
+from nas.search.history import TRIES, HistoryStrategy, labels
 from nas.search.hypervolume import FrontSurrogate
 from nas.search.initial import spread_out
 from nas.search.promising import FAR, NEAR, WIDE, most_promising
 from nas.search.random_search import draw
 from nas.search.surrogate import Acquisition, Surrogate
-from nas.types import Fidelity, Objective, Proposal
-from spaces import Genome, Space
-from spaces.pareto import lowest
+from nas.types import Fidelity, InvalidInput, Objective, Proposal
+from spaces import Space
 
 FEW = 50
 """Up to so many trials neighbours of the best are candidates enough, but not where several run, which crowd there."""
-
-REFERENCE = 1.1
-"""The reference point of scalars, where the best of each objective is 0 and the worst on the front so far is 1."""
 
 
 class BayesianOptimisation(HistoryStrategy):
     """Proposes what promises most by a surrogate of all trials so far; a network is proposed once.
 
-    Of several objectives, "improvement" is that of the hypervolume, with a surrogate of each, see `FrontSurrogate`. By
-    the other acquisitions, each proposal minimises a scalar of its own: how far the worst objective is from a reference
-    point, in a direction drawn evenly. The mean over all directions is the hypervolume (Golovin and Zhang 2020, Random
-    Hypervolume Scalarizations for Provable Multi-Objective Black Box Optimization, section 3).
+    Of several objectives, the improvement is that of the hypervolume, with a surrogate of each, see `FrontSurrogate`.
 
     Args:
         surrogate: a predictor by name, as in `predictors.PREDICTORS`.
         initial: trials before the surrogate is asked, spread over the space where it is a cube, else random.
         acquisition: what a genome promises, and how trials that run count, see `Surrogate`.
         named: architectures of the space by name that stand first.
+
+    Raises:
+        InvalidInput: an acquisition other than "improvement" is of one objective, but there are several.
     """
 
     several = True
@@ -66,9 +62,15 @@ class BayesianOptimisation(HistoryStrategy):
         self.named = tuple((name, space.architecture(name)) for name in named)
         self.points = spread_out(space, initial, seed)
         self._surrogate = Surrogate(surrogate, space, seed, acquisition)
-        by_volume = len(self.aims) > 1 and acquisition == "improvement"
-        make = partial(predictors.load, surrogate, space=space, seed=seed)
-        self._front = FrontSurrogate(make, space, objectives) if by_volume else None
+        self._front: FrontSurrogate | None = None
+        if len(self.aims) > 1:
+            if acquisition != "improvement":
+                raise InvalidInput(
+                    f"strategy.acquisition = {acquisition!r} is of one objective, but objectives has {len(self.aims)} "
+                    'without a bound: leave it out, or take "improvement"'
+                )
+            make = partial(predictors.load, surrogate, space=space, seed=seed)
+            self._front = FrontSurrogate(make, space, objectives)
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
@@ -83,29 +85,12 @@ class BayesianOptimisation(HistoryStrategy):
         if self._front is not None and self._front.learn(self.ended, running, rng):
             best, promise, effort = self._front.best, self._front.promise, WIDE if running else FAR
         else:
-            losses = self._losses(rng)
+            losses = labels(self.ended, self.objectives)
             genomes = [trial.proposal.genome for trial in self.ended]
             self._surrogate.learn(genomes, losses, [proposal.genome for proposal in running], rng)
             order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
-            best, promise = [genomes[i] for i in order[:TRIES].tolist()], partial(self._promise, rng)
+            best = [genomes[i] for i in order[:TRIES].tolist()]
+            promise = partial(self._surrogate.promise, rng=rng)
             effort = WIDE if running else NEAR if len(genomes) <= FEW else FAR
         chosen = most_promising(self.space, best, effort, promise, taken, rng)
         return draw(self, k, rng, taken) if chosen is None else self.proposal(k, chosen, "bayesian")
-
-    def _promise(self, rng: np.random.Generator, genomes: Sequence[Genome]) -> np.ndarray:
-        return self._surrogate.promise(genomes, rng)
-
-    def _losses(self, rng: np.random.Generator) -> np.ndarray:
-        """What the surrogate learns of what has ended, [n], see `labels`; of several objectives a scalar."""
-        y = labels(self.ended, self.objectives)
-        if len(self.aims) == 1 or not any(np.isfinite(label(trial, self.objectives)) for trial in self.ended):
-            return y
-        direction = np.abs(rng.standard_normal(len(self.aims)))
-        losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in self.ended])
-        measured = np.isfinite(y) & np.isfinite(losses_NA).all(axis=1)
-        if not measured.any():
-            return np.full(len(y), np.nan)
-        front_FA = np.array(lowest(map(tuple, losses_NA[measured].tolist())))
-        low, width = front_FA.min(axis=0), np.ptp(front_FA, axis=0)
-        beyond_NA = (losses_NA - low) / np.where(width > 0, width, np.abs(low) + 1e-12) - REFERENCE
-        return np.where(measured, (beyond_NA / direction).max(axis=1), np.nan)

@@ -36,7 +36,8 @@ class NSGA2(HistoryStrategy):
         crossover: the share of children that cross two parents; all others are mutated.
         mutation: the share of crossed children that are mutated too.
         selection: who lives of the last front that has room: by "crowding", by the "hypervolume" that they dominate
-            alone, or by evenly spread "directions" (see `nas.search.survival`).
+            alone, or by evenly spread "directions", which is NSGA-III, for three objectives and more (see
+            `nas.search.survival`).
         named: architectures of the space by name that stand first in the first population, the rest of which is random.
     """
 
@@ -157,36 +158,5 @@ def star(
         tournament=tournament,
         crossover=1.0,
         mutation=mutation,
-        named=named,
-    )
-
-
-def nsga3(
-    space: Space,
-    objectives: Sequence[Objective],
-    seed: int,
-    fidelity: Fidelity,
-    population: Annotated[int, Ge(2)] = 20,
-    offspring: Annotated[int, Ge(1)] = 1,
-    tournament: Annotated[int, Ge(1)] = 2,
-    crossover: Annotated[float, Ge(0), Le(1)] = 0.5,
-    mutation: Annotated[float, Ge(0), Le(1)] = 0.5,
-    named: tuple[str, ...] = (),
-) -> NSGA2:
-    """NSGA-III (Deb and Jain 2014), for three objectives and more, where few points dominate others.
-
-    NSGA-II whose last front lives on by directions. In the paper parents are any that live, a tournament of 1.
-    """
-    return NSGA2(
-        space,
-        objectives,
-        seed,
-        fidelity,
-        population=population,
-        offspring=offspring,
-        tournament=tournament,
-        crossover=crossover,
-        mutation=mutation,
-        selection="directions",
         named=named,
     )

@@ -404,13 +404,8 @@ def count_flops(module: nn.Module, x: Tensor) -> int:
     return counter.get_total_flops()
 
 
-CHECKS: tuple[Callable[[BlockCase], None], ...] = (
+COMMON_CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     matches_twin,
-    is_causal,
-    continues_from_state,
-    trains_in_pieces,
-    keeps_states_intact,
-    packs_documents,
     exports,
     compiles,
     tells_width,
@@ -421,18 +416,16 @@ CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     costs_as_declared,
 )
 
-WHOLE_CHECKS: tuple[Callable[[BlockCase], None], ...] = (
-    matches_twin,
-    is_not_causal,
-    exports,
-    compiles,
-    tells_width,
-    keeps_linear_memory,
-    ignores_batch_order,
-    survives_bfloat16,
-    runs_under_autocast,
-    costs_as_declared,
+CHECKS = (
+    *COMMON_CHECKS,
+    is_causal,
+    continues_from_state,
+    trains_in_pieces,
+    keeps_states_intact,
+    packs_documents,
 )
+
+WHOLE_CHECKS = (*COMMON_CHECKS, is_not_causal)
 """Those of blocks that are not causal."""
 
 

@@ -9,6 +9,7 @@ import nas.search
 import spaces
 from nas.search.testing import check_replay, run, strategy_checks
 from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+from tests.nas.search import sequential
 
 pytest.importorskip("botorch")
 
@@ -19,15 +20,6 @@ OBJECTIVES = (Objective("loss"),)
 
 def botorch(space=GRID, seed=0, **options):
     return nas.search.load("botorch", space=space, objectives=OBJECTIVES, seed=seed, **options)
-
-
-def search(strategy, trials, outcome):
-    """The trials of a campaign, one at a time."""
-    for _ in range(trials):
-        (proposal,) = strategy.ask(1)
-        strategy.tell(Proposed(proposal))
-        strategy.tell(Ended(outcome(proposal)))
-    return strategy.ended
 
 
 def loss(genome):
@@ -79,10 +71,12 @@ def best(trials):
 def test_a_smooth_loss_is_minimised(region):
     """Better than nine in ten random searches of as many trials."""
     drawn = [
-        best(search(nas.search.load("random", space=GRID, objectives=OBJECTIVES, seed=seed), 30, bowl))
+        best(
+            sequential.run(nas.search.load("random", space=GRID, objectives=OBJECTIVES, seed=seed), 30, bowl)
+        )
         for seed in range(30)
     ]
-    trials = search(botorch(initial=8, region=region), 30, bowl)
+    trials = sequential.run(botorch(initial=8, region=region), 30, bowl)
     assert {trial.proposal.origin for trial in trials[8:20]} == {"botorch"}
     assert best(trials) < np.quantile(drawn, 0.1)
 
@@ -114,7 +108,7 @@ def test_it_searches_grammars(make):
 @pytest.mark.slow
 def test_trials_that_run_keep_others_away():
     strategy = botorch(initial=8)
-    search(strategy, 8, bowl)
+    sequential.run(strategy, 8, bowl)
     alone, *others = strategy.ask(3)
     assert strategy.ask(1) == [alone]
     assert {proposal.origin for proposal in (alone, *others)} == {"botorch"}
@@ -126,7 +120,9 @@ def test_a_small_space_is_searched_to_its_end():
     """Networks proposed before are passed over, also where the acquisition has its optima in their boxes."""
     space = spaces.ProductSpace("six", {"a": spaces.choice(1, 2, 3), "b": spaces.choice(1, 2)}, GRID.io)
     strategy = botorch(space, initial=3)
-    search(strategy, 6, lambda proposal: Trial.done(proposal, {"loss": float(space.rank(proposal.genome))}))
+    sequential.run(
+        strategy, 6, lambda proposal: Trial.done(proposal, {"loss": float(space.rank(proposal.genome))})
+    )
     assert [trial.proposal.origin for trial in strategy.ended] == ["spread"] * 3 + ["botorch"] * 3
     with pytest.raises(Finished):
         strategy.ask(1)
@@ -136,7 +132,7 @@ def test_torch_goes_on_as_if_nothing_had_been():
     import torch
 
     strategy = botorch(initial=4)
-    search(strategy, 4, bowl)
+    sequential.run(strategy, 4, bowl)
     before = torch.random.get_rng_state()
     first = strategy.ask(1)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -160,7 +156,7 @@ def test_a_fit_that_fails_leaves_the_priors(monkeypatch):
         raise ModelFittingError("made to fail")
 
     strategy = botorch(initial=4)
-    search(strategy, 4, bowl)
+    sequential.run(strategy, 4, bowl)
     monkeypatch.setattr("nas.search.cube.fit_gpytorch_mll", fail)
     assert strategy.ask(1)[0].origin == "botorch"
 
@@ -188,9 +184,9 @@ def test_errors(monkeypatch):
 @pytest.mark.slow
 def test_after_a_restart_trials_are_spread_again():
     strategy = botorch(initial=3, region=True)
-    search(strategy, 3, lambda proposal: Trial.done(proposal, {"loss": float(proposal.id)}))
+    sequential.run(strategy, 3, lambda proposal: Trial.done(proposal, {"loss": float(proposal.id)}))
     while strategy.region.since == 0:
-        search(strategy, 1, lambda proposal: Trial.done(proposal, {"loss": float(proposal.id)}))
+        sequential.run(strategy, 1, lambda proposal: Trial.done(proposal, {"loss": float(proposal.id)}))
     since = strategy.region.since
-    search(strategy, 4, lambda proposal: Trial.done(proposal, {"loss": float(proposal.id)}))
+    sequential.run(strategy, 4, lambda proposal: Trial.done(proposal, {"loss": float(proposal.id)}))
     assert [trial.proposal.origin for trial in strategy.ended[since:]] == ["spread"] * 3 + ["botorch"]

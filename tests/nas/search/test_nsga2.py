@@ -17,7 +17,7 @@ OPTIONS = {
     "nsga2": {"population": 8},
     "nsga2-generations": {"population": 8, "offspring": 8, "selection": "hypervolume"},
     "nsga2-named": {"population": 4, "named": ["transformer++", "mamba-2"]},
-    "nsga3": {"population": 8},
+    "nsga2-directions": {"population": 8, "selection": "directions"},
     "star": {"population": 8},
 }
 
@@ -65,7 +65,7 @@ def volume(searcher):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"selection": "hypervolume"}, {"name": "nsga3"}, {"name": "star"}], ids=str
+    "options", [{}, {"selection": "hypervolume"}, {"selection": "directions"}, {"name": "star"}], ids=str
 )
 def test_the_front_grows_beyond_that_of_random_search(options):
     seeds = range(4)

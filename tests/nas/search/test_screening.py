@@ -9,8 +9,9 @@ import predictors
 import spaces
 from nas.search.screening import Screening
 from nas.search.testing import strategy_checks
-from nas.types import Ended, Fidelity, InvalidInput, Objective, Proposed, Trial
+from nas.types import Fidelity, InvalidInput, Objective, Trial
 from spaces.pareto import hypervolume
+from tests.nas.search.sequential import run
 
 SPACE = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
 OBJECTIVES = (Objective("loss"),)
@@ -24,16 +25,6 @@ def evolution(seed=0, screen=None, **options):
     return nas.search.load(
         "evolution", space=SPACE, objectives=OBJECTIVES, seed=seed, screening=screen, population=10, **options
     )
-
-
-def run(strategy, trials, outcome):
-    ended = []
-    for _ in range(trials):
-        (proposal,) = strategy.ask(1)
-        strategy.tell(Proposed(proposal))
-        ended.append(outcome(proposal))
-        strategy.tell(Ended(ended[-1]))
-    return ended
 
 
 def learnable(proposal):

@@ -1,8 +1,31 @@
 """Cases × checks, the costly repeats of which are slow tests."""
 
-import pytest
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from torch import Tensor
+
+from spaces.blocks.base import Block
+from spaces.blocks.costs import COSTS
 from spaces.blocks.testing import CHECKS, BlockCase, compiles, exports
+
+WIDTH = 16
+AT = SimpleNamespace(width=WIDTH)
+
+
+def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: Any) -> BlockCase:
+    """A block in one setting, whose twin and cost entry have the name of its production."""
+    name = twin.__name__
+    return BlockCase(
+        name=f"{name}({', '.join(f'{key}={value}' for key, value in choices.items())})",
+        make=lambda width: block(width, **choices),
+        twin=twin,
+        cost=lambda context: COSTS[name](AT, context, **choices),
+        width=WIDTH,
+        columns=choices.get("columns") or 1,
+    )
 
 
 def suite(cases: list[BlockCase], checks: tuple[object, ...] = CHECKS) -> list[object]:

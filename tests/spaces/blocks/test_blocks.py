@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 from spaces.blocks.attention import Attention
-from spaces.blocks.base import Block
 from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
 from spaces.blocks.costs import COSTS, Cost
@@ -55,21 +53,7 @@ from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import DeepNorm, LayerScale, Parallel, Residual, ReZero, Stack
 from spaces.blocks.workspace import Workspace
-from tests.spaces.blocks.suite import suite
-
-WIDTH = 16
-AT = SimpleNamespace(width=WIDTH)
-
-
-def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: Any) -> BlockCase:
-    name = twin.__name__
-    return BlockCase(
-        name=f"{name}({', '.join(f'{key}={value}' for key, value in choices.items())})",
-        make=lambda width: block(width, **choices),
-        twin=twin,
-        cost=lambda context: COSTS[name](AT, context, **choices),
-        width=WIDTH,
-    )
+from tests.spaces.blocks.suite import AT, WIDTH, case, suite
 
 
 def expert_choice(**choices: Any) -> BlockCase:

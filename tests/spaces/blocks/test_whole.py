@@ -1,38 +1,17 @@
 """Blocks over whole images, through the checks of those that are not causal."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from spaces.blocks.base import Block
-from spaces.blocks.costs import COSTS
 from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.reference.multi_axis import mamba_nd
 from spaces.blocks.reference.spectral import fourier_layer, whole_einfft
 from spaces.blocks.spectral import EinFFT, FourierLayer, WholeEinFFT
 from spaces.blocks.testing import WHOLE_CHECKS, BlockCase, survives_bfloat16
 from spaces.blocks.topology import Residual
-from tests.spaces.blocks.suite import suite
-
-WIDTH = 16
-AT = SimpleNamespace(width=WIDTH)
-
-
-def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: Any) -> BlockCase:
-    name = twin.__name__
-    return BlockCase(
-        name=f"{name}({', '.join(f'{key}={value}' for key, value in choices.items())})",
-        make=lambda width: block(width, **choices),
-        twin=twin,
-        cost=lambda context: COSTS[name](AT, context, **choices),
-        width=WIDTH,
-        columns=choices.get("columns") or 1,
-    )
-
+from tests.spaces.blocks.suite import case, suite
 
 CASES = [
     case(MambaND, mamba_nd, state=4, expand=2, order="columns_back", columns=8),
