@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.training import checkpoints
-from nas.training.loop import Optimization, Training, train
+from nas.training.loop import Optimization, Training, precision_of, train
 from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
 from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal
@@ -85,8 +85,9 @@ class TrainingEvaluator:
         with _reproducible(proposal.seed, context.device), preferring(self.recipe.kernels) as foreign:
             model, training = self._train(proposal, context)
             metrics: dict[str, float] = {}
-            for split in context.splits:
-                metrics |= self.task.evaluate(model, split)
+            with precision_of(self.recipe, model):
+                for split in context.splits:
+                    metrics |= self.task.evaluate(model, split)
         for key, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{key} is {value} after training for {proposal.fidelity}")
@@ -263,13 +264,14 @@ def _estimate(
             break
     counted = times[1:] or times
     per_step = math.fsum(counted) / len(counted)
+    with precision_of(evaluator.recipe, model):
+        validation = _validation(model, task, batches[: len(times)])
     weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in model.parameters()}
     activations = sum(size for place, size in saved.items() if place not in weights)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds_per_step": per_step,
-        "seconds": per_step * evaluator.steps(proposal.fidelity)
-        + _validation(model, task, batches[: len(times)]),
+        "seconds": per_step * evaluator.steps(proposal.fidelity) + validation,
         "peak_bytes": 4 * sum(weights.values()) + activations,
     }
 

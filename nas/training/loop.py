@@ -73,8 +73,9 @@ class Optimization:
         factor = warmup_cosine(self.done, self.steps, recipe.warmup, recipe.decay_to)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * factor
-        loss = self.task.loss(self.model, batch)
-        auxiliary = total_aux_loss(self.model)
+        with precision_of(recipe, self.model):
+            loss = self.task.loss(self.model, batch)
+            auxiliary = total_aux_loss(self.model)
         (loss if auxiliary is None else loss + auxiliary).backward()
         nn.utils.clip_grad_norm_(self.parameters, recipe.grad_clip, foreach=True)
         self.optimizer.step()
@@ -135,6 +136,12 @@ def train(
             seen.clear()
             report(step, {"train_loss": mean})
     return Training(mean, time.perf_counter() - started, optimization, resumed)
+
+
+def precision_of(recipe: Recipe, model: nn.Module) -> torch.autocast:
+    """The context in which a model computes as precisely as the recipe says; not for the backward pass."""
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
 def _finite(losses: list[Tensor], step: int, steps: int) -> list[float]:

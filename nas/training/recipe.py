@@ -22,6 +22,8 @@ class Recipe:
     weight_decay: of matrices; vectors (norms, biases) and embeddings have none.
     betas: decay of AdamW's means of the gradient and of its square.
     grad_clip: the largest norm of the whole gradient; longer ones are scaled down to it.
+    precision: of products of matrices, in training and when measured: "bfloat16" is `torch.autocast`, in which weights,
+        AdamW's means, states and losses stay float32; it is for GPUs, where products are several times as fast.
     kernels: who computes what blocks do: "own", PyTorch code of ours alone; a package, its kernels where it has some;
         "auto", those of all packages that are installed, on GPUs. See `spaces.blocks.kernels`.
 
@@ -35,6 +37,7 @@ class Recipe:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     grad_clip: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Literal["auto", "own", "flash-linear-attention", "mamba-ssm", "torch"] = "auto"
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ class Task(Protocol):
         """Batches of the training split on the CPU, without end; equal seeds give equal batches."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The loss to minimise, mean nats over the batch, a scalar; moves the batch to the model's device."""
+        """The loss to minimise, mean nats over the batch, float32; moves the batch to the model's device."""
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
         """The metrics on a held-out split, names prefixed by it; the same data for every model."""

@@ -77,7 +77,7 @@ class ByteText(Task):
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Mean cross-entropy of the next byte, nats."""
         batch = batch.to(next(model.parameters()).device)
-        logits_BLV = model(batch[:, :-1])
+        logits_BLV = model(batch[:, :-1]).float()
         return nn.functional.cross_entropy(logits_BLV.flatten(0, 1), batch[:, 1:].flatten())
 
     @torch.inference_mode()

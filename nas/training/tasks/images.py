@@ -184,7 +184,7 @@ def _deal(
 
 
 def _answers(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The logits [B, K] of a batch and its classes [B], on the model's device."""
+    """The logits [B, K], float32, of a batch and its classes [B], on the model's device."""
     device = next(model.parameters()).device
     images_BCHW, labels_B = (part.to(device) for part in batch)
-    return model(images_BCHW), labels_B
+    return model(images_BCHW).float(), labels_B

@@ -158,10 +158,10 @@ def draw_pairs(
 
 
 def _answers(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The logits [B L, V] of a batch and its targets [B L], on the model's device."""
+    """The logits [B L, V], float32, of a batch and its targets [B L], on the model's device."""
     device = next(model.parameters()).device
     tokens_BL, targets_BL = (part.to(device) for part in batch)
-    return model(tokens_BL).flatten(0, 1), targets_BL.flatten()
+    return model(tokens_BL).float().flatten(0, 1), targets_BL.flatten()
 
 
 def _fingerprint(vocab: int, data: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:

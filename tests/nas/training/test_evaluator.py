@@ -162,15 +162,24 @@ def test_recipes_know_the_kernels_that_blocks_know() -> None:
 
 
 @pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="PyTorch has no grouped_mm yet")
-def test_trials_say_for_how_many_operators_kernels_were_of_other_packages(
-    space, task, context, monkeypatch
-) -> None:
-    everywhere = dataclasses.replace(kernels.KERNELS["experts"], dtypes=(torch.float32,))
-    monkeypatch.setitem(kernels.KERNELS, "experts", everywhere)
+def test_trials_say_for_how_many_operators_kernels_were_of_other_packages(space, task, context) -> None:
     genome = space.parse("stack(layers=[residual(body=moe(experts=4, top_k=1, mult=1, shared=0))], repeat=2)")
     proposal = Proposal(7, genome, Fidelity(2, "steps"), 0)
-    own = TrainingEvaluator(space, task, Recipe(kernels="own")).evaluate(proposal, context())
-    theirs = TrainingEvaluator(space, task, Recipe(kernels="torch")).evaluate(proposal, context())
+    own, theirs = (
+        TrainingEvaluator(space, task, Recipe(precision="bfloat16", kernels=of)).evaluate(proposal, context())
+        for of in ("own", "torch")
+    )
     assert theirs["foreign_kernels"] == 1
     assert "foreign_kernels" not in own
-    assert theirs["train_loss"] == pytest.approx(own["train_loss"], rel=1e-4)
+    assert theirs["train_loss"] == pytest.approx(own["train_loss"], rel=1e-2)
+
+
+def test_bfloat16_computes_products_in_it_and_keeps_weights_and_losses(evaluator, propose, context) -> None:
+    recipe = dataclasses.replace(evaluator.recipe, precision="bfloat16")
+    found = dataclasses.replace(evaluator, recipe=recipe)
+    exact, rounded = (one.evaluate(propose(10), context()) for one in (evaluator, found))
+    assert rounded["valid_bpb"] != exact["valid_bpb"]
+    assert rounded["valid_bpb"] == pytest.approx(exact["valid_bpb"], rel=1e-2)
+    assert torch.tensor(rounded["train_loss"], dtype=torch.bfloat16).item() != rounded["train_loss"]
+    assert {part.dtype for part in found.train(propose(1), context()).parameters()} == {torch.float32}
+    assert estimate(found, [propose()])[0]["seconds_per_step"] > 0
