@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nas.config import Amendment, Config
 from nas.result import Result
-from nas.setup import Setup, configure, make_engine, prepare, user_folders
+from nas.setup import Setup, configure, make_engine, prepare
 from nas.store import Amended, Concluded, Confirmed, Journal, Opened, RunDir, versions
 from nas.store.records import Record
 from nas.types import (
@@ -26,6 +26,7 @@ from nas.types import (
     Proposed,
     Trial,
 )
+from nas.user_code import user_folders
 from spaces import InvalidGenome
 
 Observe = Callable[[Record, bool], None]

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
-import os
-import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import numpy as np
 from annotated_types import Ge
 
 import nas.search as search
@@ -23,27 +19,21 @@ from nas.config import Config, Section, load, parse, to_dict
 from nas.options import call_options, shown
 from nas.store import RunDir
 from nas.types import (
-    JSON,
     Direction,
     Engine,
     Evaluator,
     InvalidInput,
     Objective,
     OnReport,
-    Proposal,
     Strategy,
 )
+from nas.user_code import named, user_modules
 from spaces import Space, suggest
 from spaces.cost import COST_NAMES, tells_costs
 from spaces.lookup import importable, resolve
 
-PLAN_DRAWS, PLAN_SECONDS = 4, 20.0
-"""The most genomes that a plan is estimated from, and after how long no more are taken up."""
-
 PATHS = {"text": "stdlib", "images": "digits"}
 """The options of tasks that are paths, beside what each may say besides."""
-
-OURS = ("nas", "spaces", "predictors", "benchmarks")
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ def _beside(config: Config, folder: Path) -> Config:
         if isinstance(path, str) and path.strip() and path != built_in and not path.startswith("~"):
             options = {**config.task.options, key: str(folder / path)}
             config = dataclasses.replace(config, task=Section(config.task.name, options))
-    for name in _named(config):
+    for name in named(config):
         top = name.partition(":")[0].partition(".")[0]
         places = [path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.exists()]
         loaded = getattr(sys.modules.get(top), "__file__", None)
@@ -299,56 +289,6 @@ def _common_options(
     what of the recipe its genomes say."""
 
 
-def plan(config: Config) -> JSON:
-    """What a campaign would do: its configuration in full, the size of its space, the time and memory of a trial.
-
-    Some genomes are drawn from the space, built, and trained for a few steps on this machine, on as many threads as a
-    worker has, if it has so many cores; nothing is kept. Where that takes long, only the first of them are.
-
-    Raises:
-        InvalidInput: the campaign cannot be run as asked.
-    """
-    from nas.training.evaluator import TrainingEvaluator, estimate, worker_threads
-
-    setup = prepare(config)
-    config = setup.config
-    rng = np.random.default_rng(config.seed)
-    fidelity = config.budget.fidelity
-    # Rungs that cost alike have trials in inverse proportion to their amounts, whose mean is then the harmonic one.
-    amounts = (*(config.budget.rungs or ()), fidelity.amount)
-    share = statistics.harmonic_mean(amounts) / fidelity.amount
-    drawn = [Proposal(k, setup.space.sample(rng), fidelity, config.seed) for k in range(PLAN_DRAWS)]
-    cores, spec = os.cpu_count() or 1, config.workers
-    if spec.engine == "serial":
-        workers, threads = 1, worker_threads()
-    else:
-        workers = spec.count or max(1, int(cores / spec.cpus))
-        threads = max(1, min(int(spec.cpus), cores))
-    assert isinstance(setup.evaluator, TrainingEvaluator)
-    rows = estimate(setup.evaluator, drawn, threads=threads, seconds=PLAN_SECONDS)
-    seconds = [row["seconds"] for row in rows]
-    mean = sum(seconds) / len(seconds)
-    rounds = share * math.ceil(config.budget.trials / workers) + math.ceil(config.budget.confirm / workers)
-    return {
-        "config": to_dict(config),
-        "space": {
-            "name": setup.space.name,
-            "genomes": getattr(setup.space, "size", None),
-            "unavailable": list(getattr(setup.space, "unavailable", ())),
-        },
-        "trial": {
-            "drawn": len(rows),
-            "threads": threads,
-            "seconds": mean,
-            "slowest": max(seconds),
-            "bytes": max(row["peak_bytes"] for row in rows),
-            "parameters": max(row["parameters"] for row in rows),
-        },
-        "workers": workers,
-        "seconds": mean * rounds,
-    }
-
-
 def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | None) -> Engine:
     """The engine that a campaign asks for, its workers started; trials may keep files below `folder`.
 
@@ -377,42 +317,3 @@ def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | 
         user_modules=user_modules(setup.config),
         folder=folder.resolve(),
     )
-
-
-def user_modules(config: Config) -> list[str]:
-    """The files and packages of the user's own code that a campaign needs, which workers must be given.
-
-    Those that the campaign names, and what this process has imported from the same folders. Installed packages
-    are left out: they have to be installed on every node.
-    """
-    found: dict[str, None] = {}
-    folders = {Path(folder) for folder in user_folders(config)}
-    for name in [key for key in sys.modules if "." not in key and key not in OURS]:
-        place = _home(name)
-        if place is not None and place.parent in folders:
-            found[str(place)] = None
-    return list(found)
-
-
-def user_folders(config: Config) -> list[str]:
-    """The folders of the modules that a campaign names, but for installed ones."""
-    homes = [_home(name.partition(":")[0].partition(".")[0]) for name in _named(config) if ":" in name]
-    own = [home.parent for home in homes if home and not {"site-packages", "dist-packages"} & set(home.parts)]
-    return list(dict.fromkeys(map(str, own)))
-
-
-def _named(config: Config) -> list[str]:
-    """What a campaign names, by short names or "package.module:attribute"."""
-    sections = (config.space, config.task, config.strategy, config.predictor)
-    return [section.name for section in sections if section is not None]
-
-
-def _home(module: str) -> Path | None:
-    """The file of a module, or the folder of a package."""
-    loaded = sys.modules.get(module)
-    file = getattr(loaded, "__file__", None)
-    if file is None:
-        folders = list(getattr(loaded, "__path__", ()))
-        return Path(folders[0]).resolve() if folders else None
-    path = Path(file).resolve()
-    return path.parent if path.name == "__init__.py" else path

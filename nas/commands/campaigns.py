@@ -49,7 +49,9 @@ def _run(options: argparse.Namespace) -> int:
     config = setup.configure(options.file, workers=options.workers, engine=options.engine)
     if options.dry_run:
         try:
-            return _dry_run(setup.plan(config), options.json)
+            from nas.dry_run import plan
+
+            return _dry_run(plan(config), options.json)
         except RuntimeError as error:  # a genome that was drawn does not build or train
             print(f"nas: {error}", file=sys.stderr)
             return FAILED

@@ -9,8 +9,9 @@ import nas
 from nas.cli import main
 from nas.cluster.serial import SerialEngine
 from nas.display import ranking_rows
+from nas.dry_run import plan
 from nas.result import Result
-from nas.setup import configure, plan, prepare
+from nas.setup import configure, prepare
 from nas.store import Amended, RunDir
 from nas.store.run_dir import CHECKPOINT
 from nas.tables.campaigns import tabulate

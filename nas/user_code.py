@@ -1,0 +1,49 @@
+"""The user's own modules that a campaign names, which workers must be given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nas.config import Config
+
+OURS = ("nas", "spaces", "predictors", "benchmarks")
+
+
+def user_modules(config: Config) -> list[str]:
+    """The files and packages of the user's own code that a campaign needs, which workers must be given.
+
+    Those that the campaign names, and what this process has imported from the same folders. Installed packages
+    are left out: they have to be installed on every node.
+    """
+    found: dict[str, None] = {}
+    folders = {Path(folder) for folder in user_folders(config)}
+    for name in [key for key in sys.modules if "." not in key and key not in OURS]:
+        place = _home(name)
+        if place is not None and place.parent in folders:
+            found[str(place)] = None
+    return list(found)
+
+
+def user_folders(config: Config) -> list[str]:
+    """The folders of the modules that a campaign names, but for installed ones."""
+    homes = [_home(name.partition(":")[0].partition(".")[0]) for name in named(config) if ":" in name]
+    own = [home.parent for home in homes if home and not {"site-packages", "dist-packages"} & set(home.parts)]
+    return list(dict.fromkeys(map(str, own)))
+
+
+def named(config: Config) -> list[str]:
+    """What a campaign names, by short names or "package.module:attribute"."""
+    sections = (config.space, config.task, config.strategy, config.predictor)
+    return [section.name for section in sections if section is not None]
+
+
+def _home(module: str) -> Path | None:
+    """The file of a module, or the folder of a package."""
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file is None:
+        folders = list(getattr(loaded, "__path__", ()))
+        return Path(folders[0]).resolve() if folders else None
+    path = Path(file).resolve()
+    return path.parent if path.name == "__init__.py" else path
