@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from nas.commands.common import DONE, Commands, at_least, print_json
+from nas.commands.space_arguments import add_space, find_genome, load_space
 
 EXACT = (5, 7, 8, 10, 11)
 """The numbers of nodes whose genomes of a flow grammar are counted, which takes a second or so."""
@@ -28,64 +28,37 @@ def add(commands: Commands) -> None:
     listed.set_defaults(command=_list)
 
     show = space.add_parser("show", help="what a space is made of")
-    _add_space(show)
+    add_space(show)
     show.set_defaults(command=_show)
 
     count = space.add_parser("count", help="how many genomes there are, before the limits on cost")
-    _add_space(count)
+    add_space(count)
     count.set_defaults(command=_count)
 
     sample = space.add_parser("sample", help="draw genomes from a space")
-    _add_space(sample)
+    add_space(sample)
     sample.add_argument("--count", type=at_least(1), default=1, metavar="N", help="default: 1")
     sample.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
     sample.add_argument("--size", type=at_least(1), metavar="NODES", help="the most nodes of a genome")
     sample.set_defaults(command=_sample)
 
     mutate = space.add_parser("mutate", help="draw neighbours of a genome, or of a known model")
-    _add_space(mutate)
+    add_space(mutate)
     mutate.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
     mutate.add_argument("--count", type=at_least(1), default=1, metavar="N", help="default: 1")
     mutate.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
     mutate.set_defaults(command=_mutate)
 
     draw = space.add_parser("draw", help="draw a genome, or a known model, as a picture")
-    _add_space(draw)
+    add_space(draw)
     draw.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
     draw.add_argument("--out", required=True, metavar="FILE", help="a name that ends in .svg, .png or .pdf")
     draw.set_defaults(command=_draw)
 
     check = space.add_parser("check", help="check a genome, or the name of a known model, and tell its cost")
-    _add_space(check)
+    add_space(check)
     check.add_argument("genome", metavar="GENOME", help="its text, or a name such as transformer++")
     check.set_defaults(command=_check)
-
-
-def _add_space(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "space",
-        metavar="SPACE",
-        help="a name, package.module:attribute, or a campaign file (.toml): its space",
-    )
-    command.add_argument(
-        "--width", type=at_least(1), metavar="N", help="features of the residual stream (default: 128)"
-    )
-    command.add_argument(
-        "--vocab", type=at_least(1), metavar="N", help="size of the vocabulary (default: 256)"
-    )
-    command.add_argument(
-        "--io",
-        metavar="IO",
-        help="what goes in and out, such as 'image(channels=1, height=28, width=28, classes=10)'",
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a limit or other option of the space, as in [space] of a campaign file: nodes=20, weights.attention=2",
-    )
-    command.add_argument("--json", action="store_true")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -119,107 +92,6 @@ def _describe(name: str) -> dict[str, Any]:
     return {"about": about, "operators": list(space.operators), "architectures": list(space.named)}
 
 
-def _load(options: argparse.Namespace) -> Any:
-    from pathlib import Path
-
-    import spaces
-    from spaces.lookup import importable
-
-    if options.space.endswith(".toml"):
-        return _of_campaign(options)
-    importable(Path.cwd())
-    return spaces.load(options.space, _io(options), **_set(options.set))
-
-
-def _of_campaign(options: argparse.Namespace) -> Any:
-    """The space of a campaign file, with its hyperparameters, bound to what its task reads and predicts."""
-    from nas.setup import configure, prepare
-    from nas.types import InvalidInput
-
-    for flag in ("io", "vocab", "width", "set"):
-        if getattr(options, flag):
-            raise InvalidInput(
-                f"--{flag} cannot be given with a campaign file: change {options.space} instead"
-            )
-    return prepare(configure(options.space)).space
-
-
-def _io(options: argparse.Namespace) -> Any:
-    """What goes in and out, from its text or from sizes of token models; None for what the space takes by itself."""
-    import spaces
-    from nas.types import InvalidInput
-    from spaces.errors import suggest
-    from spaces.genome import read
-
-    sizes = {
-        name: getattr(options, name) for name in ("vocab", "width") if getattr(options, name) is not None
-    }
-    if options.io is None:
-        return spaces.tokens(**sizes) if sizes else None
-    if sizes:
-        raise InvalidInput(f"--io and --{next(iter(sizes))} exclude each other")
-    kinds: dict[str, Any] = {
-        "tokens": spaces.tokens,
-        "image": spaces.image,
-        "vector": spaces.vector,
-        "nodes": spaces.nodes,
-    }
-    try:
-        term = read(options.io)
-    except spaces.InvalidGenome as error:
-        raise InvalidInput(f"--io: {error}") from error
-    if term.name not in kinds:
-        raise InvalidInput(f"--io: unknown {term.name!r}{suggest(term.name, kinds)}")
-    known = inspect.signature(kinds[term.name]).parameters
-    values = {}
-    for key, value in term.fields.items():
-        if key not in known:
-            raise InvalidInput(f"--io: {term.name!r} has no {key!r}{suggest(key, known)}")
-        if not isinstance(value, str) or not value.isdecimal():
-            raise InvalidInput(f"--io: {key} must be an integer of at least 1")
-        values[key] = int(value)
-    try:
-        return kinds[term.name](**values)
-    except TypeError as error:
-        raise InvalidInput(f"--io: {error}") from error
-
-
-def _set(pairs: list[str]) -> dict[str, Any]:
-    """Options from KEY=VALUE with values as in TOML; a dot in a key leads into a table."""
-    import tomllib
-
-    from nas.types import InvalidInput
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        try:
-            found = tomllib.loads(pair)
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidInput(
-                f"--set {pair!r} is not like key=value, with strings in quotes as in TOML: {error}"
-            ) from error
-        for key, value in found.items():
-            if isinstance(value, dict):
-                value = {**options.get(key, {}), **value}
-            options[key] = value
-    return options
-
-
-def _genome(space: Any, given: str) -> Any:
-    """A genome from its text, or a known model from its name."""
-    import spaces
-    from spaces.errors import nearest
-
-    if given in space.named:
-        return space.architecture(given)
-    try:
-        return space.parse(given)
-    except spaces.InvalidGenome:
-        if nearest(given, space.named):
-            return space.architecture(given)  # a name, mistyped
-        raise
-
-
 def _genome_row(space: Any, genome: Any) -> dict[str, Any]:
     """A genome, with what it costs where its space tells that."""
     from dataclasses import asdict
@@ -234,7 +106,7 @@ def _genome_row(space: Any, genome: Any) -> dict[str, Any]:
 
 
 def _show(options: argparse.Namespace) -> int:
-    space = _load(options)
+    space = load_space(options)
     rows = _rows(space)
     if options.json:
         print_json(rows)
@@ -315,7 +187,7 @@ def _in_words(field: dict[str, Any]) -> str:
 def _count(options: argparse.Namespace) -> int:
     import spaces
 
-    space = _load(options)
+    space = load_space(options)
     by_nodes = _by_nodes(space) if isinstance(space, spaces.FlowSpace) else []
     if options.json:
         print_json({"genomes": space.size} | ({"by_nodes": by_nodes} if by_nodes else {}))
@@ -357,7 +229,7 @@ def _by_nodes(space: Any) -> list[dict[str, Any]]:
 def _sample(options: argparse.Namespace) -> int:
     import numpy as np
 
-    space = _load(options)
+    space = load_space(options)
     rng = np.random.default_rng(options.seed)
     drawn = (space.sample(rng, size=options.size) for _ in range(options.count))
     return _print_genomes(options, space, drawn)
@@ -366,8 +238,8 @@ def _sample(options: argparse.Namespace) -> int:
 def _mutate(options: argparse.Namespace) -> int:
     import numpy as np
 
-    space = _load(options)
-    genome = _genome(space, options.genome)
+    space = load_space(options)
+    genome = find_genome(space, options.genome)
     rng = np.random.default_rng(options.seed)
     return _print_genomes(options, space, (space.mutate(genome, rng) for _ in range(options.count)))
 
@@ -385,9 +257,9 @@ def _draw(options: argparse.Namespace) -> int:
     from nas.report.drawing import draw
     from nas.types import InvalidInput
 
-    space = _load(options)
+    space = load_space(options)
     try:
-        path = draw(space, _genome(space, options.genome), options.out)
+        path = draw(space, find_genome(space, options.genome), options.out)
     except OSError as error:
         raise InvalidInput(f"--out {options.out} cannot be written: {error}") from error
     if options.json:
@@ -404,8 +276,8 @@ def _check(options: argparse.Namespace) -> int:
     from spaces.io import TokenIO
     from spaces.protocol import Sharing
 
-    space = _load(options)
-    genome = _genome(space, options.genome)
+    space = load_space(options)
+    genome = find_genome(space, options.genome)
     row = _genome_row(space, genome)
     if isinstance(space, Sharing):
         row["saved"] = asdict(space.saved(genome))
