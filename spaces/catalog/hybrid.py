@@ -4,21 +4,12 @@ A model is a pattern of layers, repeated; a layer is a residual branch, parallel
 pattern, attention whose keys later attentions read too, or a layer that runs several times with the same weights, or
 with mixtures of a few templates, one after the other or in parallel streams. One draw in ten is post-norm instead, with
 DeepNet's layers everywhere (Wang et al. 2022). What comes before and after (embedding, final norm, head) follows from
-the input and output. Known models are genomes: Transformer++ (Touvron et al. 2023: RoPE
-attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al. 2024: one attention in eight mixers, experts
-in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al. 2024: Mamba and experts in turn, here with
-Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts, passed over and over, here with its norms
-shared too), Hydra-like (Chaudhary et al. 2025: a state space backbone with attention now and then, experts for each
-chunk, a workspace and a product-key memory; here with Mamba-2 and windowed attention), a Transformer with cross-layer
-attention (Brandon et al. 2024: two attentions to one of keys and values), and a Transformer with a product-key memory
-in place of one feed-forward layer (Lample et al. 2019).
+the input and output. Known models are in `hybrid_models.py`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
+from spaces.catalog.hybrid_models import MODELS
 from spaces.fields import child, choice, many
 from spaces.grammar import Grammar
 
@@ -317,96 +308,5 @@ def hierarchical_memory(
 ): ...
 
 
-DEPTHS = (12, 8, 6, 4, 3, 2, 1)
-
-
-def _attention(width: int, kv_share: int, position: str, window: str = "none") -> str:
-    """Heads of 32 features where the width allows; one key-value head for `kv_share` heads."""
-    heads = max(h for h in (32, 16, 8, 4, 2, 1) if width % h == 0 and (h == 1 or width // h >= 32))
-    kv_heads = max(1, heads // kv_share)
-    choices = f"heads={heads}, kv_heads={kv_heads}, position={position}, window={window}, qk_norm=false"
-    return f"residual(body=attention({choices}))"
-
-
-def _mamba(width: int) -> str:
-    """Heads of 64 features, or as many as the width allows; where it allows none, the text is no genome."""
-    head_dim = next((d for d in (64, 32) if 2 * width % d == 0), 16)
-    return f"residual(body=mamba2(state=64, expand=2, head_dim={head_dim}, init=decaying))"
-
-
-def _pattern(layers: list[str], repeat: int) -> str:
-    return f"stack(layers=[{', '.join(layers)}], repeat={repeat})"
-
-
-_FEED_FORWARD = "residual(body=swiglu(mult=3))"
-
-
-@hybrid.architecture("transformer++")
-def _transformer(width: int) -> Iterator[str]:
-    for depth in DEPTHS:
-        yield _pattern([_attention(width, 1, "rope"), _FEED_FORWARD], depth)
-
-
-@hybrid.architecture("mamba-2")
-def _mamba2(width: int) -> Iterator[str]:
-    for depth in DEPTHS:
-        yield _pattern([_mamba(width)], depth)
-
-
-@hybrid.architecture("jamba-like")
-def _jamba(width: int) -> Iterator[str]:
-    """Eight mixers a period, the fifth of them attention without positions; every second feed-forward has experts."""
-    for depth, experts in itertools.product(DEPTHS, (16, 8, 4)):
-        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
-        pair = [_mamba(width), _FEED_FORWARD, _mamba(width), sparse]
-        middle = [_attention(width, 4, "none"), _FEED_FORWARD, _mamba(width), sparse]
-        yield _pattern([_pattern(pair, 2), *middle, _pattern(pair, 1)], depth)
-
-
-@hybrid.architecture("blackmamba-like")
-def _blackmamba(width: int) -> Iterator[str]:
-    for depth, experts in itertools.product(DEPTHS, (8, 4)):
-        yield _pattern(
-            [_mamba(width), f"residual(body=moe(experts={experts}, top_k=1, mult=2, shared=0))"], depth
-        )
-
-
-@hybrid.architecture("widenet-like")
-def _widenet(width: int) -> Iterator[str]:
-    """Attention and experts, all the depth with the same weights."""
-    for passes, experts in itertools.product(DEPTHS[:-1], (16, 8, 4)):
-        sparse = f"residual(body=moe(experts={experts}, top_k=2, mult=1, shared=0))"
-        layer = _pattern([_attention(width, 1, "rope"), sparse], 1)
-        yield _pattern([f"shared(layer={layer}, passes={passes}, templates=1)"], 1)
-
-
-@hybrid.architecture("hydra-like")
-def _hydra(width: int) -> Iterator[str]:
-    """Four mixers a period, the last of them windowed attention, each before experts; then both memories."""
-    choices = itertools.product(DEPTHS, (16, 8, 4), (128, 64, 32), ((64, 256), (64, 64), (16, 32)))
-    for depth, experts, keys, (chunk, window) in choices:
-        sparse = f"residual(body=chunk_moe(experts={experts}, top_k=2, mult=1, chunk={chunk}, shared=0))"
-        facts = f"product_key_memory(keys={keys}, heads=4, top_k=16)"
-        memories = f"parallel(branches=[workspace(slots=16, chunk={chunk}), {facts}])"
-        pairs = _pattern([_mamba(width), sparse], 3)
-        yield _pattern([pairs, _attention(width, 4, "rope", str(window)), sparse, memories], depth)
-
-
-@hybrid.architecture("cross-layer-attention transformer")
-def _cross_layer(width: int) -> Iterator[str]:
-    """Every second attention reads the keys and values of the one before it; each is followed by a feed-forward."""
-    first = _attention(width, 1, "rope").removeprefix("residual(body=attention(").split(", window")[0]
-    for depth in DEPTHS:
-        second = f"followers(layers=[follower(layer={_FEED_FORWARD})], repeat=1)"
-        pair = f"cross_layer_attention({first}, followers={second})"
-        yield _pattern([pair, _FEED_FORWARD], depth)
-
-
-@hybrid.architecture("product-key-memory transformer")
-def _memory_transformer(width: int) -> Iterator[str]:
-    """The feed-forward before the last layer, or the only one, is a memory."""
-    attention = _attention(width, 1, "rope")
-    for below, keys in itertools.product((*DEPTHS, 0), (128, 64, 32)):
-        memory = [attention, f"residual(body=product_key_memory(keys={keys}, heads=4, top_k=16))"]
-        layer = [attention, _FEED_FORWARD]
-        yield _pattern([_pattern(layer, below), *memory, *layer] if below else memory, 1)
+for name, model in MODELS.items():
+    hybrid.architecture(name)(model)
