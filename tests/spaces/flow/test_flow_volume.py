@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import spaces
 from spaces import InvalidGenome, InvalidSpace
+from spaces.flow.derivation import Derivation
 from spaces.flow.paths import blocked
 from spaces.flow.tree import Node
-from spaces.flow.volume import _Derivation
 from spaces.genome import DEEPEST
 from tests.spaces.flow.law import shares
 
@@ -74,7 +74,7 @@ def test_what_the_look_ahead_does_not_see_is_a_box_too(monkeypatch):
     text = f"branching(fork=clone_2, branches=[{quarter}, {quarter}], join=add)"
     genome = SPACE.parse(text)
     assert_box(SPACE, genome)
-    monkeypatch.setattr(_Derivation, "_second_free", lambda *_: None)
+    monkeypatch.setattr(Derivation, "_second_free", lambda *_: None)
     with pytest.raises(InvalidGenome, match="no point decodes to this genome"):
         SPACE.box(genome)
 
