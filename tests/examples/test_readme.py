@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,21 @@ import nas
 import predictors
 import spaces
 from benchmarks.testing import table_checks
+from nas.search import GIVEN, STRATEGIES
 from nas.tables import read_file
+from nas.training.tasks import TASKS
+from spaces.lookup import resolve
 from spaces.testing import space_checks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, PROGRAMS, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
+GRAMMAR, PROGRAMS, JOINT, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
     next(block for block in BLOCKS if word in block)
     for word in (
         "@tiny.production",
         "symbolic.space",
+        "spaces.joint",
         "(Task):",
         "space.sample",
         "star.cost",
@@ -38,7 +43,7 @@ GRAMMAR, PROGRAMS, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_T
     )
 )
 TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-OWN_SPACE, OWN_TASK, OWN_FILE, OWN_TEXT, RUNGS = TOML
+WHOLE, RUNGS, OWN_SPACE, OWN_TASK, OWN_FILE = TOML
 
 
 @pytest.fixture
@@ -76,8 +81,8 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (10, 5)
-    assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, OWN_TEXT, OWN_TABLE)) <= 40
+    assert (len(BLOCKS), len(TOML)) == (11, 5)
+    assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, WHOLE, OWN_TABLE)) <= 40
 
 
 def test_the_library(campaign, tmp_path):
@@ -100,6 +105,7 @@ def test_what_sharing_costs():
 def test_programs_and_hyperparameters():
     names = {"spaces": spaces, "rng": np.random.default_rng(0)}
     exec(PROGRAMS, names)
+    exec(JOINT, names)
     assert set(names["value"].ops) < {"conv", "pool", "skip"}
     assert 0 <= names["value"].rate <= 0.5
     names["hybrid"].check(names["near"])
@@ -186,12 +192,12 @@ def by_head(toml):
     ids=["space", "task", "text", "rungs", "space and task on Ray", "text on Ray"],
 )
 def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, engine, own):
-    """The campaign of the section on texts, with the tables of other sections in place of its own."""
+    """The campaign file of the README, with the tables of other sections in place of its own."""
     folder = tmp_path / "mine"
     shutil.copytree(text_folder, folder / "letters" / "1912")
     (folder / "my_space.py").write_text(GRAMMAR)
     (folder / "my_task.py").write_text(TASK)
-    tables = by_head(OWN_TEXT)
+    tables = by_head(WHOLE)
     for toml in own:
         tables |= by_head(toml)
     (folder / "campaign.toml").write_text("\n".join(tables.values()))
@@ -210,6 +216,36 @@ def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, eng
 
 def test_the_example_of_a_space_is_the_one_here():
     assert (ROOT / "examples" / "my_space.py").read_text() == GRAMMAR
+
+
+def rows_under(heading):
+    """The rows under a heading of the README, by each name that their first cells tell."""
+    section = README.split(f"\n{heading}\n")[1].split("\n#")[0]
+    rows = [row[2:-2].split(" | ") for row in section.splitlines() if row.startswith("| `")]
+    return {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0]) if name != "name"}
+
+
+@pytest.mark.parametrize(
+    "heading, known",
+    [
+        ("### Tasks", TASKS),
+        ("### Strategies", STRATEGIES),
+        ("### Predictors", predictors.PREDICTORS),
+        ("## The spaces", spaces.SPACES),
+    ],
+)
+def test_the_tables_name_all_that_is_known(heading, known):
+    assert rows_under(heading).keys() == known.keys()
+
+
+@pytest.mark.parametrize(
+    "heading, known, given", [("### Tasks", TASKS, ()), ("### Strategies", STRATEGIES, GIVEN)]
+)
+def test_the_tables_name_all_options(heading, known, given):
+    rows = rows_under(heading)
+    for name in known.keys() - {"auto"}:  # whose options are what it writes down itself
+        options = signature(resolve(name, known, "name", nas.InvalidInput)).parameters.keys() - set(given)
+        assert {option for option in options if f"`{option}`" not in rows[name][2]} == set(), name
 
 
 def test_the_commands_are_those_of_the_parser():
