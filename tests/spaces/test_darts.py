@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 import predictors
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.catalog.darts import CELLS, NAMED, NODES, OPERATORS
+from tests.spaces.helpers import check_cost, draws, refusal
 
 SPACE = spaces.load("darts")
 V2 = (
@@ -20,17 +19,6 @@ V2 = (
     "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0), "
     "('skip_connect', 2), ('max_pool_3x3', 1), ('skip_connect', 2)], reduce_concat=range(2, 6))"
 )
-
-
-def draws(number, seed=0, space=SPACE):
-    rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(number)]
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 def edges_of(genome):
@@ -145,7 +133,7 @@ def test_there_are_as_many_cells_as_published():
 def test_the_order_of_nodes_does_not_count():
     rng = np.random.default_rng(0)
     moved = 0
-    for genome in draws(200):
+    for genome in draws(SPACE, 200):
         edges = edges_of(genome)
         other = {}
         for cell in CELLS:
@@ -209,14 +197,8 @@ def test_the_graph_is_a_normal_and_a_reduction_cell():
 )
 def test_cost_is_that_of_the_network_as_built(io, channels, layers, name):
     space = spaces.load(name, io, channels=channels, layers=layers)
-    for genome in [space.architecture("DARTS_V2"), *draws(3, space=space)]:
-        model = space.build(genome).eval()
-        cost = space.cost(genome)
-        assert cost.parameters == cost.active_parameters == sum(p.numel() for p in model.parameters())
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            assert model(torch.zeros(2, io.channels, io.height, io.width)).shape == (2, io.classes)
-        assert 2 * cost.flops_per_token == counter.get_total_flops()
-        assert cost.state_bytes == 0
+    for genome in [space.architecture("DARTS_V2"), *draws(space, 3)]:
+        check_cost(space, genome, torch.zeros(2, io.channels, io.height, io.width), io.classes)
 
 
 def test_parameters_are_the_published_ones():
@@ -265,7 +247,7 @@ def test_networks_of_equal_cells_are_equal_up_to_the_order_of_channels():
     kinds = ["normal", "normal", "reduce", "normal", "reduce", "normal"]
     torch.manual_seed(0)
     moved = 0
-    for genome in draws(8, seed=3, space=space):
+    for genome in draws(space, 8, seed=3):
         edges = edges_of(genome)
         order = {cell: [*orders(edges[cell])][-1] for cell in CELLS}
         moved += all(order[cell] != NODES for cell in CELLS)
@@ -300,7 +282,7 @@ def test_networks_of_equal_cells_are_equal_up_to_the_order_of_channels():
 @pytest.mark.parametrize("name", ["darts", "sharpdarts"])
 def test_forward_is_that_of_a_naive_network(name, training):
     space = spaces.load(name, spaces.image(2, 11, 6, classes=3), channels=3, layers=4)
-    for genome in draws(3, seed=1, space=space):
+    for genome in draws(space, 3, seed=1):
         torch.manual_seed(0)
         model = perturbed(space.build(genome)).train(training)
         x_NCHW = torch.randn(3, 2, 11, 6, dtype=torch.float64)
@@ -380,7 +362,7 @@ def naive(state, edges, x_NCHW, training):
 
 
 def test_a_predictor_learns_the_space():
-    genomes = draws(60, seed=2)
+    genomes = draws(SPACE, 60, seed=2)
     sizes = [SPACE.cost(genome).parameters for genome in genomes]
     predictor = predictors.load("trees", space=SPACE).fit(genomes[:30], sizes[:30])
     guessed = predictor.predict(genomes[30:]).mean

@@ -2,10 +2,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import spaces
-from spaces import InvalidGenome, InvalidSpace
+from tests.spaces.helpers import check_cost, refusal
 
 SPACE = spaces.load("mlp")
 VALUES = {
@@ -23,12 +22,6 @@ TEXT = (
     "mlp(activation_fn_1=tanh, activation_fn_2=relu, batch_size=16, dropout_1=0.3, dropout_2=0.0, init_lr=0.0005, "
     "lr_schedule=cosine, n_units_1=128, n_units_2=16)"
 )
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 def test_text_and_values():
@@ -116,14 +109,7 @@ def test_the_graph_is_a_chain():
 def test_cost_is_that_of_the_model_as_built(io):
     space = SPACE.at(io)
     for rank in np.random.default_rng(0).integers(space.size, size=20).tolist():
-        genome = space.unrank(rank)
-        model = space.build(genome)
-        cost = space.cost(genome)
-        assert cost.parameters == cost.active_parameters == sum(p.numel() for p in model.parameters())
-        with FlopCounterMode(display=False) as counter:
-            assert model(torch.zeros(1, io.features)).shape == (1, io.outputs)
-        assert cost.flops_per_token == counter.get_total_flops()
-        assert cost.state_bytes == 0
+        check_cost(space, space.unrank(rank), torch.zeros(1, io.features), io.outputs)
 
 
 def test_forward_is_that_of_the_two_layers():

@@ -1,28 +1,15 @@
-import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.catalog.nasbench201 import CELLS, CHANNELS, EDGES
+from tests.spaces.helpers import check_cost, draws, refusal
 
 SPACE = spaces.load("nasbench201")
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 CUT = "|avg_pool_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_1x1~2|"
-
-
-def draws(number, seed=0):
-    rng = np.random.default_rng(seed)
-    return [SPACE.sample(rng) for _ in range(number)]
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 def test_every_cell_has_a_text_and_a_number():
@@ -129,14 +116,8 @@ def test_fields_and_operators():
 )
 def test_cost_is_that_of_the_network_as_built(io):
     space = SPACE.at(io)
-    for genome in [space.parse(RESNET), space.parse(CUT), *draws(3)]:
-        model = space.build(genome).eval()
-        cost = space.cost(genome)
-        assert cost.parameters == cost.active_parameters == sum(p.numel() for p in model.parameters())
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.zeros(1, io.channels, io.height, io.width))
-        assert cost.flops_per_token == counter.get_total_flops()
-        assert cost.state_bytes == 0
+    for genome in [space.parse(RESNET), space.parse(CUT), *draws(SPACE, 3)]:
+        check_cost(space, genome, torch.zeros(1, io.channels, io.height, io.width), io.classes)
 
 
 def test_networks_of_equal_cells_differ_in_their_dead_edges_alone():
@@ -152,7 +133,7 @@ def test_networks_of_equal_cells_differ_in_their_dead_edges_alone():
 def test_forward_is_that_of_a_naive_network(training):
     io = spaces.image(2, 9, 6, classes=3)
     space = SPACE.at(io)
-    for genome in [space.parse(CUT), *draws(4, seed=1)]:
+    for genome in [space.parse(CUT), *draws(SPACE, 4, seed=1)]:
         torch.manual_seed(0)
         model = space.build(genome).double().train(training)
         for key, tensor in model.state_dict().items():

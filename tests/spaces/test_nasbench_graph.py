@@ -6,17 +6,11 @@ import pytest
 
 import predictors
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.catalog.nasbench_graph import LINKS, OPERATORS
+from tests.spaces.helpers import refusal
 
 SPACE = spaces.load("nasbench_graph")
 TEXT = 'nasbench_graph(links="0,0,1,2", op1=gcn, op2=gat, op3=skip, op4=fc)'
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 def genome(links, *operators):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import InvalidGenome, InvalidSpace, NoNeighbour, ProductSpace, choice
+from spaces import InvalidGenome, NoNeighbour, ProductSpace, choice
+from tests.spaces.helpers import refusal
 
 FIELDS = {
     "kernel": choice("rbf", "linear", "poly"),
@@ -41,12 +42,6 @@ def test_a_space_with_its_own_constructor_moves():
 def own(io=None, folds=5):
     """A space of a user's own, with an option."""
     return ProductSpace("own", {"fold": choice(*range(folds))}, io or spaces.vector(2))
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 def codes(genome):

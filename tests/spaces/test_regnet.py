@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 import predictors
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.catalog.regnet import STEM, Stage, cost, stages
+from tests.spaces.helpers import check_cost, draws, refusal
 
 SPACE = spaces.load("regnet")
 VALUES = {"depth": 13, "w_0": 24, "w_a": 40, "w_m": 2.5, "group_width": 8}
@@ -29,17 +28,6 @@ PUBLISHED = {
     "16GF": ((22, 216, 55.59, 2.1, 128), [256, 512, 896, 2048], [2, 6, 13, 1], 54.3, 15.9),
     "32GF": ((23, 320, 69.86, 2.0, 168), [336, 672, 1344, 2520], [2, 7, 13, 1], 107.8, 31.7),
 }
-
-
-def draws(number, seed=0, space=SPACE):
-    rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(number)]
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -68,7 +56,7 @@ def test_text_and_stages():
 
 
 def test_stages_are_within_what_is_promised():
-    for genome in draws(500):
+    for genome in draws(SPACE, 500):
         values = SPACE.values(genome)
         made = SPACE.stages(genome)
         assert sum(stage.depth for stage in made) == values["depth"]
@@ -83,7 +71,7 @@ def test_stages_are_within_what_is_promised():
 
 def test_digests_are_those_of_stages():
     by_digest = {}
-    for genome in draws(300, seed=1, space=spaces.load("regnet", depth=5, width=16)):
+    for genome in draws(spaces.load("regnet", depth=5, width=16), 300, seed=1):
         assert by_digest.setdefault(genome.digest, tuple(SPACE.stages(genome))) == tuple(SPACE.stages(genome))
     assert len(set(by_digest.values())) == len(by_digest) < 300
 
@@ -113,19 +101,13 @@ def test_other_inputs_and_options():
 )
 def test_cost_is_that_of_the_network_as_built(io, stem_stride):
     space = spaces.load("regnet", io, depth=12, width=32, stem_stride=stem_stride)
-    for genome in draws(4, space=space):
-        model = space.build(genome).eval()
-        whole = space.cost(genome)
-        assert whole.parameters == whole.active_parameters == sum(p.numel() for p in model.parameters())
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            assert model(torch.zeros(2, io.channels, io.height, io.width)).shape == (2, io.classes)
-        assert 2 * whole.flops_per_token == counter.get_total_flops()
-        assert whole.state_bytes == 0
+    for genome in draws(space, 4):
+        check_cost(space, genome, torch.zeros(2, io.channels, io.height, io.width), io.classes)
 
 
 def test_forward_is_that_of_a_naive_network():
     space = spaces.load("regnet", spaces.image(2, 11, 6, classes=3), depth=8, width=24)
-    for genome in draws(4, seed=1, space=space):
+    for genome in draws(space, 4, seed=1):
         torch.manual_seed(0)
         model = space.build(genome).double().eval()
         tensors = []
@@ -162,7 +144,7 @@ def naive(tensors, made, x_NCHW):
 
 
 def test_a_predictor_learns_the_space():
-    genomes = draws(60, seed=2)
+    genomes = draws(SPACE, 60, seed=2)
     losses = [abs(SPACE.values(genome)["depth"] - 20) for genome in genomes]
     predictor = predictors.load("trees", space=SPACE).fit(genomes[:30], losses[:30])
     guessed = predictor.predict(genomes[30:]).mean

@@ -6,27 +6,16 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.blocks.operators import problem
 from spaces.catalog.star import NUMBERS, POOL
 from spaces.catalog.star.pool import FEATURIZER, OPERATOR, Definition, definitions, operator, variants
+from tests.spaces.helpers import draws, refusal
 
 SPACE = spaces.load("star")
 FOUR = spaces.load("star", layers=4)
 DEEP = spaces.load("star", layers=12, min_layers=2, levels="featurizers")
 SMALL = spaces.load("star", spaces.tokens(32, 16), layers=5, min_layers=1, context=70, levels="featurizers")
 PAPER = "21211-31112-21221-32112"
-
-
-def draws(space, number, seed=0):
-    rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(number)]
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 # Notation

@@ -9,24 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.catalog.star import POOL
 from spaces.catalog.star.pool import DIGITS
+from tests.spaces.helpers import draws, refusal
 
 SPACE = spaces.load("star")
 FOUR = spaces.load("star", layers=4)
 DEEP = spaces.load("star", layers=12, min_layers=2, levels="featurizers")
-
-
-def draws(space, number, seed=0):
-    rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(number)]
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 NUMBERS_ = st.lists(st.integers(-50, 50), min_size=5, max_size=60).map(

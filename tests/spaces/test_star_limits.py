@@ -6,25 +6,14 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import InvalidGenome, InvalidSpace
 from spaces.catalog.star import POOL
 from spaces.catalog.star.backbone import check, repaired
 from spaces.catalog.star.budget import Budget
 from spaces.catalog.star.pool import DIGITS, operator
 from spaces.pareto import at_most, lowest
+from tests.spaces.helpers import draws, refusal
 
 SPACE = spaces.load("star")
-
-
-def draws(space, number, seed=0):
-    rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(number)]
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises((InvalidGenome, InvalidSpace)) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from torch.nn import functional
 
 import spaces
 from predictors.features import Features
-from spaces import InvalidSpace
 from spaces.blocks.base import state_bytes
 from spaces.blocks.costs import Cost
 from spaces.blocks.liv import ChannelMap
@@ -17,16 +16,11 @@ from spaces.blocks.testing import count_flops
 from spaces.catalog.star import POOL
 from spaces.catalog.star.pool import DIGITS
 from spaces.cost import COST_NAMES
+from tests.spaces.helpers import refusal
 
 SPACE = spaces.load("star")
 FOUR = spaces.load("star", layers=4)
 SMALL = spaces.load("star", spaces.tokens(32, 16), layers=5, min_layers=1, context=70, levels="featurizers")
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises(InvalidSpace) as error:
-        call(*arguments, **options)
-    return str(error.value)
 
 
 def test_known_models_share_as_they_say():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import spaces
 from spaces import InvalidGenome
+from tests.spaces.helpers import draws
 
 SPACES = {
     "backbone": spaces.load("star"),
@@ -17,11 +18,6 @@ SPACES = {
     "by sharing alone": spaces.load("star", layers=2, parameters=90_000, flops_per_token=200_000),
     "narrow": spaces.load("star", spaces.tokens(32, 6), layers=2),
 }
-
-
-def draws(space, number, seed=0):
-    rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(number)]
 
 
 @pytest.mark.parametrize("name", SPACES)
