@@ -14,6 +14,11 @@ from spaces.blocks.base import Block, State, at_least_float32, check_sizes
 from spaces.blocks.documents import each_alone, positions, refuse_both
 from spaces.blocks.mlp import SwiGLU
 
+HASTE = 4
+"""How many times what is learned prices are. A step of Adam moves a distance, the mean of squares, by about twice its
+rate, whatever the width: prices that moved by less than the distances would let the first child that is near keep all
+contexts, while it comes nearer still."""
+
 
 class FetchState(NamedTuple):
     """The sum of all inputs, [B, D], the nodes of the chunk that has begun, [B, P], and how many tokens went by."""
@@ -125,7 +130,7 @@ class HierarchicalMemory(Block):
             child_NK = self.branches * (node_N[:, None] + 1) + branch_K
             away_NKD = F.embedding(child_NK, self.centroids) - context_ND[:, None]
             distance_NK = away_NKD.square().mean(dim=-1)
-            price_NK = at_least_float32(self.prices[child_NK])
+            price_NK = HASTE * at_least_float32(self.prices[child_NK])
             best_N1 = (distance_NK + price_NK).argmin(dim=1, keepdim=True)
             loss_N = loss_N + (distance_NK - price_NK).gather(1, best_N1)[:, 0] + price_NK.mean(dim=1)
             node_N = child_NK.gather(1, best_N1)[:, 0]

@@ -24,7 +24,7 @@ def path(block: HierarchicalMemory, mean_D: Tensor) -> list[int]:
     for level in range(1, block.levels + 1):
         places = range(place * block.branches, (place + 1) * block.branches)
         costs = {
-            i: (block.centroids[first + i] - context_D).square().mean() + block.prices[first + i]
+            i: (block.centroids[first + i] - context_D).square().mean() + 4 * block.prices[first + i]
             for i in places
         }
         place = min(costs, key=lambda i: costs[i].item())

@@ -75,7 +75,7 @@ def test_the_loss_moves_centroids_to_their_contexts_and_prices_to_equal_shares()
     shares = Counter(nodes)
     assert block.prices.grad is not None
     assert block.centroids.grad is not None
-    expected = torch.tensor([1 / 3 - shares[node] / 8 for node in range(3)], dtype=torch.float64)
+    expected = 4 * torch.tensor([1 / 3 - shares[node] / 8 for node in range(3)], dtype=torch.float64)
     torch.testing.assert_close(block.prices.grad, expected)
     for node in range(3):
         mine = contexts[[at == node for at in nodes]]
@@ -107,6 +107,7 @@ def test_a_tree_finds_clusters_within_clusters_although_all_have_much_in_common(
     block = HierarchicalMemory(16, mult=1, branches=4, levels=2, units=1, chunk=1)
     block.train()
     optimizer = torch.optim.Adam([block.centroids, block.prices], lr=0.02)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, total_iters=400)
 
     def kept() -> int:
         """How many of the 16 clusters have a leaf of their own."""
@@ -121,7 +122,24 @@ def test_a_tree_finds_clusters_within_clusters_although_all_have_much_in_common(
         optimizer.zero_grad()
         block.aux_loss.backward()
         optimizer.step()
-    assert kept() >= 14 > begun
+        falling.step()
+    assert kept() == 16 > begun
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_at_a_small_rate_too_no_child_stays_without_contexts(seed: int) -> None:
+    """Prices rise faster than the first child that is near comes nearer."""
+    torch.manual_seed(seed)
+    block = HierarchicalMemory(32, mult=1, branches=4, levels=1, units=1, chunk=8).train()
+    optimizer = torch.optim.Adam([block.centroids, block.prices], lr=1e-3)
+    topic_KD = torch.randn(6, 32) + 1.5
+    for _ in range(600):
+        path_NP = block.narrow(topic_KD[torch.randint(6, (64,))] + 0.7 * torch.randn(64, 32))
+        assert block.aux_loss is not None
+        optimizer.zero_grad()
+        block.aux_loss.backward()
+        optimizer.step()
+    assert torch.bincount(path_NP[:, 0], minlength=4).min() >= 64 / 4 / 2
 
 
 def test_a_level_needs_a_choice() -> None:
