@@ -2,8 +2,9 @@
 
 Blocks name their operator, our own form of it and its inputs (`base.dispatch`). An adapter brings these into a
 package's layout, and what it returns back into ours. Before a kernel is used, it is tried: once for each device,
-precision and size of heads, in each process, it has to give what our own form gives for the first inputs, forward and,
-where there are gradients, backward. One that fails, or that gives something else, is left out, and the trial says so.
+precision and size of heads, in each process, it has to give what our own form gives for a small part of the first
+inputs, forward and, where there are gradients, backward. One that fails, or that gives something else, is left out, and
+the trial says so.
 
 `tests/spaces/blocks/test_foreign_packages.py` holds the adapters to the packages themselves: flash-linear-attention
 0.6.0 and the Triton kernels of mamba-ssm 2.3.2 in Triton's interpreter on a CPU (float32 and float16, as it cannot
@@ -35,6 +36,10 @@ TOLERANCE = 0.05
 """How far what a kernel gives may be from our own, relative to its norm: bfloat16 and TF32 stay well below, another
 layout, sign or scale does not."""
 
+SEQUENCES, TOKENS, EXPERTS, ROWS = 2, 160, 4, 64
+"""What a kernel is tried with has at most so many sequences, tokens of each, experts, and rows of each: little memory
+beside that of a training step."""
+
 Function = Callable[..., Any]
 
 
@@ -43,17 +48,20 @@ class Kernel:
     """A function of a package, by its name there.
 
     adapt: (function, dtype, *arguments of our own form) -> what our own form returns; dtype is what the block computes
-    in. devices and dtypes: what it runs on and in. documents: whether it takes packed ones, so that nothing of one, not
-    even rounding, comes into another.
+    in. layout: the dimensions of these arguments, segments of documents last. devices and dtypes: what it runs on and
+    in. documents: whether it takes packed ones, so that nothing of one, not even rounding, comes into another. tokens:
+    of a sequence that it is tried with; more than it takes at once.
     """
 
     package: str
     module: str
     name: str
     adapt: Callable[..., Any]
+    layout: str
     devices: tuple[str, ...] = ("cuda",)
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16)
     documents: bool = False
+    tokens: int = TOKENS
 
 
 @dataclass(frozen=True)
@@ -179,15 +187,42 @@ def _experts(
 
 FLA, MAMBA, TORCH = "flash-linear-attention", "mamba-ssm", "torch"
 KERNELS: dict[str, Kernel] = {
-    "ssd": Kernel(MAMBA, "mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined", _ssd),
-    "selective scan": Kernel(
-        MAMBA, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn", _selective
+    "ssd": Kernel(
+        MAMBA,
+        "mamba_ssm.ops.triton.ssd_combined",
+        "mamba_chunk_scan_combined",
+        _ssd,
+        "BLHK BLH H BLN BLN BHKN",
     ),
-    "gated linear attention": Kernel(FLA, "fla.ops.gla", "chunk_gla", _gated, documents=True),
-    "delta": Kernel(FLA, "fla.ops.gated_delta_rule", "chunk_gated_delta_rule", _delta, documents=True),
+    # It takes up to 2,048 tokens at once.
+    "selective scan": Kernel(
+        MAMBA,
+        "mamba_ssm.ops.selective_scan_interface",
+        "selective_scan_fn",
+        _selective,
+        "BLI BLI NI BLN BLN",
+        tokens=2048 + TOKENS,
+    ),
+    "gated linear attention": Kernel(
+        FLA, "fla.ops.gla", "chunk_gla", _gated, "BLHK BLHK BLHV BLHK BHKV BL", documents=True
+    ),
+    "delta": Kernel(
+        FLA,
+        "fla.ops.gated_delta_rule",
+        "chunk_gated_delta_rule",
+        _delta,
+        "BLHK BLHK BLHV BLH BLH BHKV BL",
+        documents=True,
+    ),
     # On CPUs it is a loop too; on GPUs it is fast in bfloat16 alone.
     "experts": Kernel(
-        TORCH, "torch.nn.functional", "grouped_mm", _experts, ("cuda", "cpu"), (torch.bfloat16,)
+        TORCH,
+        "torch.nn.functional",
+        "grouped_mm",
+        _experts,
+        "RD E EDF EFD",
+        ("cuda", "cpu"),
+        (torch.bfloat16,),
     ),
 }
 """The operators of blocks, and the kernel that other packages have for each."""
@@ -293,23 +328,61 @@ def _refusal(
     """Why a function is not to be used in place of our own form; empty if nothing speaks against it."""
     if isinstance(function, Exception):
         return _told(function)
-    our = _outcome(own, inputs, grad)
     try:
-        their = _outcome(partial(kernel.adapt, function, dtype), inputs, grad)
-    except Exception as error:  # a package for GPUs may raise anything
+        part = _part(kernel, inputs)
+        our = _outcome(own, part, grad)
+        their = _outcome(partial(kernel.adapt, function, dtype), part, grad)
+    except Exception as error:  # a package for GPUs may raise anything, and memory may end in either form
         return _told(error)
-    rounding = 1e-3 * our["output 0"].norm().item()  # what a gradient may be that is zero but for rounding
+    rounding = 1e-3 * _norm(our["output 0"])  # what a gradient may be that is zero but for rounding
     for name, ours in our.items():
         if their[name].shape != ours.shape:
             return f"{name} has shape {tuple(their[name].shape)}, not {tuple(ours.shape)}"
-        distance, norm = (their[name] - ours).norm().item(), ours.norm().item()
+        distance, norm = _norm(their[name] - ours), _norm(ours)
         if not distance <= TOLERANCE * (norm + rounding):
             return f"{name} is off by {distance:.3g}, where ours has norm {norm:.3g}"
     return ""
 
 
+def _norm(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x, dtype=torch.float32))
+
+
+@torch.no_grad()
+def _part(kernel: Kernel, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The beginning of the first sequences, or what is around their first border of documents; some rows of experts."""
+    layout = kernel.layout.split()
+    if "E" in layout:
+        return _few_rows(*inputs)
+    begin = 0
+    if kernel.documents and len(inputs) == len(layout):
+        borders = starts(inputs[-1][:SEQUENCES])[:, 1:].any(dim=0).nonzero()
+        if len(borders):
+            latest = max(0, inputs[-1].shape[1] - kernel.tokens)
+            begin = min(max(0, int(borders[0]) + 1 - kernel.tokens // 2), latest)
+    parts = []
+    for part, letters in zip(inputs, layout, strict=False):
+        if letters.startswith("B"):
+            part = part[:SEQUENCES]
+        if letters.startswith("BL"):
+            part = part[:, begin : begin + kernel.tokens]
+        parts.append(part)
+    return tuple(parts)
+
+
+def _few_rows(
+    x_RD: Tensor, rows_E: Tensor, gate_up_EDF: Tensor, out_EFD: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Some rows of the expert with the fewest, who may have none, and of those with the most."""
+    order_E = rows_E.argsort()
+    few_E = torch.cat([order_E[:1], order_E[1:][1 - EXPERTS :]]).sort().values
+    of_each = x_RD.split(rows_E.tolist())
+    x_RD = torch.cat([of_each[expert][:ROWS] for expert in few_E.tolist()])
+    return x_RD, rows_E[few_E].clamp(max=ROWS), gate_up_EDF[few_E], out_EFD[few_E]
+
+
 def _outcome(form: Function, inputs: tuple[Tensor, ...], grad: bool) -> dict[str, Tensor]:
-    """What a form gives for `inputs`, and the gradients of half the squares of the first of it, in float64."""
+    """What a form gives for `inputs`, and the gradients of half the squares of the first of it."""
     leaves = [part.detach().requires_grad_(grad and part.is_floating_point()) for part in inputs]
     # What is saved for these gradients is nothing of the network's.
     with torch.autograd.graph.saved_tensors_hooks(lambda part: part, lambda part: part):
@@ -321,7 +394,7 @@ def _outcome(form: Function, inputs: tuple[Tensor, ...], grad: bool) -> dict[str
         pull = outputs[0].detach()
         gradients = torch.autograd.grad(outputs[0], wanted, pull, materialize_grads=True)
         found |= {f"gradient {number}": gradient for number, gradient in enumerate(gradients)}
-    return {name: part.double() for name, part in found.items()}
+    return found
 
 
 def _told(error: Exception) -> str:

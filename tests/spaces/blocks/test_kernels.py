@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spaces.blocks import kernels
+from spaces.blocks import kernels, linear_attention
 from spaces.blocks.base import Block
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.kernels import KERNELS, preferring
@@ -220,6 +220,49 @@ def test_a_call_without_rows_says_nothing_of_a_kernel() -> None:
             block(x_BLD)
 
 
+@pytest.mark.usefixtures("stand_ins")
+def test_a_kernel_is_tried_on_a_small_part_of_what_came_around_a_border_of_documents(monkeypatch) -> None:
+    """So that the first step takes hardly more memory than the others."""
+    calls = []
+
+    def watched(*parts, cu_seqlens=None, **options):
+        calls.append((parts[0].shape[:2].numel(), None if cu_seqlens is None else cu_seqlens.tolist()))
+        return chunk_gla(*parts, cu_seqlens=cu_seqlens, **options)
+
+    monkeypatch.setattr(sys.modules["fla.ops.gla"], "chunk_gla", watched)
+    block, x_BLD = BLOCKS["gated linear attention"](), torch.randn(5, 400, 16)
+    segments_BL = torch.stack([torch.arange(400) // 250] + [torch.zeros(400, dtype=torch.long)] * 4)
+    with preferring("flash-linear-attention") as foreign, torch.no_grad():
+        block(x_BLD)
+        block(x_BLD, None, segments_BL)
+    assert foreign.used == {"gated linear attention"}
+    assert calls[:2] == [(2 * 160, None), (5 * 400, None)]
+    # From 80 tokens before the border on.
+    assert calls[2] == (2 * 160, [0, 80, 160, 320])
+    assert calls[3] == (5 * 400, [0, 250, 400, 800, 1200, 1600, 2000])
+
+
+@pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="PyTorch has no grouped_mm yet")
+def test_few_rows_of_few_experts_are_tried(monkeypatch) -> None:
+    compute, calls = torch.nn.functional.grouped_mm, []
+
+    def watched(rows, weight, offs):
+        calls.append((len(rows), len(weight)))
+        return compute(rows, weight, offs=offs)
+
+    monkeypatch.setattr(torch.nn.functional, "grouped_mm", watched)
+    kernels._imported.cache_clear()
+    block = MoE(16, experts=8, top_k=2, mult=1).bfloat16()
+    with preferring("torch") as foreign, torch.no_grad():
+        block(torch.randn(2, 300, 16, dtype=torch.bfloat16))
+    kernels._imported.cache_clear()
+    assert foreign.used == {"experts"}
+    tried, _, whole, _ = calls
+    assert tried[0] <= 4 * 64
+    assert tried[1] == 4
+    assert whole == (2 * 300 * 2, 8)
+
+
 def wrongly(change: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
     """A kernel that gives something else than `chunk_gla`."""
 
@@ -268,6 +311,28 @@ def test_kernels_that_fail_or_give_something_else_are_not_used(change, reason, m
         block(x_BLD)  # known by now: refused without another warning
         assert set(foreign.refused) == {"gated linear attention"}
     torch.testing.assert_close(y_BLD, block(x_BLD)[0], rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_where_the_trial_finds_no_memory_our_own_form_goes_on(monkeypatch) -> None:
+    torch.manual_seed(0)
+    block, x_BLD = BLOCKS["gated linear attention"](), torch.randn(2, 50, 16)
+    compute, calls = linear_attention.gated_scan, []
+
+    def at_first_without_memory(*inputs):
+        calls.append(None)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("no memory is left")
+        return compute(*inputs)
+
+    monkeypatch.setattr(linear_attention, "gated_scan", at_first_without_memory)
+    untried = wrongly(lambda y_BLHV: y_BLHV)
+    monkeypatch.setattr(sys.modules["fla.ops.gla"], "chunk_gla", untried)
+    told = "is not used for gated linear attention: OutOfMemoryError: no memory is left"
+    with pytest.warns(UserWarning, match=told), preferring("flash-linear-attention") as foreign:
+        y_BLD, _ = block(x_BLD)
+    assert set(foreign.refused) == {"gated linear attention"}
+    torch.testing.assert_close(y_BLD, block(x_BLD)[0])
 
 
 @pytest.mark.parametrize("content, refused", [(None, set()), ("raise OSError('no driver')", {"delta"})])
