@@ -72,6 +72,12 @@ def fronts(losses_NM: np.ndarray, violations: np.ndarray | None = None) -> np.nd
     """
     n = len(losses_NM)
     broken = np.zeros(n) if violations is None else np.asarray(violations)
+    if losses_NM.shape[1] == 1:  # a total order, but for ties
+        order = np.lexsort((losses_NM[:, 0], broken))
+        rows = np.column_stack([broken, losses_NM])[order]
+        ranks = np.empty(n, dtype=np.intp)
+        ranks[order] = np.append(0, (rows[1:] != rows[:-1]).any(axis=1).cumsum())[:n]
+        return ranks
     nowhere_worse = (losses_NM[:, None] <= losses_NM[None]).all(axis=-1)
     dominates = nowhere_worse & ~nowhere_worse.T
     dominates = (broken[:, None] < broken) | ((broken[:, None] == broken) & dominates)

@@ -7,7 +7,8 @@ children are proposed whenever one is free, and who lives is decided whenever so
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from operator import is_
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -18,6 +19,26 @@ from nas.search.survival import Selection, survivors
 from nas.search.variation import Variation
 from nas.types import Fidelity, InvalidInput, Objective, Proposal, Trial, standing
 from spaces import Space
+from spaces.pareto import at_most, fronts
+
+
+class Point(NamedTuple):
+    """A trial, by how much it breaks constraints, and its losses."""
+
+    trial: Trial
+    violation: float
+    losses: tuple[float, ...]
+
+    def dominates(self, other: Point) -> bool:
+        """As in `fronts`: constraints first."""
+        if self.violation != other.violation:
+            return self.violation < other.violation
+        return self.losses != other.losses and at_most(self.losses, other.losses)
+
+
+def _arrays(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """Losses, [n, m], and violations, [n]."""
+    return np.array([point.losses for point in points]), np.array([point.violation for point in points])
 
 
 class NSGA2(HistoryStrategy):
@@ -82,8 +103,12 @@ class NSGA2(HistoryStrategy):
         self.selection = selection
         self.variation = Variation(space, crossover, mutation)
         self.named = tuple((name, space.architecture(name)) for name in named)
-        self._living: list[Trial] = []
-        self._new: list[Trial] = []
+        self._living: list[Point] = []
+        self._last: list[Point] | None = None
+        """The last front of those that live, once it is asked for."""
+        self._settled = False
+        """Whether those that live are in the order in which they would be chosen of themselves."""
+        self._new: list[Point] = []
         self._seen = 0
 
     @property
@@ -93,24 +118,37 @@ class NSGA2(HistoryStrategy):
             self._seen += 1
             if trial.status != "done":
                 continue
-            self._new.append(trial)
+            losses = tuple(aim.loss(trial.merits) for aim in self.aims)
+            self._new.append(Point(trial, standing(self.objectives, trial)[0], losses))
             if len(self._new) == (self.offspring if self._living else self.population):
-                self._living = self._next(self._living, self._new)
+                self._choose(self._new)
                 self._new = []
-        return self._living or self._best(self._new, self.population)
+        return [point.trial for point in self._living or self._best(self._new)]
 
-    def _next(self, old: list[Trial], new: list[Trial]) -> list[Trial]:
-        """The population after another one, and what has ended since."""
-        if self.elitism is None or not old:
-            return self._best([*old, *new], self.population)
-        return self._best([*old[: self.elitism], *new[self.elitism - self.population :]], self.population)
+    def _choose(self, new: list[Point]) -> None:
+        """The population after this one, of which so many trials have ended."""
+        old = self._living
+        if self.elitism is not None and old:
+            self._living = self._best([*old[: self.elitism], *new[self.elitism - self.population :]])
+            return
+        # What is behind the last front neither lives nor changes who does: most trials of a long campaign.
+        if self._last is None and old:
+            self._last = self._last_front()
+        new = [point for point in new if not any(last.dominates(point) for last in self._last or ())]
+        if new or not self._settled:
+            self._living = self._best([*old, *new])
+            self._settled = not new and all(map(is_, self._living, old))
+            self._last = None if new else self._last
 
-    def _best(self, trials: Sequence[Trial], number: int) -> list[Trial]:
-        if not trials:
+    def _last_front(self) -> list[Point]:
+        number = fronts(*_arrays(self._living))
+        return [point for point, last in zip(self._living, number == number.max(), strict=True) if last]
+
+    def _best(self, points: Sequence[Point]) -> list[Point]:
+        if not points:
             return []
-        losses = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in trials])
-        violations = np.array([standing(self.objectives, trial)[0] for trial in trials])
-        return [trials[place] for place in survivors(losses, violations, number, self.selection).tolist()]
+        places = survivors(*_arrays(points), self.population, self.selection)
+        return [points[place] for place in places.tolist()]
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]

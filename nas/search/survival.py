@@ -39,7 +39,9 @@ def survivors(
             break
         if len(places) > room and by == "hypervolume":
             places = places[_most_volume(losses_NM[places], room)]
-        kept.extend(places[np.argsort(-crowding(losses_NM[places]), kind="stable")][:room].tolist())
+        if len(places) > 1:
+            places = places[np.argsort(-crowding(losses_NM[places]), kind="stable")]
+        kept.extend(places[:room].tolist())
         if len(kept) == number:
             break
     return np.array(kept, dtype=np.intp)

@@ -1,12 +1,25 @@
 import itertools
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import nas.search
+import nas.search.nsga2
 import spaces
+from nas.search.survival import survivors
 from nas.search.testing import run, strategy_checks
-from nas.types import Ended, InvalidInput, Objective, Proposed, Trial
+from nas.types import (
+    Ended,
+    Fidelity,
+    InvalidInput,
+    Objective,
+    Proposal,
+    Proposed,
+    Trial,
+    standing,
+)
 from spaces.pareto import hypervolume
 
 HYBRID = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
@@ -98,6 +111,69 @@ def test_an_elite_lives_on_beside_the_newest():
     for error in (1.0, 2.0, 3.0, 5.0, 4.0):
         tell(searcher, {"error": error, "size": error})
     assert [trial.id for trial in searcher.living] == [0, 4, 3]
+
+
+def lived(searcher):
+    """The slow twin of `living`: the population is chosen of all that lived and all that came, each time."""
+    living, new = [], []
+    for trial in searcher.ended:
+        if trial.status != "done":
+            continue
+        new.append(trial)
+        if len(new) == (searcher.offspring if living else searcher.population):
+            living, new = best_of(searcher, [*living, *new]), []
+    return living or best_of(searcher, new)
+
+
+def best_of(searcher, trials):
+    if not trials:
+        return []
+    losses = np.array([[aim.loss(trial.metrics) for aim in searcher.aims] for trial in trials])
+    violations = np.array([standing(searcher.objectives, trial)[0] for trial in trials])
+    places = survivors(losses, violations, searcher.population, searcher.selection)
+    return [trials[place] for place in places]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(2, 6),
+    st.integers(1, 4),
+    st.sampled_from(["crowding", "hypervolume", "directions"]),
+    st.integers(0, 1000),
+)
+def test_who_lives_equals_the_choice_among_all_of_them(aims, population, offspring, selection, seed):
+    rng = np.random.default_rng(seed)
+    objectives = [*(Objective(f"loss_{k}") for k in range(aims)), Objective("latency", bound=2.0)]
+    options = {"population": population, "offspring": offspring, "tournament": 2, "selection": selection}
+    searcher = strategy(objectives=objectives, **options)
+    for trial in made_up(rng, 60, aims):
+        searcher.tell(Proposed(trial.proposal))
+        searcher.tell(Ended(trial))
+        if rng.random() < 0.3:
+            assert [one.id for one in searcher.living] == [one.id for one in lived(searcher)]
+
+
+def made_up(rng, number, aims=1):
+    """Trials of random networks, many of the same few losses; some fail, break a constraint or lack a metric."""
+    for k in range(number):
+        proposal = Proposal(k, GRID.sample(rng), Fidelity(1), 0, (), "random")
+        values = rng.choice([0.0, 1.0, 2.0, 3.0, np.nan], aims, p=[0.1, 0.3, 0.3, 0.2, 0.1])
+        metrics = {f"loss_{place}": float(value) for place, value in enumerate(values)}
+        metrics["latency"] = float(rng.integers(4))
+        yield Trial(proposal, "failed" if rng.random() < 0.1 else "done", metrics)
+
+
+def test_few_of_many_trials_make_a_choice_necessary(monkeypatch):
+    chosen = Mock(wraps=survivors)
+    monkeypatch.setattr(nas.search.nsga2, "survivors", chosen)
+    searcher, rng = strategy(objectives=AIMS[:1]), np.random.default_rng(0)
+    for k in range(1000):
+        proposal = Proposal(k, GRID.sample(rng), Fidelity(1), 0, (), "random")
+        searcher.tell(Proposed(proposal))
+        searcher.tell(Ended(Trial.done(proposal, {"error": rng.random()})))
+    assert [trial.id for trial in searcher.living] == [trial.id for trial in lived(searcher)]
+    assert chosen.call_count < 300
 
 
 def test_constraints_come_before_everything_and_failures_never_live():
