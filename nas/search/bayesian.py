@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Ge
 
 import predictors
-from nas.search.history import TRIES, HistoryStrategy, labels
+from nas.search.history import TRIES, HistoryStrategy
 from nas.search.hypervolume import FrontSurrogate
 from nas.search.initial import spread_out
 from nas.search.promising import FAR, NEAR, WIDE, most_promising
@@ -85,7 +85,7 @@ class BayesianOptimisation(HistoryStrategy):
         if self._front is not None and self._front.learn(self.ended, running, rng):
             best, promise, effort = self._front.best, self._front.promise, WIDE if running else FAR
         else:
-            losses = labels(self.ended, self.objectives)
+            losses = self.losses
             genomes = [trial.proposal.genome for trial in self.ended]
             self._surrogate.learn(genomes, losses, [proposal.genome for proposal in running], rng)
             order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")

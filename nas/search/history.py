@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -68,8 +69,17 @@ class HistoryStrategy(ABC):
         self.fidelity = fidelity
         self.proposals: list[Proposal] = []
         self.ended: list[Trial] = []
+        self._outcomes = array("d")
+        """The standing of each trial that has ended, two numbers each."""
         self._digests: set[str] = set()
         self._running: dict[int, Proposal] = {}
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The labels of the trials that have ended, [n], see `labels`."""
+        for trial in self.ended[len(self._outcomes) // 2 :]:
+            self._outcomes.extend(_standing(self.objectives, trial))
+        return _labels(np.array(self._outcomes))
 
     def ask(self, n: int) -> list[Proposal]:
         """At most n proposals whose networks are new, numbered on from those told; the strategy is unchanged."""
@@ -172,8 +182,8 @@ def product_of(space: Space, strategy: str) -> ProductSpace:
 
 def label(trial: Trial, objectives: Sequence[Objective]) -> float:
     """What a predictor learns of a trial: its objective; NaN for what failed or breaks a constraint."""
-    violation, loss = standing(objectives, trial)
-    return loss if trial.status == "done" and violation == 0 and np.isfinite(loss) else np.nan
+    violation, loss = _standing(objectives, trial)
+    return loss if violation == 0 and np.isfinite(loss) else np.nan
 
 
 def labels(trials: Sequence[Trial], objectives: Sequence[Objective]) -> np.ndarray:
@@ -181,10 +191,17 @@ def labels(trials: Sequence[Trial], objectives: Sequence[Objective]) -> np.ndarr
 
     So a search comes to where they are met before it looks for what is good there.
     """
-    y = np.array([label(trial, objectives) for trial in trials])
+    return _labels(np.array([_standing(objectives, trial) for trial in trials]))
+
+
+def _labels(standings_N2: np.ndarray) -> np.ndarray:
+    violations, losses = standings_N2.reshape(-1, 2).T
+    y = np.where((violations == 0) & np.isfinite(losses), losses, np.nan)
     if np.isfinite(y).any():
         return y
-    violations = np.array(
-        [standing(objectives, trial)[0] if trial.status == "done" else np.nan for trial in trials]
-    )
     return np.where(np.isfinite(violations) & (violations > 0), violations, np.nan)
+
+
+def _standing(objectives: Sequence[Objective], trial: Trial) -> tuple[float, float]:
+    """How good a trial is; not a number where it is not done."""
+    return standing(objectives, trial) if trial.status == "done" else (np.nan, np.nan)

@@ -11,13 +11,13 @@ import math
 from bisect import bisect
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from nas.search.history import TRIES, HistoryStrategy, labels
+from nas.search.decision_tree import DecisionTree, Made, Node, Options
+from nas.search.history import TRIES, HistoryStrategy
 from nas.search.initial import spread_out
 from nas.search.random_search import draw
 from nas.search.surrogate import Surrogate
@@ -32,26 +32,6 @@ many of their decisions."""
 
 ROUNDS = 4
 """In which leaves are derived, each after the surrogate has told of those before."""
-
-Options = dict[Hashable, Counter[Hashable]]
-"""How often the best trials took each option, for each thing to decide."""
-
-
-@dataclass(slots=True)
-class Node:
-    """What is known of the genomes that begin with the same decisions: how many there are, and how good."""
-
-    visits: float = 0.0
-    merit: float = 0.0
-    """Sum over the visits, each between 0, the worst, and 1, the best of the trials."""
-    children: dict[int, Node] = field(default_factory=dict)
-
-    @property
-    def mean(self) -> float:
-        return self.merit / self.visits if self.visits else 0.5
-
-    def below(self, place: int) -> Node:
-        return self.children.setdefault(place, Node())
 
 
 class TreeSearch(HistoryStrategy):
@@ -102,7 +82,13 @@ class TreeSearch(HistoryStrategy):
         self.points = spread_out(space, initial, seed)
         self.screenable = surrogate is None
         self._surrogate = None if surrogate is None else Surrogate(surrogate, space, seed)
-        self._derived: dict[str, list[tuple[Hashable, Hashable, int]]] = {}
+        self._tree = DecisionTree()
+        self._derived: dict[str, list[Made]] = {}
+        """Of networks that have not ended, by digest."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tree, which is grown again: what it decided about belongs to this process's space."""
+        return {**self.__dict__, "_tree": DecisionTree(), "_derived": {}}
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
@@ -111,9 +97,9 @@ class TreeSearch(HistoryStrategy):
             if k < len(self.points) and self.points[k].digest not in taken:
                 return self.proposal(k, self.points[k], "spread")
             return draw(self, k, rng, taken)
-        losses = labels(self.ended, self.objectives)
-        genomes = [trial.proposal.genome for trial in self.ended]
-        root, options = self._tree(genomes, losses, running), self._learned(genomes, losses)
+        losses = self.losses
+        self._grow()
+        root, options = self._valued(losses, running), self._learned(losses)
         if self._surrogate is None:
             leaves = self._leaves(root, options, 1, taken, rng)
             chosen = leaves[0][0] if leaves else None
@@ -176,56 +162,48 @@ class TreeSearch(HistoryStrategy):
         """The place of the option to take."""
         many = len(decision.options)
         taken = options.get(decision.what, Counter())
-        if len(node.children) < min(many, 1 + math.floor(node.visits**self.widening)):
+        children = node.children
+        if len(children) < min(many, 1 + math.floor(node.visits**self.widening)):
             return _drawn(decision, taken, rng)
         bounds, total = decision.bounds, TRUST + taken.total()
 
         def worth(place: int) -> float:
-            child = node.children[place]
+            child = children[place]
             share = (bounds[place + 1] - bounds[place]) / bounds[many]
             likely = (TRUST * share + taken[decision.options[place]]) / total
             return child.mean + self.exploration * likely * math.sqrt(node.visits) / (1 + child.visits)
 
-        return max(node.children, key=worth)
+        return max(children, key=worth)
 
-    def _tree(self, genomes: Sequence[Genome], losses: np.ndarray, running: Sequence[Proposal]) -> Node:
+    def _grow(self) -> None:
+        """Takes the trials into the tree that have ended since the last time."""
+        for trial in self.ended[len(self._tree) :]:
+            self._tree.add(self._made(trial.proposal.genome))
+            self._derived.pop(trial.proposal.genome.digest)
+
+    def _valued(self, losses: np.ndarray, running: Sequence[Proposal]) -> Node:
         """The tree of all trials."""
-        root = Node()
         behind = np.where(np.isfinite(losses), losses, np.inf)
-        order = np.sort(behind)
-        merits = 1 - np.searchsorted(order, behind) / len(order)
-        for genome, merit in zip(genomes, np.where(np.isfinite(losses), merits, 0.0).tolist(), strict=True):
-            for node in self._path(root, genome):
-                node.visits += 1
-                node.merit += merit
+        merits = 1 - np.searchsorted(np.sort(behind), behind) / len(behind)
+        root = self._tree.valued(np.where(np.isfinite(losses), merits, 0.0))
         for proposal in running:
-            for node in self._path(root, proposal.genome):
+            for node in root.way(self._made(proposal.genome)):
                 node.merit += node.mean
                 node.visits += 1
         return root
 
-    def _path(self, root: Node, genome: Genome) -> list[Node]:
-        path = [root]
-        for _, _, place in self._decisions(genome):
-            path.append(path[-1].below(place))
-        return path
-
-    def _learned(self, genomes: Sequence[Genome], losses: np.ndarray) -> Options:
+    def _learned(self, losses: np.ndarray) -> Options:
         """What the best trials decided."""
         measured = int(np.isfinite(losses).sum())
         order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
-        options: Options = {}
-        for place in order[: measured // LEARNED].tolist():
-            for what, option, _ in self._decisions(genomes[place]):
-                options.setdefault(what, Counter())[option] += 1
-        return options
+        return self._tree.options(order[: measured // LEARNED].tolist())
 
-    def _decisions(self, genome: Genome) -> list[tuple[Hashable, Hashable, int]]:
-        """What was decided on the way to a genome, what it came to, and the place of that."""
+    def _made(self, genome: Genome) -> list[Made]:
+        """What was decided on the way to a genome."""
         made = self._derived.get(genome.digest)
         if made is None:
             decisions = self.coded.decisions(genome)
-            made = [(decision.what, decision.options[place], place) for decision, place in decisions]
+            made = [Made(decision.what, decision.options[place], place) for decision, place in decisions]
             self._derived[genome.digest] = made
         return made
 

@@ -1,4 +1,6 @@
+import pickle
 from collections import Counter
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -6,8 +8,9 @@ from scipy.stats import chisquare
 
 import nas.search
 import spaces
+from nas.search.decision_tree import DecisionTree, Made
 from nas.search.testing import strategy_checks
-from nas.search.tree_search import TRUST, Node, _drawn
+from nas.search.tree_search import TRUST, _drawn
 from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
 from spaces.decisions import Decision
 
@@ -65,16 +68,58 @@ def test_it_learns_which_beginnings_are_good(surrogate):
 
 
 def test_the_tree_counts_every_trial_on_its_way():
-    strategy = tree(GRID, initial=2)
-    genomes = [GRID.unrank(rank) for rank in (0, 1, GRID.size - 1)]
-    root = strategy._tree(genomes, np.array([1.0, 3.0, np.nan]), [])
-    assert (root.visits, root.merit) == (3, pytest.approx(1 + 2 / 3))
-    assert sorted((child.visits, child.merit) for child in root.children.values()) == [
-        (1, 0),
-        (2, pytest.approx(1 + 2 / 3)),
+    made = [[Made(what, option, option) for what, option in zip("ab", way, strict=False)] for way in WAYS]
+    tree = DecisionTree()
+    for way in made:
+        tree.add(way)
+    root = tree.valued(np.array([1.0, 2 / 3, 0.0, 0.5]))
+    assert (root.visits, root.merit) == (4, pytest.approx(2 + 1 / 6))
+    assert [(place, child.visits, child.merit) for place, child in root.children.items()] == [
+        (1, 3, pytest.approx(2 + 1 / 6)),
+        (0, 1, 0.0),
     ]
-    leaf = strategy._path(root, genomes[0])[-1]
-    assert leaf == Node(1, 1.0)
+    assert [(node.visits, node.merit) for node in root.way(made[1])[1:]] == [
+        (3, pytest.approx(2 + 1 / 6)),
+        (2, pytest.approx(1 + 1 / 6)),
+    ]
+    assert root.way([Made("a", 2, 2)])[1].mean == 0.5, "nothing is known of it"
+    assert 2 not in tree.valued(np.zeros(4)).children, "what an ask looks at is not kept"
+
+
+WAYS = [(1, 0), (1, 2), (0, 0), (1, 2)]
+
+
+def test_options_are_counted_in_the_order_in_which_the_best_took_them():
+    tree = DecisionTree()
+    for way in WAYS:
+        tree.add([Made(what, option, option) for what, option in zip("ab", way, strict=True)])
+    options = tree.options([2, 3, 1])
+    assert {what: [*counts.items()] for what, counts in options.items()} == {
+        "a": [(0, 1), (1, 2)],
+        "b": [(0, 1), (2, 2)],
+    }
+    assert tree.options([]) == {}
+
+
+def test_a_trial_is_followed_once(monkeypatch):
+    strategy = tree(GRID, initial=5)
+    followed = Mock(wraps=GRID.decisions)
+    monkeypatch.setattr(GRID, "decisions", followed, raising=False)
+    run(strategy, 30, lambda genome: len(genome.text))
+    strategy.ask(3)
+    strategy.ask(3)
+    assert followed.call_count <= 30 + 2, "all trials, and what was asked for and not told"
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_pickled_it_proposes_the_same(space):
+    strategy = tree(space, initial=5)
+    run(strategy, 20, lambda genome: int(genome.digest[:8], 16))
+    (expected,) = strategy.ask(1)
+    copy = pickle.loads(pickle.dumps(strategy))
+    (proposal,) = copy.ask(1)
+    assert (proposal.genome.text, proposal.origin) == (expected.genome.text, "tree")
+    run(copy, 3, lambda genome: 1.0)
 
 
 def test_the_prior_mixes_the_law_of_the_grammar_with_what_was_taken():
