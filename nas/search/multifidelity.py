@@ -7,6 +7,7 @@ the one below.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -321,11 +322,20 @@ class Line:
         known = np.array([pair for pair in pairs if np.isfinite(pair).all()]).reshape(-1, 2)
         if not len(known):
             return cls(1.0, 0.0)
-        (low, high), slope = known.mean(axis=0), 1.0
-        spread = known[:, 0] - low
+        unit = _power_of_two(known)  # in such units squares do not overflow, and nothing is rounded otherwise
+        (low, high), slope = (known / unit).mean(axis=0), 1.0
+        spread = known[:, 0] / unit - low
         if len(known) >= FEWEST and spread.any():
-            slope = float(np.clip(spread @ (known[:, 1] - high) / (spread @ spread), 0.0, 1.0))
-        return cls(slope, float(high - slope * low))
+            width = _power_of_two(spread)
+            spread = spread / width
+            steep = spread @ (known[:, 1] / unit - high) / (spread @ spread)
+            slope = float(np.clip(steep, 0.0, width)) / width
+        return cls(slope, float(high - slope * low) * unit)
+
+
+def _power_of_two(values: np.ndarray) -> float:
+    """The greatest that is at most as large as the largest of the values, or 0.5 where all are 0."""
+    return 2.0 ** (math.frexp(float(np.abs(values).max()))[1] - 1)
 
 
 def made(

@@ -312,6 +312,15 @@ def test_lines_of_few_points():
     assert Line.through([(1.0, np.nan), (3.0, 1.5)])(2.0) == 0.5
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e170, 1e300, 1.5 * 2.0**1023])
+def test_lines_go_through_values_of_any_size(size):
+    line = Line.through([(0.0, 0.5 * size), (0.5 * size, 0.75 * size), (size, size)])
+    assert (line.slope, line.intercept) == (pytest.approx(0.5), pytest.approx(0.5 * size))
+    small = Line.through([(1.0, 1.0), (1.0 + 2.0**-52, 1.0), (1.0, 1.0), (1.0, size)])
+    assert 0 <= small.slope <= 1
+
+
 def test_of_several_objectives_the_front_goes_on():
     aims = (Objective("loss"), Objective("size"))
     strategy = make("halving", objectives=aims, sampler="nsga2")
