@@ -131,14 +131,14 @@ class NSGA2(HistoryStrategy):
         if self.elitism is not None and old:
             self._living = self._best([*old[: self.elitism], *new[self.elitism - self.population :]])
             return
-        # What is behind the last front neither lives nor changes who does: most trials of a long campaign.
+        # Trials behind the last front neither live nor change who does: most of a long campaign.
         if self._last is None and old:
             self._last = self._last_front()
-        new = [point for point in new if not any(last.dominates(point) for last in self._last or ())]
-        if new or not self._settled:
+        lost = all(any(last.dominates(point) for last in self._last or ()) for point in new)
+        if not (lost and self._settled):
             self._living = self._best([*old, *new])
-            self._settled = not new and all(map(is_, self._living, old))
-            self._last = None if new else self._last
+            self._settled = lost and all(map(is_, self._living, old))
+            self._last = self._last if lost else None
 
     def _last_front(self) -> list[Point]:
         number = fronts(*_arrays(self._living))

@@ -103,8 +103,9 @@ def _scaled(losses_NM: np.ndarray) -> np.ndarray:
     weights_MM = np.where(np.eye(number, dtype=bool), 1.0, 1e-6)
     extremes_MM = losses_NM[(losses_NM[:, None] / weights_MM).max(axis=2).argmin(axis=0)]
     try:
-        ends = 1 / np.linalg.solve(extremes_MM, np.ones(number))
-    except (np.linalg.LinAlgError, ZeroDivisionError):
+        with np.errstate(divide="ignore"):  # the plane may be parallel to an axis
+            ends = 1 / np.linalg.solve(extremes_MM, np.ones(number))
+    except np.linalg.LinAlgError:
         ends = worst
     if not (np.isfinite(ends).all() and (ends > 1e-6 * worst).all()):
         ends = worst

@@ -134,7 +134,7 @@ def best_of(searcher, trials):
     return [trials[place] for place in places]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 3),
     st.integers(2, 6),
