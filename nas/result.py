@@ -84,6 +84,7 @@ class Result:
 
     @property
     def done(self) -> list[Trial]:
+        """The trials that were trained as asked, in the order in which they ended."""
         return [trial for trial in self.trials if trial.status == "done"]
 
     @property

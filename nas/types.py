@@ -31,7 +31,7 @@ class Finished(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A metric to be made small or large.
+    """A metric, or a cost such as "parameters", to be made small or large.
 
     With a `bound`, the metric is a constraint instead: at most (for "min") or at least (for "max") the bound.
     Without a `direction`, a campaign takes that of its task's metric; where nobody says, it is "min".
@@ -75,9 +75,9 @@ RESUMED = "resumed_steps"
 class Proposal:
     """A genome that a strategy wants measured.
 
-    `id` is the ordinal of the proposal in its campaign, from 0, and names the trial that comes of it.
-    `parents` are ids of earlier trials; `resume_from` is the trial whose checkpoint training starts from; `notes`
-    are what the strategy wants the log to keep of how it came to it.
+    `id` is the ordinal of the proposal in its campaign, from 0, and names the trial that comes of it. `origin` says how
+    it came about ("mutation of 17", the name of a known model). `parents` are ids of earlier trials; `resume_from` is the
+    trial whose checkpoint training starts from; `notes` are what the strategy wants the log to keep of its choice.
     """
 
     id: int
@@ -102,8 +102,9 @@ class Measurement:
 class Trial:
     """The outcome of one proposal: exactly one row in the store.
 
-    `cost` holds what the genome costs (parameters, flops_per_token, ...), known before training; `started`
-    is in seconds since the epoch, `duration` in seconds.
+    `status` is "done", "failed" (`error` says why) or "stopped" (the strategy ended it); `curve` is what it reported
+    while it ran. `cost` holds what the genome costs (parameters, flops_per_token, ...), known before training;
+    `started` is in seconds since the epoch, `duration` in seconds.
     """
 
     proposal: Proposal
@@ -118,6 +119,7 @@ class Trial:
 
     @property
     def id(self) -> int:
+        """That of the proposal."""
         return self.proposal.id
 
     @property

@@ -91,21 +91,37 @@ class Children:
 
 # The four are declared as Any so that they can stand as defaults of parameters of any type.
 def choice(*values: Any, ordered: bool = False) -> Any:
-    """One of `values`: None, bools, numbers or strings."""
+    """One of `values`: None, bools, numbers or strings; `ordered` ones have neighbours, which mutation prefers.
+
+    Raises:
+        InvalidGrammar: there are no values, one is of another type or not finite, or two are the same.
+    """
     return Choice(values, ordered)
 
 
 def real(low: float, high: float, log: bool = False) -> Any:
-    """A number from low to high."""
+    """A number from low to high, drawn evenly on a linear or (`log`) a logarithmic scale.
+
+    Raises:
+        InvalidGrammar: the bounds are not finite, do not ascend, or have no logarithm where one is taken.
+    """
     return Real(float(low), float(high), log)
 
 
 def child(nonterminal: str) -> Any:
-    """Exactly one child."""
+    """Exactly one child, derived from a nonterminal by its name.
+
+    Raises:
+        InvalidGrammar: the name is no string.
+    """
     return Children(nonterminal, 1, 1, listed=False)
 
 
 def many(nonterminal: Any, low: int, high: int) -> Any:
-    """A list of `low` to `high` children; `nonterminal` is a name, or `child(name)`."""
+    """A list of `low` to `high` children; `nonterminal` is a name, or `child(name)`.
+
+    Raises:
+        InvalidGrammar: the name is no string, or not 0 <= low <= high with high >= 1.
+    """
     name = nonterminal.nonterminal if isinstance(nonterminal, Children) else nonterminal
     return Children(name, low, high, listed=True)

@@ -51,6 +51,7 @@ class Genome:
 
     @property
     def text(self) -> str:
+        """As its space writes it, and parses it."""
         if self._text is None:
             assert self._tree is not None
             self._text = self._tree.text
@@ -58,6 +59,7 @@ class Genome:
 
     @property
     def digest(self) -> str:
+        """32 hexadecimal digits, the same for equal networks."""
         if self._digest is None:
             assert self._tree is not None
             self._digest = self._tree.digest

@@ -1,4 +1,7 @@
-"""What a space is bound to: the shapes that come in and go out. They decide which genomes are valid."""
+"""What a space is bound to: the shapes that come in and go out. They decide which genomes are valid.
+
+B: batch, L: length, N: nodes, E: edges. All sizes are integers of at least 1; else InvalidSpace is raised.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ def _check(io: Any, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TokenIO:
-    """Token ids in, logits over the same vocabulary out; `width` is the size of the residual stream."""
+    """Token ids [B, L] in, logits over the same vocabulary [B, L, vocab] out.
+
+    `width` is the size of the residual stream.
+    """
 
     vocab: int
     width: int
@@ -34,7 +40,7 @@ class TokenIO:
 
 @dataclass(frozen=True, slots=True)
 class ImageIO:
-    """Images [channels, height, width] in, logits over classes out."""
+    """Images [B, channels, height, width] in, logits over classes [B, classes] out."""
 
     channels: int
     height: int
@@ -47,7 +53,7 @@ class ImageIO:
 
 @dataclass(frozen=True, slots=True)
 class VectorIO:
-    """Vectors of features in, vectors of real outputs out."""
+    """Vectors [B, features] in, vectors of real numbers [B, outputs] out."""
 
     features: int
     outputs: int
@@ -58,7 +64,8 @@ class VectorIO:
 
 @dataclass(frozen=True, slots=True)
 class NodeIO:
-    """The features of the nodes of a graph in, logits over classes of each node out."""
+    """The features of the nodes of a graph [N, features] and its edges [2, E], from row 0 to row 1, in; logits over the
+    classes of each node [N, classes] out."""
 
     features: int
     classes: int
@@ -71,20 +78,20 @@ IO = TokenIO | ImageIO | VectorIO | NodeIO
 
 
 def tokens(vocab: int = 256, width: int = 128) -> TokenIO:
-    """Autoregressive modelling over `vocab` token ids with a residual stream of `width` features."""
+    """Autoregressive modelling over `vocab` token ids with a residual stream of `width` features; see `TokenIO`."""
     return TokenIO(vocab, width)
 
 
 def image(channels: int = 3, height: int = 32, width: int = 32, classes: int = 10) -> ImageIO:
-    """Classification of images."""
+    """Classification of images; see `ImageIO`."""
     return ImageIO(channels, height, width, classes)
 
 
 def vector(features: int, outputs: int = 1) -> VectorIO:
-    """Regression from vectors to vectors."""
+    """Regression from vectors to vectors; see `VectorIO`."""
     return VectorIO(features, outputs)
 
 
 def nodes(features: int = 1433, classes: int = 7) -> NodeIO:
-    """Classification of the nodes of a graph; by default of Cora (Yang et al. 2016, arXiv 1603.08861)."""
+    """Classification of the nodes of a graph; by default of Cora (Yang et al. 2016, arXiv 1603.08861). See `NodeIO`."""
     return NodeIO(features, classes)

@@ -102,6 +102,7 @@ class ProductSpace(Mutable):
 
     @property
     def mutations(self) -> Mapping[str, Mutation]:
+        """One field of its value changed: "change" to the next where values are ordered, "resample" to any other."""
         return {
             "change": partial(self._mutated, self._change),
             "resample": partial(self._mutated, self._resample),
@@ -136,6 +137,7 @@ class ProductSpace(Mutable):
         return self.rank_of(self._code_of(genome))
 
     def rank_of(self, code: Code) -> int:
+        """The number of a code: the place of the value of each field, the last of which counts fastest."""
         rank = 0
         for place, size in zip(code, self._sizes, strict=True):
             rank = rank * size + place

@@ -158,6 +158,7 @@ class FlowSpace(VolumeCoded, Mutable):
 
     @cached_property
     def mutations(self) -> Mapping[str, Mutation]:
+        """The changes that can be made, by name; see `spaces.flow.mutations`."""
         return {name: partial(self._apply, change) for name, change in MUTATIONS.items()}
 
     @property
