@@ -369,7 +369,11 @@ class Table(Measured):
         return [Best(self.genome(rank), float(column[rank])) for rank in order]
 
     def place(self, item: Item, metric: str | None = None, fidelity: int | None = None) -> int:
-        """How a row is placed among all, from 1; equal values share the better place."""
+        """How a row is placed among all, from 1; equal values share the better place.
+
+        Raises:
+            InvalidTable, InvalidGenome: as `rank` and `column`.
+        """
         losses = self.losses(metric, fidelity)
         return 1 + int((losses < losses[self.rank(item)]).sum())
 
