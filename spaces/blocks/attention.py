@@ -18,6 +18,8 @@ from spaces.blocks.documents import each_alone, positions, refuse_both
 
 ROPE_BASE = 10_000.0
 ALIBI_COLUMNS = 4
+QUERIES = 512
+"""Queries whose mask is held at once, where documents are told apart by masks."""
 
 
 class AttentionState(NamedTuple):
@@ -128,8 +130,9 @@ def attend(
 ) -> Tensor:
     """Attention of the L last of S positions over all S that window and documents leave visible.
 
-    Packed documents are attended to each alone, in memory linear in the length, where no window is shorter than them;
-    where the call is traced, whose shapes may not hang on documents, a mask tells them apart.
+    Packed documents are attended to each alone, in time and memory linear in the length, where no window is shorter
+    than them. An exported graph, whose shapes may not hang on documents, tells them apart by masks for some queries at
+    a time: in linear memory, but in the time of attention to all.
 
     slopes: of ALiBi, for each query head. scale: what scores are multiplied with, 1 / sqrt(K) unless told.
     """
@@ -138,9 +141,12 @@ def attend(
     if (
         segments_BS is not None
         and starts_at_nothing
-        and not torch.compiler.is_compiling()
-        # A window that holds every document is none.
-        and (window is None or int(positions(segments_BS).max()) < window)
+        and not torch.compiler.is_exporting()
+        # A window that holds every document is none; traced, that cannot be asked, and a window is linear anyway.
+        and (
+            window is None
+            or (not torch.compiler.is_compiling() and int(positions(segments_BS).max()) < window)
+        )
     ):
         attend_alone = partial(attend, window=None, slopes=slopes, scale=scale)
         return in_documents(attend_alone, q_BHLK, k_BGSK, v_BGSK, segments_BS)
@@ -156,6 +162,10 @@ def attend(
     whole = segments_BS is None and (window is None or length <= window)
     if starts_at_nothing and whole and slopes is None:
         return fused(q_BHLK, k_BGSK, v_BGSK, None, scale)
+    if segments_BS is not None and window is None and starts_at_nothing and length > QUERIES:
+        return in_pieces(
+            partial(attend, window=None, slopes=slopes, scale=scale), q_BHLK, k_BGSK, v_BGSK, segments_BS
+        )
     distance_LS, mask = reach(length, k_BGSK.shape[2], window, segments_BS, q_BHLK.device)
     if slopes is not None:
         slopes_H = on_device(slopes, q_BHLK)
@@ -233,6 +243,8 @@ def reach(
     return distance_LS, (seen_LS & same_BLS)[:, None]
 
 
+# How many documents there are, and how long, are no shapes of a graph: torch.compile calls this as it is.
+@torch.compiler.disable
 def in_documents(
     attend: Callable[[Tensor, Tensor, Tensor, None], Tensor],
     q_BHLK: Tensor,
@@ -250,6 +262,21 @@ def in_documents(
         return attend(q, k, v, None).transpose(1, 2).flatten(2)
 
     return each_alone(alone, x_BLD, segments_BL).unflatten(-1, (sizes[0], -1)).transpose(1, 2)
+
+
+def in_pieces(
+    attend: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    q_BHLK: Tensor,
+    k_BGLK: Tensor,
+    v_BGLK: Tensor,
+    segments_BL: Tensor,
+) -> Tensor:
+    """What `attend` gives for some queries at a time, so that no mask is as large as the square of the length."""
+    pieces, end = [], 0
+    for q_BHQK in q_BHLK.split(QUERIES, dim=2):
+        end += q_BHQK.shape[2]
+        pieces.append(attend(q_BHQK, k_BGLK[:, :, :end], v_BGLK[:, :, :end], segments_BL[:, :end]))
+    return torch.cat(pieces, dim=2)
 
 
 def in_blocks(

@@ -113,12 +113,15 @@ DOCUMENTS = torch.tensor([[0] * 30 + [1] + [2] * 49, [5] * 80])
 
 
 @pytest.mark.parametrize("position, window", [("rope", None), ("alibi", None), ("rope", 60)])
-def test_traced_documents_are_kept_apart_too(position: Literal["rope", "alibi"], window: int | None) -> None:
-    """By a mask, as their lengths would be shapes: one graph, which takes other documents."""
+def test_traced_documents_are_kept_apart_too(
+    position: Literal["rope", "alibi"], window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exported graph takes other documents: masks tell them apart, as their lengths would be shapes."""
+    monkeypatch.setattr(attention_module, "QUERIES", 32)
     block = Attention(16, heads=4, kv_heads=2, position=position, window=window, qk_norm=True).double()
     x_BLD = torch.randn(2, 80, 16, dtype=torch.float64)
     program = torch.export.export(block, (x_BLD, None, torch.zeros_like(DOCUMENTS)), strict=False).module()
-    traced = torch.compile(block, backend="eager", fullgraph=True)
+    traced = torch.compile(block, backend="eager")
     for form in (program, traced):
         torch.testing.assert_close(form(x_BLD, None, DOCUMENTS)[0], block(x_BLD, None, DOCUMENTS)[0])
 
@@ -127,6 +130,31 @@ def test_packed_documents_keep_what_one_keeps() -> None:
     block = Attention(16, heads=2, kv_heads=1, position="rope", window=None)
     x_BLD = torch.randn(1, 2048, 16, requires_grad=True)
     assert kept_bytes(block, x_BLD, torch.arange(2048)[None] // 128) <= 1.1 * kept_bytes(block, x_BLD)
+
+
+@pytest.mark.parametrize("form", ["compiled", "exported"])
+def test_traced_documents_need_no_square_of_the_length(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_module, "QUERIES", 64)
+    block, length, sizes = Attention(8, heads=2, kv_heads=1, position="alibi", window=None), 512, []
+    inputs = torch.randn(1, length, 8), None, torch.arange(length)[None] // 100
+
+    def keep(graph: torch.fx.Graph, value: str) -> None:
+        values = [node.meta.get(value) for node in graph.nodes]
+        sizes.extend(each.numel() for each in values if isinstance(each, torch.Tensor))
+
+    def backend(module: torch.fx.GraphModule, _: object) -> object:
+        keep(module.graph, "example_value")
+        return module.forward
+
+    with torch.no_grad():
+        if form == "compiled":
+            traced = torch.compile(block, backend=backend, dynamic=False)
+        else:
+            program = torch.export.export(block, inputs, strict=False)
+            keep(program.graph, "val")
+            traced = program.module()
+        torch.testing.assert_close(traced(*inputs)[0], block(*inputs)[0])
+    assert length * 8 < max(sizes) <= 64 * length
 
 
 @pytest.mark.parametrize("window", [None, 8])
