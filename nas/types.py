@@ -76,8 +76,8 @@ class Proposal:
     """A genome that a strategy wants measured.
 
     `id` is the ordinal of the proposal in its campaign, from 0, and names the trial that comes of it. `origin` says how
-    it came about ("mutation of 17", the name of a known model). `parents` are ids of earlier trials; `resume_from` is the
-    trial whose checkpoint training starts from; `notes` are what the strategy wants the log to keep of its choice.
+    it came about ("mutation of 17", the name of a known model). `parents` are ids of earlier trials; `resume_from` is
+    the trial whose checkpoint training starts from; `notes` are what the strategy wants the log to keep of its choice.
     """
 
     id: int

@@ -15,10 +15,10 @@ import numpy as np
 from annotated_types import Ge
 
 import predictors
-from nas.search.history import TRIES, HistoryStrategy
+from nas.search.history import HistoryStrategy
 from nas.search.hypervolume import FrontSurrogate
 from nas.search.initial import spread_out
-from nas.search.promising import FAR, NEAR, WIDE, most_promising
+from nas.search.promising import BEST, FAR, NEAR, WIDE, most_promising
 from nas.search.random_search import draw
 from nas.search.surrogate import Acquisition, Surrogate
 from nas.types import Fidelity, InvalidInput, Objective, Proposal
@@ -89,7 +89,7 @@ class BayesianOptimisation(HistoryStrategy):
             genomes = [trial.proposal.genome for trial in self.ended]
             self._surrogate.learn(genomes, losses, [proposal.genome for proposal in running], rng)
             order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
-            best = [genomes[i] for i in order[:TRIES].tolist()]
+            best = [genomes[i] for i in order[:BEST].tolist()]
             promise = partial(self._surrogate.promise, rng=rng)
             effort = WIDE if running else NEAR if len(genomes) <= FEW else FAR
         chosen = most_promising(self.space, best, effort, promise, taken, rng)

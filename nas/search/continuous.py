@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 import numpy as np
 from annotated_types import Ge
 
-from nas.search.history import TRIES, HistoryStrategy, labels
+from nas.search.history import TRIES, HistoryStrategy
 from nas.search.initial import spread_out
+from nas.search.losses import labels
 from nas.search.trust_region import TrustRegion
 from nas.types import Ended, Event, Fidelity, Finished, InvalidInput, Objective, Proposal, standing
 from predictors.targets import spread, telling

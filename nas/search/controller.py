@@ -9,7 +9,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt
 
-from nas.search.history import TRIES, HistoryStrategy, label, product_of
+from nas.search.history import TRIES, HistoryStrategy, product_of
+from nas.search.losses import label
 from nas.search.random_search import draw
 from nas.types import Ended, Event, Fidelity, Objective, Proposal, Trial
 from spaces import Space

@@ -1,4 +1,4 @@
-"""What strategies share: the events told so far, and how good their trials are."""
+"""What strategies share: the events told so far, from which each proposal follows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from nas.search.losses import labels_of, outcome
+from nas.search.screening import Screening
 from nas.types import (
     Ended,
     Event,
@@ -22,12 +24,8 @@ from nas.types import (
     Proposal,
     Proposed,
     Trial,
-    standing,
 )
 from spaces import Genome, ProductSpace, Space
-
-if TYPE_CHECKING:
-    from nas.search.screening import Screening
 
 TRIES = 100
 """How often a genome is drawn again because its network was proposed before."""
@@ -70,16 +68,16 @@ class HistoryStrategy(ABC):
         self.proposals: list[Proposal] = []
         self.ended: list[Trial] = []
         self._outcomes = array("d")
-        """The standing of each trial that has ended, two numbers each."""
+        """The outcome of each trial that has ended, two numbers each."""
         self._digests: set[str] = set()
         self._running: dict[int, Proposal] = {}
 
     @property
     def losses(self) -> np.ndarray:
-        """The labels of the trials that have ended, [n], see `labels`."""
+        """The labels of the trials that have ended, [n], see `nas.search.losses.labels`."""
         for trial in self.ended[len(self._outcomes) // 2 :]:
-            self._outcomes.extend(_standing(self.objectives, trial))
-        return _labels(np.array(self._outcomes))
+            self._outcomes.extend(outcome(trial, self.objectives))
+        return labels_of(np.array(self._outcomes).reshape(-1, 2))
 
     def ask(self, n: int) -> list[Proposal]:
         """At most n proposals whose networks are new, numbered on from those told; the strategy is unchanged."""
@@ -178,30 +176,3 @@ def product_of(space: Space, strategy: str) -> ProductSpace:
             f"{type(space).__name__}"
         )
     return space
-
-
-def label(trial: Trial, objectives: Sequence[Objective]) -> float:
-    """What a predictor learns of a trial: its objective; NaN for what failed or breaks a constraint."""
-    violation, loss = _standing(objectives, trial)
-    return loss if violation == 0 and np.isfinite(loss) else np.nan
-
-
-def labels(trials: Sequence[Trial], objectives: Sequence[Objective]) -> np.ndarray:
-    """What a predictor learns of trials, [n], see `label`; while none meets the constraints, how far each breaks them.
-
-    So a search comes to where they are met before it looks for what is good there.
-    """
-    return _labels(np.array([_standing(objectives, trial) for trial in trials]))
-
-
-def _labels(standings_N2: np.ndarray) -> np.ndarray:
-    violations, losses = standings_N2.reshape(-1, 2).T
-    y = np.where((violations == 0) & np.isfinite(losses), losses, np.nan)
-    if np.isfinite(y).any():
-        return y
-    return np.where(np.isfinite(violations) & (violations > 0), violations, np.nan)
-
-
-def _standing(objectives: Sequence[Objective], trial: Trial) -> tuple[float, float]:
-    """How good a trial is; not a number where it is not done."""
-    return standing(objectives, trial) if trial.status == "done" else (np.nan, np.nan)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.search.history import TRIES, label
+from nas.search.losses import label
+from nas.search.promising import BEST
 from nas.search.surrogate import FANTASIES
 from nas.search.survival import survivors
 from nas.types import Objective, Proposal, Trial
@@ -58,7 +59,7 @@ class FrontSurrogate:
         genomes = [trial.proposal.genome for trial in trials]
         losses_NA = np.array([[aim.loss(trial.merits) for aim in self.aims] for trial in trials])
         shown = _shown(losses_NA, np.flatnonzero(met))
-        order = shown[survivors(losses_NA[shown], np.zeros(len(shown)), TRIES)]
+        order = shown[survivors(losses_NA[shown], np.zeros(len(shown)), BEST)]
         self.best = [genomes[place] for place in order.tolist()]
         self._costs = [
             aim.metric in COST_NAMES and all(aim.metric in trials[place].cost for place in shown.tolist())

@@ -12,6 +12,8 @@ from spaces import Genome, NoNeighbour, Space
 EVERYTHING = 2_048
 """Spaces of at most so many genomes are looked at whole."""
 
+BEST = 100
+"""The most genomes that were measured that are handed over, of which others come."""
 
 Promise = Callable[[Sequence[Genome]], np.ndarray]
 """What genomes promise, more is better, [n]."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.history import TRIES, HistoryStrategy, label
+from nas.search.history import TRIES, HistoryStrategy
+from nas.search.losses import label
 from nas.types import Ended, Event, Fidelity, Finished, InvalidInput, Objective, Proposal, Proposed, Trial
 from spaces import Genome, Space
 

@@ -14,8 +14,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from nas.search.history import labels
 from nas.search.hypervolume import FrontSurrogate
+from nas.search.losses import labels
 from nas.search.promising import Promise
 from nas.types import Objective, Trial
 from predictors import Predictor, expected_improvement
