@@ -151,7 +151,7 @@ def attend(
         attend_alone = partial(attend, window=None, slopes=slopes, scale=scale)
         return in_documents(attend_alone, q_BHLK, k_BGSK, v_BGSK, segments_BS)
     if window is not None and length >= 2 * window:
-        attend_block = partial(attend, window=window, slopes=slopes)
+        attend_block = partial(attend, window=window, slopes=slopes, scale=scale)
         return in_blocks(attend_block, q_BHLK, k_BGSK, v_BGSK, segments_BS, window)
     # Where scores are written out anyway, a bias written out is as good; traced, that cannot be asked.
     fast = torch.compiler.is_compiling() or torch.backends.cuda.flash_sdp_enabled()

@@ -94,6 +94,15 @@ def test_long_windows_need_no_square_of_the_length() -> None:
     assert max(sizes) <= 2048 * 8 * 6
 
 
+@pytest.mark.parametrize("length", [20, 5])
+def test_a_scale_holds_under_a_window_too(length: int) -> None:
+    q, k, v = torch.randn(3, 1, 2, 20, 4, dtype=torch.float64)
+    distance = torch.arange(20 - length, 20)[:, None] - torch.arange(20)
+    scores = (0.1 * q[:, :, -length:] @ k.mT).masked_fill((distance < 0) | (distance >= 4), -torch.inf)
+    ours = attend(q[:, :, -length:], k, v, None, window=4, slopes=None, scale=0.1)
+    torch.testing.assert_close(ours, scores.softmax(dim=-1) @ v)
+
+
 @pytest.mark.parametrize(
     "choices, message",
     [
