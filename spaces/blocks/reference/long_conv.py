@@ -28,6 +28,6 @@ def _tap(block: LongConv, place: int) -> Tensor:
     )
     for layer in cast(list[nn.Linear], block.network):
         h = torch.sin(block.frequency * (layer.weight @ h + layer.bias))
-    faded = [0.3 + 1.2 * d / (width - 1) for d in range(width)]
+    faded = [0.3 + 1.2 * d / max(1, width - 1) for d in range(width)]
     window = torch.tensor([0.01 ** (t / at) for at in faded], dtype=torch.float64)
     return window * (block.last.weight @ h)

@@ -3,6 +3,7 @@ import torch
 
 from spaces.blocks.base import state_bytes
 from spaces.blocks.long_conv import LongConv
+from spaces.blocks.reference.long_conv import long_conv
 
 
 def test_windows_fade_from_fast_to_slow() -> None:
@@ -20,6 +21,12 @@ def test_windows_fade_from_fast_to_slow() -> None:
     torch.testing.assert_close(faded[30, 0], torch.tensor(0.01), rtol=1e-4, atol=0)
     torch.testing.assert_close(faded[150, 2], torch.tensor(0.01), rtol=1e-4, atol=0)
     assert (faded[1:].diff(dim=1) > 0).all()
+
+
+def test_a_lone_channel_fades_fast() -> None:
+    block = LongConv(1, hidden=4, span=20).double()
+    x_BLD = torch.randn(2, 30, 1, dtype=torch.float64)
+    torch.testing.assert_close(block(x_BLD)[0], long_conv(block, x_BLD))
 
 
 def test_decoding_keeps_all_tokens_and_what_they_add_to_as_many_outputs() -> None:
