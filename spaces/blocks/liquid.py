@@ -148,7 +148,9 @@ class CfC(Liquid):
 
 def _scanned(step: Any, h_BN: Tensor, drive_BLC: Tensor) -> Tensor:
     """The states after each token, [B, L, N], as one node of an exported graph."""
-    from torch._higher_order_ops.scan import scan
+    # Where PyTorch's documentation imports it from (Control flow: scan). Its public while_loop would copy all outputs
+    # at each token.
+    from torch._higher_order_ops import scan
 
     return scan(step, h_BN, drive_BLC.transpose(0, 1))[1].transpose(0, 1)
 
