@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nas.report.boxes import Box, column, folds, frame, operator, row
-from spaces.flow.grammar import FlowGrammar, Shape
+from spaces.flow.grammar import FlowGrammar
+from spaces.flow.terminal import Shape
 from spaces.flow.tree import Node
 
 

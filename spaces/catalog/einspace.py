@@ -17,7 +17,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from spaces.catalog.einspace_models import MODELS
-from spaces.flow.grammar import FlowGrammar, Fused, same_axes
+from spaces.flow.grammar import FlowGrammar, Fused
+from spaces.flow.terminal import same_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from spaces.flow import Scope, Shape
-    from spaces.flow.grammar import Axes
+    from spaces.flow.terminal import Axes
     from spaces.flow.tree import Node
 
 WAYS = (2, 4, 8)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from spaces.blocks.costs import COSTS
 from spaces.catalog.einspace_models import chain
-from spaces.flow.grammar import FlowGrammar, same_axes
+from spaces.flow.grammar import FlowGrammar
+from spaces.flow.terminal import same_axes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,9 +13,9 @@ from collections import Counter
 import numpy as np
 
 from spaces.errors import InvalidSpace
-from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.reach import Reach
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO
+from spaces.flow.terminal import Scope, Shape, Terminal
 from spaces.flow.tree import given
 
 MOST = 20_000

@@ -24,9 +24,9 @@ import numpy as np
 
 from spaces.flow.deciders import Decider
 from spaces.flow.draw import Drawer, Tail, Way
-from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.reach import features
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, TWO, Option, Sizes
+from spaces.flow.terminal import Scope, Shape, Terminal
 from spaces.flow.tree import Fit, Node, Price, branched, chained, leaf, minus, routed, times, within
 from spaces.volume import PRECISION
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.reach import Pattern, Reach, features, matches
 from spaces.flow.sizes import CHAIN, LEAF, ROUTE, TIED, Option
+from spaces.flow.terminal import Scope, Shape, Terminal
 from spaces.flow.tree import (
     Fit,
     Node,

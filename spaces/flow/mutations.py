@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from spaces.flow.draw import NOTHING, Drawer
-from spaces.flow.grammar import Scope, Shape, Terminal
 from spaces.flow.parsing import closed, refitted
 from spaces.flow.reach import features
+from spaces.flow.terminal import Scope, Shape, Terminal
 from spaces.flow.tree import Fit, Node, Price, branched, chained, fit, leaf, minus, plus, times, within
 from spaces.genome import DEEPEST
 from spaces.mutations import shuffled

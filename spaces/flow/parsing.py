@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spaces.errors import InvalidGenome, suggest
-from spaces.flow.grammar import FORMS, FlowGrammar, Scope, Shape, Terminal
+from spaces.flow.grammar import FORMS, FlowGrammar
+from spaces.flow.terminal import Scope, Shape, Terminal
 from spaces.flow.tree import Fit, Node, branched, chained, fit, leaf, routed
 from spaces.genome import Term, read
 

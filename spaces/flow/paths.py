@@ -7,7 +7,7 @@ is enough to know.
 
 from __future__ import annotations
 
-from spaces.flow.grammar import Axes
+from spaces.flow.terminal import Axes
 from spaces.flow.tree import Node
 
 

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
-from spaces.flow.grammar import FlowGrammar, Scope, Shape, Terminal
+from spaces.flow.grammar import FlowGrammar
 from spaces.flow.sizes import Sizes
+from spaces.flow.terminal import Scope, Shape, Terminal
 from spaces.flow.tree import Fit, Price, fit, given, plus, times
 
 Pattern = tuple[int | None, ...]

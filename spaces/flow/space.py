@@ -16,13 +16,14 @@ from spaces.fields import Choice, Real
 from spaces.flow.build import build
 from spaces.flow.counting import Counts, estimated
 from spaces.flow.draw import Drawer
-from spaces.flow.grammar import FlowGrammar, Shape
+from spaces.flow.grammar import FlowGrammar
 from spaces.flow.graph import graph
 from spaces.flow.mutations import MUTATIONS, Changer, crossover, with_parameters
 from spaces.flow.parsing import parsed
 from spaces.flow.paths import blocked
 from spaces.flow.reach import Reach, features
 from spaces.flow.sizes import Sizes
+from spaces.flow.terminal import Shape
 from spaces.flow.tree import Node, Price
 from spaces.flow.volume import FlowVolumes
 from spaces.genome import DEEPEST, Genome

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from spaces.errors import InvalidGrammar
-from spaces.flow.grammar import Scope, Shape, Terminal
+from spaces.flow.terminal import Scope, Shape, Terminal
 
 Term = tuple[str, int]
 """A summand in canonical writing, and how often it is added."""

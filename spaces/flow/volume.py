@@ -17,7 +17,7 @@ from spaces.errors import InvalidGenome
 from spaces.flow.deciders import RARE, Asked, Decider, Path
 from spaces.flow.derivation import Derivation, Laws, Spot
 from spaces.flow.draw import Drawer
-from spaces.flow.grammar import Shape
+from spaces.flow.terminal import Shape
 from spaces.flow.tree import Node, Price
 from spaces.genome import DEEPEST
 from spaces.volume import PRECISION, box_of, by_point
