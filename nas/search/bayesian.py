@@ -18,14 +18,17 @@ import predictors
 from nas.search.history import HistoryStrategy
 from nas.search.hypervolume import FrontSurrogate
 from nas.search.initial import spread_out
-from nas.search.promising import BEST, FAR, NEAR, WIDE, most_promising
+from nas.search.promising import BEST, FAR, NEAR, WIDE, Effort, most_promising
 from nas.search.random_search import draw
 from nas.search.surrogate import Acquisition, Surrogate
 from nas.types import Fidelity, InvalidInput, Objective, Proposal
 from spaces import Space
 
 FEW = 50
-"""Up to so many trials neighbours of the best are candidates enough, but not where several run, which crowd there."""
+"""Up to so many trials neighbours of the best are candidates enough, unless workers crowd there."""
+
+CROWDED = 10**6
+"""Spaces of at most so many genomes, where those of the best have few neighbours: workers crowd there."""
 
 
 class BayesianOptimisation(HistoryStrategy):
@@ -91,6 +94,13 @@ class BayesianOptimisation(HistoryStrategy):
             order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
             best = [genomes[i] for i in order[:BEST].tolist()]
             promise = partial(self._surrogate.promise, rng=rng)
-            effort = WIDE if running else NEAR if len(genomes) <= FEW else FAR
+            effort = self._effort(len(genomes), bool(running))
         chosen = most_promising(self.space, best, effort, promise, taken, rng)
         return draw(self, k, rng, taken) if chosen is None else self.proposal(k, chosen, "bayesian")
+
+    def _effort(self, ended: int, running: bool) -> Effort:
+        size = getattr(self.space, "size", None)
+        crowded = running and size is not None and size <= CROWDED
+        if ended <= FEW and not crowded:
+            return NEAR
+        return WIDE if running else FAR

@@ -6,7 +6,7 @@ import spaces
 from nas.search.initial import spread_out
 from nas.search.promising import FAR, NEAR, WIDE, most_promising
 from nas.search.testing import check_failures, check_replay, strategy_checks
-from nas.types import Finished, InvalidInput, Objective, Trial
+from nas.types import Finished, InvalidInput, Objective, Proposed, Trial
 from spaces.pareto import hypervolume
 from tests.nas.search.sequential import run
 
@@ -176,3 +176,18 @@ def test_constraints_that_no_trial_has_met_are_sought(name):
     sizes = [trial.metrics["size"] for trial in run(strategy, 40, outcome)]
     assert min(sizes[:10]) > 40
     assert min(sizes) <= 40
+
+
+@pytest.mark.parametrize("space, effort", [(HYBRID, NEAR), (GRID, WIDE)], ids=["grammar", "grid"])
+def test_few_trials_search_near_the_best_unless_workers_would_crowd_there(space, effort, monkeypatch):
+    sought = []
+    monkeypatch.setattr(
+        "nas.search.bayesian.most_promising",
+        lambda space, best, effort, *others: sought.append(effort) or best[0],
+    )
+    strategy = bayesian(space, initial=2, surrogate="gaussian")
+    run(strategy, 2, lambda proposal: Trial.done(proposal, {"loss": float(len(proposal.genome.text))}))
+    for _ in range(2):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Proposed(proposal))
+    assert sought == [NEAR, effort]
