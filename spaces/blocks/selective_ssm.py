@@ -1,11 +1,10 @@
 """Mamba: a selective state space model with a decay for each channel and dimension of the state.
 
 Letters in tensor names: B batch, L length, D width, I inner width, R rank of the step sizes, N state, P past inputs
-of the convolution; inside the scan time stands first, and Q is the positions of a piece.
+of the convolution; inside the scan M pieces of Q positions, time first, and T = 1 + Q with the one before.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,8 +18,10 @@ from spaces.blocks.costs import CONV_KERNEL, step_rank
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.scan import linear_scan
 
-PIECE = 16
-"""Tokens whose states are held at once: few enough to stay in a processor's cache."""
+TOKENS = 16
+"""Tokens of a piece, at least."""
+STATES = 2**19
+"""Numbers in the states of a piece, about: few enough for a processor's cache, many for the calls that they take."""
 LOG2_E = math.log2(math.e)
 """Powers of two, of an exponent that this scales: PyTorch's exp is several times as slow on AMD's processors."""
 
@@ -95,7 +96,7 @@ class Mamba(Block):
         if state is None:  # no kernel goes on from a state
             y_BLI = dispatch("selective scan", scan_from_nothing, x_BLD, segments_BL, *inputs)
         else:
-            y_BLI, ssm_BNI = selective_scan(dt_BLI * x_BLI, *inputs[1:], ssm_BNI)
+            y_BLI, ssm_BNI = selective_scan(*inputs, ssm_BNI)
         y_BLI = y_BLI.to(x_BLI.dtype) + self.skip * x_BLI
         y_BLD = self.out(y_BLI * F.silu(z_BLI))
         return y_BLD, None if state is None else SelectiveState(past_BPI, ssm_BNI)
@@ -114,9 +115,9 @@ def scan_from_nothing(
     c_BLN: Tensor,
     segments_BL: Tensor | None = None,
 ) -> Tensor:
-    """What `selective_scan` gives for inputs that the step sizes scale, from a state of zeros."""
+    """What `selective_scan` gives from a state of zeros."""
     zero_BNI = dt_BLI.new_zeros(dt_BLI.shape[0], *a_NI.shape)
-    return selective_scan(dt_BLI * x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, zero_BNI, segments_BL)[0]
+    return selective_scan(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, zero_BNI, segments_BL)[0]
 
 
 def selective_scan(
@@ -128,31 +129,27 @@ def selective_scan(
     state_BNI: Tensor,
     segments_BL: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """h[t] = exp(dt[t] a) h[t-1] + b[t] x[t], y[t] = sum over N of c[t] h[t]; returns y and the last h.
+    """h[t] = exp(dt[t] a) h[t-1] + dt[t] b[t] x[t], y[t] = sum over N of c[t] h[t]; returns y and the last h.
 
     With segments, h is zero before each document. Computes in float32 at least. States are N times as large as
     inputs, so only those that pieces of the sequence start from are kept, and the others computed once more for
     the gradient.
     """
-    x_LBI, dt_LBI, b_LBN, c_LBN = (
-        at_least_float32(part).transpose(0, 1).contiguous() for part in (x_BLI, dt_BLI, b_BLN, c_BLN)
-    )
-    first_LB = None if segments_BL is None else starts(segments_BL).T
+    x_BLI, dt_BLI, b_BLN, c_BLN = (at_least_float32(part) for part in (x_BLI, dt_BLI, b_BLN, c_BLN))
+    first_BL = None if segments_BL is None else starts(segments_BL)
     with without_autocast(x_BLI.device):
         if torch.compiler.is_exporting():  # in pieces, the graph would have a node for each token
-            y_LBI, state_BNI = _scan_whole(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, state_BNI)
-        else:
-            y_LBI, state_BNI = _scan_in_pieces(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, state_BNI, first_LB)
-    return y_LBI.transpose(0, 1), state_BNI
+            return _scan_whole(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, state_BNI)
+        # Vectors of processors do not load what is strided, as a transposed parameter is.
+        return _scan_in_pieces(x_BLI, dt_BLI, a_NI.contiguous(), b_BLN, c_BLN, state_BNI, first_BL)
 
 
 def _scan_whole(
-    x_LBI: Tensor, dt_LBI: Tensor, a_NI: Tensor, b_LBN: Tensor, c_LBN: Tensor, h_BNI: Tensor
+    x_BLI: Tensor, dt_BLI: Tensor, a_NI: Tensor, b_BLN: Tensor, c_BLN: Tensor, h_BNI: Tensor
 ) -> tuple[Tensor, Tensor]:
-    keep_BLNI = (dt_LBI[:, :, None] * a_NI).exp().transpose(0, 1)
-    added_BLNI = (b_LBN[..., None] * x_LBI[:, :, None]).transpose(0, 1)
-    h_BLNI = linear_scan(keep_BLNI, added_BLNI, h_BNI)
-    return _read(c_LBN, h_BLNI.transpose(0, 1)), h_BLNI[:, -1]
+    keep_BLNI = (dt_BLI[:, :, None] * a_NI).exp()
+    h_BLNI = linear_scan(keep_BLNI, b_BLN[..., None] * (dt_BLI * x_BLI)[:, :, None], h_BNI)
+    return _read(c_BLN, h_BLNI), h_BLNI[:, -1]
 
 
 def _read(c_QBN: Tensor, h_QBNI: Tensor) -> Tensor:
@@ -165,21 +162,41 @@ def _project(x_QBI: Tensor, h_QBNI: Tensor) -> Tensor:
     return (x_QBI[:, :, None] @ h_QBNI.transpose(2, 3)).squeeze(2)
 
 
-def _pieces(length: int) -> Iterator[slice]:
-    return (slice(start, min(start + PIECE, length)) for start in range(0, length, PIECE))
+def _slices(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _pieces(x_BLI: Tensor, a_NI: Tensor) -> tuple[list[slice], list[slice]]:
+    """Which sequences, and which of their tokens, are a piece together."""
+    batch, length, _ = x_BLI.shape
+    if a_NI.device.type != "cpu":
+        return _slices(batch, batch), _slices(length, TOKENS)
+    room = STATES // a_NI.numel()
+    rows = min(batch, max(1, room // TOKENS))
+    return _slices(batch, rows), _slices(length, max(TOKENS, room // rows))
+
+
+def _cut(part_BLX: Tensor, rows: slice, at: slice) -> Tensor:
+    """What belongs to a piece, [Q, B, X]."""
+    return part_BLX[rows, at].transpose(0, 1).contiguous()
 
 
 def _states(
-    x_QBI: Tensor, dt_QBI: Tensor, a_NI: Tensor, b_QBN: Tensor, first_QB: Tensor | None, h_BNI: Tensor
-) -> tuple[Tensor, Tensor]:
-    """How much of h is kept at each token of a piece, and h after it; both [Q, B, N, I]."""
-    keep_QBNI = (dt_QBI[:, :, None] * (a_NI * LOG2_E)).exp2_()
+    x_QBI: Tensor,
+    dt_QBI: Tensor,
+    a_NI: Tensor,
+    b_QBN: Tensor,
+    first_QB: Tensor | None,
+    keep_QBNI: Tensor,
+    h_TBNI: Tensor,
+) -> None:
+    """Fills in how much of h is kept at each token of a piece, and h after it; h_TBNI[0] is h before the piece."""
+    torch.mul(dt_QBI[:, :, None], a_NI * LOG2_E, out=keep_QBNI).exp2_()
     if first_QB is not None:
         keep_QBNI.masked_fill_(first_QB[..., None, None], 0)
-    h_QBNI = b_QBN[..., None] * x_QBI[:, :, None]
-    for after_BNI, keep_BNI in zip(h_QBNI, keep_QBNI, strict=True):
-        h_BNI = after_BNI.addcmul_(keep_BNI, h_BNI)
-    return keep_QBNI, h_QBNI
+    torch.mul(b_QBN[..., None], x_QBI[:, :, None], out=h_TBNI[1:])
+    for keep_BNI, before_BNI, after_BNI in zip(keep_QBNI, h_TBNI[:-1], h_TBNI[1:], strict=True):
+        after_BNI.addcmul_(keep_BNI, before_BNI)
 
 
 @torch.compiler.disable(reason="its loop over tokens would be a graph of thousands of nodes")
@@ -188,49 +205,74 @@ def _scan_in_pieces(*inputs: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 class _SelectiveScan(torch.autograd.Function):
+    """Piece by piece, in the same memory, which stays in the cache."""
+
     @staticmethod
     def forward(
         ctx: Any,
-        x_LBI: Tensor,
-        dt_LBI: Tensor,
+        x_BLI: Tensor,
+        dt_BLI: Tensor,
         a_NI: Tensor,
-        b_LBN: Tensor,
-        c_LBN: Tensor,
-        h_BNI: Tensor,
-        first_LB: Tensor | None,
+        b_BLN: Tensor,
+        c_BLN: Tensor,
+        state_BNI: Tensor,
+        first_BL: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        y_LBI = torch.empty_like(x_LBI)
-        before = []
-        for at in _pieces(len(x_LBI)):
-            before.append(h_BNI)
-            first_QB = None if first_LB is None else first_LB[at]
-            _, h_QBNI = _states(x_LBI[at], dt_LBI[at], a_NI, b_LBN[at], first_QB, h_BNI)
-            y_LBI[at] = _read(c_LBN[at], h_QBNI)
-            h_BNI = h_QBNI[-1].clone()  # a view would keep the whole piece alive
-        ctx.save_for_backward(x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, first_LB, *before)
-        return y_LBI, h_BNI
+        batches, pieces = _pieces(x_BLI, a_NI)
+        y_BLI, last_BNI = torch.empty_like(x_BLI), torch.empty_like(state_BNI)
+        before_MBNI = state_BNI.new_empty(len(pieces), *state_BNI.shape)
+        for rows in batches:
+            shape = state_BNI[rows].shape
+            keeps_QBNI = state_BNI.new_empty(pieces[0].stop, *shape)
+            states_TBNI = state_BNI.new_empty(1 + pieces[0].stop, *shape)
+            states_TBNI[0] = state_BNI[rows]
+            for number, at in enumerate(pieces):
+                x_QBI, dt_QBI, b_QBN, c_QBN = (_cut(part, rows, at) for part in (x_BLI, dt_BLI, b_BLN, c_BLN))
+                first_QB = None if first_BL is None else _cut(first_BL, rows, at)
+                keep_QBNI, h_TBNI = keeps_QBNI[: len(x_QBI)], states_TBNI[: 1 + len(x_QBI)]
+                before_MBNI[number, rows] = h_TBNI[0]
+                _states(dt_QBI * x_QBI, dt_QBI, a_NI, b_QBN, first_QB, keep_QBNI, h_TBNI)
+                y_BLI[rows, at] = _read(c_QBN, h_TBNI[1:]).transpose(0, 1)
+                states_TBNI[0] = h_TBNI[-1]
+            last_BNI[rows] = states_TBNI[0]
+        ctx.save_for_backward(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, first_BL, before_MBNI)
+        return y_BLI, last_BNI
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, pull_LBI: Tensor, pull_BNI: Tensor) -> tuple[Tensor | None, ...]:
-        x_LBI, dt_LBI, a_NI, b_LBN, c_LBN, first_LB, *before = ctx.saved_tensors
-        gx_LBI, gdt_LBI, ga_NI, gb_LBN, gc_LBN = map(torch.empty_like, (x_LBI, dt_LBI, a_NI, b_LBN, c_LBN))
-        ga_NI.zero_()
-        for at, h_BNI in reversed(list(zip(_pieces(len(x_LBI)), before, strict=True))):
-            first_QB = None if first_LB is None else first_LB[at]
-            keep_QBNI, h_QBNI = _states(x_LBI[at], dt_LBI[at], a_NI, b_LBN[at], first_QB, h_BNI)
-            pull_QBI = pull_LBI[at]
-            gc_LBN[at] = _project(pull_QBI, h_QBNI)
-            # What pulls at h[t]: y[t], and h[t+1] by what is kept; that of the first goes on to the piece before.
-            g_QBNI = c_LBN[at][..., None] * pull_QBI[:, :, None]
-            for g_BNI, keep_BNI in zip(reversed(g_QBNI.unbind()), reversed(keep_QBNI.unbind()), strict=True):
-                pull_BNI = g_BNI.add_(pull_BNI) * keep_BNI
-            gx_LBI[at] = _read(b_LBN[at], g_QBNI)
-            gb_LBN[at] = _project(x_LBI[at], g_QBNI)
-            # The gradient of the logarithm of what is kept, dt * a.
-            g_QBNI.mul_(keep_QBNI)
-            g_QBNI[0].mul_(h_BNI)
-            g_QBNI[1:].mul_(h_QBNI[:-1])
-            gdt_LBI[at] = torch.mul(g_QBNI, a_NI, out=h_QBNI).sum(dim=2)
-            ga_NI += g_QBNI.mul_(dt_LBI[at][:, :, None]).sum(dim=(0, 1))
-        return gx_LBI, gdt_LBI, ga_NI, gb_LBN, gc_LBN, pull_BNI, None
+    def backward(ctx: Any, pull_BLI: Tensor, pull_BNI: Tensor) -> tuple[Tensor | None, ...]:
+        x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, first_BL, before_MBNI = ctx.saved_tensors
+        parts = (x_BLI, dt_BLI, b_BLN, c_BLN)
+        gx_BLI, gdt_BLI, gb_BLN, gc_BLN = map(torch.empty_like, parts)
+        ga_NI, gstate_BNI = torch.zeros_like(a_NI), torch.empty_like(pull_BNI)
+        batches, pieces = _pieces(x_BLI, a_NI)
+        for rows in batches:
+            later_BNI = pull_BNI[rows]
+            keeps_QBNI, pulls_QBNI = pull_BNI.new_empty(2, pieces[0].stop, *later_BNI.shape)
+            states_TBNI = pull_BNI.new_empty(1 + pieces[0].stop, *later_BNI.shape)
+            for number, at in reversed(list(enumerate(pieces))):
+                x_QBI, dt_QBI, b_QBN, c_QBN, pull_QBI = (_cut(part, rows, at) for part in (*parts, pull_BLI))
+                first_QB = None if first_BL is None else _cut(first_BL, rows, at)
+                keep_QBNI, h_TBNI = keeps_QBNI[: len(x_QBI)], states_TBNI[: 1 + len(x_QBI)]
+                h_TBNI[0] = before_MBNI[number, rows]
+                scaled_QBI = dt_QBI * x_QBI
+                _states(scaled_QBI, dt_QBI, a_NI, b_QBN, first_QB, keep_QBNI, h_TBNI)
+                gc_BLN[rows, at] = _project(pull_QBI, h_TBNI[1:]).transpose(0, 1)
+                # What pulls at h[t]: y[t], and h[t+1] by what is kept.
+                g_QBNI = torch.mul(c_QBN[..., None], pull_QBI[:, :, None], out=pulls_QBNI[: len(x_QBI)])
+                g, keep = g_QBNI.unbind(), keep_QBNI.unbind()
+                g[-1].add_(later_BNI)
+                for t in range(len(g) - 1, 0, -1):
+                    g[t - 1].addcmul_(g[t], keep[t])
+                gscaled_QBI = _read(b_QBN, g_QBNI)
+                gx_BLI[rows, at] = (gscaled_QBI * dt_QBI).transpose(0, 1)
+                gb_BLN[rows, at] = _project(scaled_QBI, g_QBNI).transpose(0, 1)
+                # What pulls at h before each token, and then the gradient of the logarithm of what is kept, dt * a.
+                glog_QBNI = keep_QBNI.mul_(g_QBNI)
+                later_BNI = glog_QBNI[0].clone()
+                glog_QBNI.mul_(h_TBNI[:-1])
+                gdt_QBI = torch.mul(glog_QBNI, a_NI, out=g_QBNI).sum(dim=2)
+                gdt_BLI[rows, at] = gdt_QBI.addcmul_(gscaled_QBI, x_QBI).transpose(0, 1)
+                ga_NI += glog_QBNI.mul_(dt_QBI[:, :, None]).sum(dim=(0, 1))
+            gstate_BNI[rows] = later_BNI
+        return gx_BLI, gdt_BLI, ga_NI, gb_BLN, gc_BLN, gstate_BNI, None

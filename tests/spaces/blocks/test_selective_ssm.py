@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spaces.blocks.selective_ssm import PIECE, Mamba, selective_scan
+from spaces.blocks import selective_ssm
+from spaces.blocks.selective_ssm import STATES, TOKENS, Mamba, selective_scan
 
 
 def test_initial_steps_and_decays_are_those_of_the_paper() -> None:
@@ -20,7 +21,7 @@ def test_scan_survives_decays_whose_exponentials_would_overflow() -> None:
     torch.manual_seed(0)
     x, b, c = torch.randn(1, 200, 2), torch.randn(1, 200, 3), torch.randn(1, 200, 3)
     dt = torch.full((1, 200, 2), 1e4, requires_grad=True)
-    y, last = selective_scan(x, dt, -torch.ones(3, 2), b, c, torch.zeros(1, 3, 2))
+    y, last = selective_scan(x / 1e4, dt, -torch.ones(3, 2), b, c, torch.zeros(1, 3, 2))
     y.sum().backward()
     # Nothing of the past is left: each output is its own token's.
     torch.testing.assert_close(y, x * (b * c).sum(-1, keepdim=True))
@@ -29,9 +30,34 @@ def test_scan_survives_decays_whose_exponentials_would_overflow() -> None:
     assert dt.grad.isfinite().all()
 
 
+def test_pieces_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four pieces of two sequences, the last ones short, and documents that end inside of them."""
+    torch.manual_seed(0)
+    batch, length, inner, state = 3, 3 * TOKENS + 5, 3, 2
+    shapes = (
+        [(batch, length, inner)] * 2
+        + [(state, inner)]
+        + [(batch, length, state)] * 2
+        + [(batch, state, inner)]
+    )
+    inputs = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    inputs[1], inputs[2] = inputs[1].abs(), -inputs[2].abs()
+    for part in inputs:
+        part.requires_grad_()
+    segments = torch.arange(length).div(7, rounding_mode="floor").expand(batch, -1)
+    for documents in (None, segments):
+        outcomes = []
+        for states in (2**19, 2 * TOKENS * state * inner):
+            monkeypatch.setattr(selective_ssm, "STATES", states)
+            y, last = selective_scan(*inputs, documents)
+            outcomes.append([y, last, *torch.autograd.grad(y.sin().sum() + last.cos().sum(), inputs)])
+        for whole, pieces in zip(*outcomes, strict=True):
+            torch.testing.assert_close(pieces, whole, rtol=1e-10, atol=1e-10)
+
+
 def test_a_long_sequence_keeps_few_of_its_states() -> None:
-    """For the gradient: the inputs, and one state for each piece."""
-    length, inner, state = 40 * PIECE, 8, 16
+    """For the gradient: the inputs, and one state for each piece of a sequence."""
+    length, inner, state = 40 * TOKENS, STATES // TOKENS // 16, 16
     x, dt = (torch.rand(1, length, inner, requires_grad=True) for _ in range(2))
     b, c = torch.rand(1, length, state), torch.rand(1, length, state)
     kept: dict[int, int] = {}
@@ -44,8 +70,8 @@ def test_a_long_sequence_keeps_few_of_its_states() -> None:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         y, _ = selective_scan(x, dt, -torch.ones(state, inner), b, c, torch.zeros(1, state, inner))
     assert y.requires_grad
-    numbers = 2 * length * (inner + state) + (length // PIECE + 1) * state * inner
-    assert sum(kept.values()) <= 4 * numbers < 4 * length * state * inner / 2
+    numbers = 2 * length * (inner + state) + (40 + 1) * state * inner
+    assert sum(kept.values()) <= 4 * numbers < 4 * length * state * inner / 4
 
 
 def test_a_mimetic_layer_begins_as_linear_attention_with_queries_that_are_keys() -> None:
