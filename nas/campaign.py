@@ -28,6 +28,7 @@ from nas.types import (
 )
 from nas.user_code import user_folders
 from spaces import InvalidGenome
+from spaces.blame import reason
 
 Observe = Callable[[Record, bool], None]
 
@@ -209,7 +210,7 @@ class _Campaign:
         except Finished:
             return [], True
         except Exception as error:
-            raise RuntimeError(f"strategy {name!r} failed in ask: {type(error).__name__}: {error}") from error
+            raise RuntimeError(f"strategy {name!r} failed in ask: {reason(error)}") from error
         for proposal, expected in zip(asked, range(self.made, self.made + n), strict=False):
             if proposal.id != expected:
                 raise RuntimeError(f"strategy {name!r} proposed id {proposal.id}, but the next is {expected}")

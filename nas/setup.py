@@ -29,6 +29,7 @@ from nas.types import (
 )
 from nas.user_code import named, user_modules
 from spaces import Space, suggest
+from spaces.blame import reason
 from spaces.cost import COST_NAMES, tells_costs
 from spaces.lookup import importable, resolve
 
@@ -199,7 +200,7 @@ def _make(what: str, name: str, make: Callable[[], Any]) -> Any:
     except Exception as error:
         if ":" not in name:
             raise
-        raise InvalidInput(f"{what} {name!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise InvalidInput(f"{what} {name!r} cannot be made: {reason(error)}") from error
 
 
 def _demand(what: str, name: str, made: Any, wanted: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from spaces.blame import reason
 from spaces.cost import Cost
 from spaces.errors import InvalidGenome, InvalidGrammar, InvalidSpace, NoNeighbour, suggest
 from spaces.fields import child, choice, many, real
@@ -85,7 +86,7 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
     except Exception as error:
         if ":" not in name:
             raise
-        raise InvalidSpace(f"space {name!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise InvalidSpace(f"space {name!r} cannot be made: {reason(error)}") from error
     if not hasattr(space, "sample"):
         raise InvalidSpace(f"space {name!r} gives a {type(space).__name__}, which is no space")
     return space

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spaces.blame import reason
 from spaces.blocks.costs import COSTS, Cost, frame
 from spaces.derivation import Attributes, Node
 from spaces.errors import InvalidGrammar, InvalidSpace, suggest
@@ -69,9 +70,7 @@ def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any],
     try:
         cost = production.cost(at, context, **told)
     except Exception as error:
-        raise InvalidGrammar(
-            f"production {production.name!r}: cost= fails: {type(error).__name__}: {error}"
-        ) from error
+        raise InvalidGrammar(f"production {production.name!r}: cost= fails: {reason(error)}") from error
     if not isinstance(cost, Cost) or not all(0 <= number < math.inf for number in astuple(cost)):
         raise InvalidGrammar(
             f"production {production.name!r}: cost= gives {cost!r}, but must give a spaces.Cost of numbers that are "

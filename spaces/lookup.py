@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spaces.blame import reason
 from spaces.errors import nearest, suggest
 
 
@@ -32,10 +33,10 @@ def resolve(name: str, table: Mapping[str, str], what: str, refusal: type[Except
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
-        reason = f"{type(error).__name__}: {error}"
+        why = reason(error)
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            reason = f"no module {error.name!r} is installed, in {Path.cwd()}, or beside the campaign file"
-        raise refusal(f"{what} {name!r} cannot be imported: {reason}") from error
+            why = f"no module {error.name!r} is installed, in {Path.cwd()}, or beside the campaign file"
+        raise refusal(f"{what} {name!r} cannot be imported: {why}") from error
     try:
         return getattr(module, attribute)
     except AttributeError:

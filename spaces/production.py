@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from spaces.blame import reason
 from spaces.errors import InvalidGrammar
 from spaces.fields import Children, Choice, Real
 
@@ -106,9 +107,7 @@ class Production:
         try:
             return rule(at, **{name: values[name] for name in asked(rule)})
         except Exception as error:
-            raise InvalidGrammar(
-                f"production {self.name!r}: {what}= fails: {type(error).__name__}: {error}"
-            ) from error
+            raise InvalidGrammar(f"production {self.name!r}: {what}= fails: {reason(error)}") from error
 
 
 @functools.cache

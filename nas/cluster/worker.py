@@ -7,7 +7,6 @@ import os
 import pickle
 import socket
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from nas.types import (
     Trial,
     TrialStopped,
 )
+from spaces.blame import told, where
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -164,10 +164,8 @@ def too_slow(seconds: float) -> str:
 
 def reason(error: BaseException) -> str:
     """One line on an exception: its type and message, and where it was raised, as "(file.py:12 in name)"."""
-    [frame] = traceback.extract_tb(error.__traceback__, limit=-1)
-    where = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
-    message = "".join(traceback.format_exception_only(error))
-    return one_line(message, LONGEST_ERROR - len(where)) + where
+    place = f" {where(error)}".rstrip()
+    return one_line(told(error), LONGEST_ERROR - len(place)) + place
 
 
 def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
@@ -177,5 +175,17 @@ def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
 
 
 def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics as plain floats: evaluators may give NumPy's or torch's."""
-    return {name: float(value) for name, value in metrics.items()}
+    """Metrics as plain floats: evaluators may give NumPy's or torch's.
+
+    Raises:
+        TypeError: they are no mapping, or one of them is no number.
+    """
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must be a mapping of names to numbers, but are {metrics!r}")
+    floats = {}
+    for name, value in metrics.items():
+        try:
+            floats[name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"metric {name!r} must be a number, but is {value!r}") from None
+    return floats

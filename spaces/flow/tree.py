@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from spaces.blame import reason
 from spaces.errors import InvalidGrammar
 from spaces.flow.terminal import Scope, Shape, Terminal
 
@@ -81,7 +82,7 @@ def given(terminal: Terminal, shape: Any, scope: Scope) -> Shape | None:
         out = terminal.gives(shape, scope) if terminal.scoped else terminal.gives(shape)
     except Exception as error:
         raise InvalidGrammar(
-            f"{terminal.kind} {terminal.name!r}: gives fails at {shape}: {type(error).__name__}: {error}"
+            f"{terminal.kind} {terminal.name!r}: gives fails at {shape}: {reason(error)}"
         ) from error
     if out is not None and type(out) is not tuple:
         raise InvalidGrammar(

@@ -147,7 +147,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ("[recipe]\nlr = -1", "'recipe.lr' must be a number above 0, at most 1, got -1.0"),
         (
             "[recipe]\nlrs = 1",
-            "unknown key 'recipe.lrs', did you mean 'recipe.lr'? allowed: lr, warmup, decay_to, weight_decay, betas, grad_clip, kernels",
+            "unknown key 'recipe.lrs', did you mean 'recipe.lr'? allowed: lr, warmup, decay_to, weight_decay, betas, grad_clip, precision, kernels",
         ),
         (
             '[predictor]\nname = "trees"\ncandidate = 4',
@@ -323,7 +323,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space check own_module:raises x",
-            "nas: space 'own_module:raises' cannot be made: KeyError: 'boom'",
+            "nas: space 'own_module:raises' cannot be made: KeyError: 'boom' (own_module.py:2 in raises)",
         ),
         (
             "space check own_module:nothing x",

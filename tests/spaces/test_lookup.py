@@ -63,10 +63,12 @@ def test_own_modules_beside_the_campaign_file(tmp_path: Path, monkeypatch: pytes
     assert sys.path.count(str(tmp_path.resolve())) == 1
     assert resolve("my_nas_task:Task", {}, "task", Refusal).__name__ == "Task"
     assert refusal("my_nas_broken:Task", {}, "task") == (
-        "task 'my_nas_broken:Task' cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"
+        "task 'my_nas_broken:Task' cannot be imported: ModuleNotFoundError: No module named 'no_such_package' "
+        "(my_nas_broken.py:1 in <module>)"
     )
     assert refusal("my_nas_typo:Task", {}, "task") == (
-        "task 'my_nas_typo:Task' cannot be imported: ZeroDivisionError: division by zero"
+        "task 'my_nas_typo:Task' cannot be imported: ZeroDivisionError: division by zero "
+        "(my_nas_typo.py:1 in <module>)"
     )
 
 
