@@ -19,7 +19,7 @@ from spaces.mutations import Mutation
 if TYPE_CHECKING:
     from torch import nn
 
-    from spaces.blocks.supernet import Mixture, Supernet
+    from spaces.networks.supernet import Mixture, Supernet
 
 
 class Space(Protocol):

@@ -17,7 +17,7 @@ from nas.training.schedules import cosine_power
 from nas.training.tasks.base import Task
 from nas.types import Diverged
 from spaces import Genome
-from spaces.blocks.supernet import Architecture, Mixture
+from spaces.networks.supernet import Architecture, Mixture
 from spaces.protocol import Relaxed
 
 WEIGHTS_LR = (0.025, 0.001)
@@ -69,7 +69,7 @@ def relax(
     Args:
         steps: of the weights, and as many of the architecture.
         seed: of the initialisation and of the order of the images.
-        mixture: how operators are weighed, see `spaces.blocks.supernet.Architecture`.
+        mixture: how operators are weighed, see `spaces.networks.supernet.Architecture`.
         power: of the annealing of the weights' learning rate, see `cosine_power`.
         architecture_lr: of Adam.
         report: called after each of the looks at the loss with the steps done and the mean loss since the last one.

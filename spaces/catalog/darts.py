@@ -33,7 +33,7 @@ from spaces.product import Code, ProductSpace
 if TYPE_CHECKING:
     from torch import nn
 
-    from spaces.blocks.supernet import Mixture, Supernet
+    from spaces.networks.supernet import Mixture, Supernet
 
 CELLS = ("normal", "reduce")
 NODES = (2, 3, 4, 5)
@@ -250,7 +250,7 @@ class DARTS(ProductSpace):
         return Cost(parameters, parameters, flops, 0)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.darts import DARTSCell
+        from spaces.networks.darts import DARTSCell
 
         edges = self._edges(self._code_of(genome))
 
@@ -262,7 +262,7 @@ class DARTS(ProductSpace):
 
     def supernet(self, mixture: Mixture = "softmax") -> Supernet:
         """The network in which every edge of both cells is a mixture of all operators, and of none at all."""
-        from spaces.blocks.supernet import Architecture, MixedDARTSCell, Supernet
+        from spaces.networks.supernet import Architecture, MixedDARTSCell, Supernet
 
         edges = sum(NODES)
         architectures = {cell: Architecture(edges, len(self.choices) + 1, mixture) for cell in CELLS}
@@ -295,7 +295,7 @@ class DARTS(ProductSpace):
 
     def _network(self, make: Callable[[str, int, int, int, bool, bool], nn.Module]) -> nn.Module:
         """The network of cells; each is made from its name and the sizes that `blocks.darts.DARTSCell` takes."""
-        from spaces.blocks.darts import DARTSNetwork
+        from spaces.networks.darts import DARTSNetwork
 
         cells: list[nn.Module] = []
         channels, halved = self.channels, False

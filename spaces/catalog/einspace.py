@@ -85,12 +85,12 @@ def _declare(name: str, loose: bool) -> FlowGrammar:
 
 
 def _block(name: str, shapes: int, *arguments: object) -> Callable[..., nn.Module]:
-    """What builds a module of `spaces.blocks.einspace` from arguments and the first of the shapes in and out."""
+    """What builds a module of `spaces.networks.einspace` from arguments and the first of the shapes in and out."""
 
     def module(*given: object) -> nn.Module:
-        from spaces.blocks import einspace as blocks
+        from spaces.networks import einspace as modules
 
-        return getattr(blocks, name)(*arguments, *given[:shapes])
+        return getattr(modules, name)(*arguments, *given[:shapes])
 
     return module
 
@@ -207,7 +207,7 @@ def _col2im(grammar: FlowGrammar, loose: bool) -> None:
         return (channels, *image) if loose and channels and not rest else None
 
     def module(shape: Shape, out: Shape) -> nn.Module:
-        from spaces.blocks.einspace import Col2Im
+        from spaces.networks.einspace import Col2Im
 
         return Col2Im(out)
 

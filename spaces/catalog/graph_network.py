@@ -108,6 +108,6 @@ class GraphNetworks(ProductSpace):
 
     def build(self, genome: Genome) -> nn.Module:
         """A network from features [N, features] and edges (source, target) [2, E] to logits [N, classes]."""
-        from spaces.blocks.graph_network import GraphNetwork
+        from spaces.networks.graph_network import GraphNetwork
 
         return GraphNetwork(self.io.features, self.layer_choices(genome), self.dropout)

@@ -80,7 +80,7 @@ class HPOBenchMLP(ProductSpace):
         return Cost(parameters, parameters, 2 * weights, 0)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.perceptron import Perceptron
+        from spaces.networks.perceptron import Perceptron
 
         values = self.values(genome)
         return Perceptron(

@@ -84,7 +84,7 @@ class MLP(ProductSpace):
         return Cost(parameters, parameters, 2 * weights, 0)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.perceptron import Perceptron
+        from spaces.networks.perceptron import Perceptron
 
         values = self.values(genome)
         layers = [tuple(values[key] for key in NODES[node]) for node in ("hidden_1", "hidden_2")]

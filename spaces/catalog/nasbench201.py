@@ -26,7 +26,7 @@ from spaces.product import Code, ProductSpace
 if TYPE_CHECKING:
     from torch import nn
 
-    from spaces.blocks.supernet import Mixture, Supernet
+    from spaces.networks.supernet import Mixture, Supernet
 
 OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -158,7 +158,7 @@ class NASBench201(ProductSpace):
         return Cost(parameters, parameters, flops, 0)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.cell import CellBlock
+        from spaces.networks.cell import CellBlock
 
         values = self.values(genome).values()
         edges = [(s, t, operator) for (s, t), operator in zip(EDGES, values, strict=True)]
@@ -166,7 +166,7 @@ class NASBench201(ProductSpace):
 
     def supernet(self, mixture: Mixture = "softmax") -> Supernet:
         """The network in which every edge of the cell is a mixture of all operators."""
-        from spaces.blocks.supernet import Architecture, MixedCell, Supernet
+        from spaces.networks.supernet import Architecture, MixedCell, Supernet
 
         architecture = Architecture(len(EDGES), len(OPERATORS), mixture)
         network = self._network(lambda channels: MixedCell(EDGES, OPERATORS, channels, architecture))
@@ -182,7 +182,7 @@ class NASBench201(ProductSpace):
 
     def _network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """The network of cells; each is made for so many channels."""
-        from spaces.blocks.cell import CellNetwork
+        from spaces.networks.cell import CellNetwork
 
         stages = [[make(channels) for _ in range(CELLS)] for channels in CHANNELS]
         return CellNetwork(stages, self.io.channels, self.io.classes, CHANNELS)

@@ -165,6 +165,6 @@ class RegNet(ProductSpace):
         return cost(self.stages(genome), self.io, self.stem_stride)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.regnet import RegNetwork
+        from spaces.networks.regnet import RegNetwork
 
         return RegNetwork(self.stages(genome), self.io.channels, self.io.classes, STEM, self.stem_stride)

@@ -69,19 +69,19 @@ vision = FlowGrammar(
 
 
 def _position(shape: Shape, out: Shape) -> nn.Module:
-    from spaces.blocks.image import Position
+    from spaces.networks.image import Position
 
     return Position(shape)
 
 
 def _unshuffle(shape: Shape, out: Shape) -> nn.Module:
-    from spaces.blocks.image import PixelUnshuffle
+    from spaces.networks.image import PixelUnshuffle
 
     return PixelUnshuffle(2)
 
 
 def _shuffle(shape: Shape, out: Shape) -> nn.Module:
-    from spaces.blocks.image import PixelShuffle
+    from spaces.networks.image import PixelShuffle
 
     return PixelShuffle(2)
 
@@ -103,7 +103,7 @@ def _declare_patches(patch: int, width: int) -> None:
         return (width, shape[1] // patch, shape[2] // patch)
 
     def module(shape: Shape, out: Shape) -> nn.Module:
-        from spaces.blocks.image import Conv2d
+        from spaces.networks.image import Conv2d
 
         return Conv2d(shape[0], width, patch, patch)
 
@@ -127,7 +127,7 @@ def _declare_layer(name: str, block: str, *, axes: int = 0, divides: int = 1, **
         return None if shape[0] % divides else shape
 
     def module(shape: Shape, out: Shape) -> nn.Module:
-        from spaces.blocks.image import OverImage
+        from spaces.networks.image import OverImage
 
         return OverImage(shape[0], block, **given(shape))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def build(root: Node, grammar: FlowGrammar, outputs: int) -> nn.Module:
     """The model of a tree and its head, initialised from torch's global random state."""
-    from spaces.blocks.flow import Branching, Head, Sequential
+    from spaces.networks.flow import Branching, Head, Sequential
 
     def module(node: Node) -> nn.Module:
         if node.form == "sequential":

@@ -257,14 +257,14 @@ class FlowGrammar:
 
 
 def _identity(shape: Shape, out: Shape) -> nn.Module:
-    from spaces.blocks.flow import Identity
+    from spaces.networks.flow import Identity
 
     return Identity()
 
 
 def _clone(ways: int) -> Callable[[Shape, Shape], nn.Module]:
     def module(shape: Shape, out: Shape) -> nn.Module:
-        from spaces.blocks.flow import Clone
+        from spaces.networks.flow import Clone
 
         return Clone(ways)
 
@@ -272,6 +272,6 @@ def _clone(ways: int) -> Callable[[Shape, Shape], nn.Module]:
 
 
 def _add(shapes: tuple[Shape, ...], out: Shape) -> nn.Module:
-    from spaces.blocks.flow import Add
+    from spaces.networks.flow import Add
 
     return Add()

@@ -15,7 +15,7 @@ from torch import nn
 import spaces
 from nas.training.tasks.base import Task
 from spaces import ProductSpace, choice
-from spaces.blocks.perceptron import Perceptron
+from spaces.networks.perceptron import Perceptron
 
 class Line(Task):
     metrics = {"valid_error": "min"}

@@ -193,7 +193,7 @@ class NASBenchNLP(Mutable):
         return Cost(parameters, parameters, 2 * (matrices + vocab * width), FLOAT_BYTES * states)
 
     def build(self, genome: Genome) -> nn.Module:
-        from spaces.blocks.recurrent import RecurrentModel
+        from spaces.networks.recurrent import RecurrentModel
 
         cell = self._cell(genome)
         return RecurrentModel(cell.nodes, cell.states, self.io.vocab, self.widths)

@@ -10,7 +10,7 @@ from nas.training.schedules import cosine_power
 from nas.training.supernet import Relaxation, _halves, relax
 from nas.training.tasks.images import ImageClassification
 from nas.types import InvalidInput, Objective, Proposed
-from spaces.blocks.supernet import Architecture
+from spaces.networks.supernet import Architecture
 
 IO = spaces.image(channels=1, height=8, width=8, classes=10)
 CELLS = spaces.load("nasbench201", IO)

@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks import cell as cells
-from spaces.blocks import darts
+from spaces.networks import cell as cells
+from spaces.networks import darts
 
 Mixture = Literal["softmax", "max-w"]
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import Conv2d, PixelShuffle, PixelUnshuffle
 
 from spaces.blocks.base import Block
-from spaces.blocks.einspace import Position
 from spaces.blocks.mlp import SwiGLU
 from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.spectral import FourierLayer, WholeEinFFT
 from spaces.blocks.topology import Residual
+from spaces.networks.einspace import Position
 
 __all__ = ["Conv2d", "OverImage", "PixelShuffle", "PixelUnshuffle", "Position"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spaces.blocks.cell import relu_conv_norm
+from spaces.networks.cell import relu_conv_norm
 
 Convolutions = tuple[int, int, tuple[int, ...]]
 """Depthwise separable convolutions one after the other: their kernel, the dilation of the first, and the channels after
