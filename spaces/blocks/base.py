@@ -35,12 +35,23 @@ class Block(nn.Module):
     to each other. Packed documents all start from nothing: a block that keeps a state refuses one together
     with segments (ValueError).
 
-    Every block refuses a width, number or size of parts below 1 by name (ValueError). One that is not causal, and keeps
-    no state, is `Whole`.
+    Every block refuses a width, number or size of parts below 1 by name, and inputs without sequences or tokens
+    (ValueError). One that is not causal, and keeps no state, is `Whole`.
     """
 
     aux_loss: Tensor | None = None
     """A scalar to add to the training loss, from the last forward in training mode; None if there is none."""
+
+    def __call__(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        if 0 in x_BLD.shape[:2]:
+            raise ValueError(
+                f"{type(self).__name__} was given no tokens: x_BLD of shape {tuple(x_BLD.shape)}; it needs a sequence "
+                "and a token at least"
+            )
+        result: tuple[Tensor, State | None] = super().__call__(x_BLD, state, segments_BL)
+        return result
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None

@@ -234,6 +234,26 @@ def packs_documents(case: BlockCase) -> None:
         raise AssertionError(f"{case}: packed documents continue a state")
 
 
+def refuses_empty_inputs(case: BlockCase) -> None:
+    """Inputs without sequences or tokens are one clear error, where kernels would each do something else."""
+    block = case.build(torch.float32)
+    for batch, length in ((0, 3), (2, 0)):
+        x_BLD = torch.empty(batch, case.length(length), case.width)
+        calls = {"alone": lambda x_BLD: block(x_BLD)}
+        if block.causal:
+            calls["with a state"] = lambda x_BLD: block(x_BLD, block.init_state(len(x_BLD)))
+            calls["packed"] = lambda x_BLD: block(x_BLD, None, torch.zeros(x_BLD.shape[:2], dtype=torch.long))
+        for how, call in calls.items():
+            what = f"{case}: an input of shape {tuple(x_BLD.shape)} {how}"
+            try:
+                call(x_BLD)
+            except Exception as error:  # what torch raises has no common type
+                if not (isinstance(error, ValueError) and "was given no tokens" in str(error)):
+                    raise AssertionError(f"{what} fails by {error!r}") from error
+            else:
+                raise AssertionError(f"{what} is not refused")
+
+
 def exports(case: BlockCase, length: int = 70) -> None:
     """`torch.export` accepts the block, for batches of any size, and what it writes gives the same outputs."""
     block = case.build(torch.float32).eval()
@@ -414,6 +434,7 @@ COMMON_CHECKS: tuple[Callable[[BlockCase], None], ...] = (
     survives_bfloat16,
     runs_under_autocast,
     costs_as_declared,
+    refuses_empty_inputs,
 )
 
 CHECKS = (

@@ -176,6 +176,13 @@ class GrowsState(Decay):
         return y_BLD, None if after is None else (*after, torch.zeros(3))
 
 
+class TakesNothing(Decay):
+    def __call__(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        return self.forward(x_BLD, state, segments_BL)
+
+
 class Running(Whole):
     """Causal, though it is declared not to be."""
 
@@ -264,6 +271,11 @@ def test_a_correct_block_passes(check: Callable[..., None]) -> None:
         (testing.ignores_batch_order, MixesSequences, "MixesSequences: outputs of a reordered part"),
         (testing.survives_bfloat16, Overflows, "Overflows: output is not finite"),
         (testing.runs_under_autocast, InfiniteGradient, "InfiniteGradient: gradient of rate is not finite"),
+        (
+            testing.refuses_empty_inputs,
+            TakesNothing,
+            "TakesNothing: an input of shape \\(0, 3, 4\\) alone is not refused",
+        ),
         (testing.costs_as_declared, GrowsState, "GrowsState: 16 state bytes declared at 1, 28 kept"),
     ],
 )
