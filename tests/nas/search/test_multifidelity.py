@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import itertools
 
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 import nas.search
 import nas.search.screening
 import spaces
-from nas.search.multifidelity import Line
 from nas.search.rungs import Ladder
 from nas.search.screening import Screening
 from nas.search.testing import check_replay, strategy_checks
@@ -27,32 +25,7 @@ from nas.types import (
 )
 from predictors import Prediction
 from predictors.evaluate import TauEstimate
-
-SPACE = spaces.load("nasbench201")
-LOSS = (Objective("loss"),)
-STRATEGIES = {
-    "halving": {"rungs": (1, 3)},
-    "hyperband": {"rungs": (1, 3), "sampler": {"name": "evolution", "population": 4, "tournament": 2}},
-    "asha": {"rungs": (1, 3)},
-    "asha-eta": {
-        "rungs": (2, 5),
-        "eta": 2.0,
-        "sampler": {"name": "evolution", "population": 4, "tournament": 2},
-    },
-    "stopping": {"sampler": {"name": "evolution", "population": 4, "tournament": 2}, "least": 2},
-}
-
-
-def make(name, space=SPACE, objectives=LOSS, seed=0, full=9, **more):
-    options = {**STRATEGIES.get(name, {}), **more}
-    return nas.search.load(
-        name.partition("-")[0],
-        space=space,
-        objectives=objectives,
-        seed=seed,
-        fidelity=Fidelity(full, "epochs"),
-        **options,
-    )
+from tests.nas.search.multifidelity import SPACE, STRATEGIES, drive, make, of_network
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -148,25 +121,6 @@ def test_a_predictor_that_screens_learns_anew_what_promotions_have_changed(monke
         return make("asha-eta", screening=Screening(Sine, candidates=4, least=5))
 
     check_cuts(new, log_of(new(), 60, 3, np.random.default_rng(0)), range(0, 60, 3))
-
-
-def drive(strategy, trials, loss, workers=1):
-    """Trials of a strategy that end in the order in which they were proposed; `loss` gives that of a proposal."""
-    ended, running = [], []
-    while len(ended) < trials:
-        for proposal in strategy.ask(workers - len(running)) if len(running) < workers else []:
-            strategy.tell(Proposed(proposal))
-            running.append(proposal)
-        proposal = running.pop(0)
-        trial = Trial.done(proposal, {"loss": loss(proposal)})
-        strategy.tell(Ended(trial))
-        ended.append(trial)
-    return ended
-
-
-def of_network(proposal):
-    """A loss that follows from the network, whatever its training."""
-    return int(proposal.genome.digest[:8], 16) / 2**32
 
 
 def amounts(trials):
@@ -294,33 +248,6 @@ def test_parents_are_trials_of_the_campaign():
         assert different == 1
 
 
-@given(st.floats(-1, 2), st.floats(-5, 5), st.lists(st.floats(-10, 10), min_size=3, max_size=8, unique=True))
-def test_lines_recover_lines(slope, intercept, values):
-    line = Line.through([(value, intercept + slope * value) for value in values])
-    if 0 <= slope <= 1 and np.ptp(values) > 1e-3:
-        assert line.slope == pytest.approx(slope, abs=1e-6)
-        assert line(3.0) == pytest.approx(intercept + slope * 3, abs=1e-4)
-    assert 0 <= line.slope <= 1
-    assert line(np.mean(values)) == pytest.approx(intercept + slope * np.mean(values), abs=1e-6), (
-        "through the means"
-    )
-
-
-def test_lines_of_few_points():
-    assert Line.through([])(2.0) == 2.0
-    assert Line.through([(1.0, 0.5), (3.0, 1.5)])(2.0) == 1.0
-    assert Line.through([(1.0, np.nan), (3.0, 1.5)])(2.0) == 0.5
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e170, 1e300, 1.5 * 2.0**1023])
-def test_lines_go_through_values_of_any_size(size):
-    line = Line.through([(0.0, 0.5 * size), (0.5 * size, 0.75 * size), (size, size)])
-    assert (line.slope, line.intercept) == (pytest.approx(0.5), pytest.approx(0.5 * size))
-    small = Line.through([(1.0, 1.0), (1.0 + 2.0**-52, 1.0), (1.0, 1.0), (1.0, size)])
-    assert 0 <= small.slope <= 1
-
-
 def test_of_several_objectives_the_front_goes_on():
     aims = (Objective("loss"), Objective("size"))
     strategy = make("halving", objectives=aims, sampler="nsga2")
@@ -439,37 +366,3 @@ def test_options_hold_those_of_the_sampler():
     found = nas.search.options("asha", {"sampler": "evolution"})
     assert found["sampler"]["population"] == 20
     assert nas.search.options("asha", found) == found
-
-
-def reported(strategy, proposal, curve, metric="loss"):
-    """Tells a trial that reports until it is stopped; at which step that was."""
-    strategy.tell(Proposed(proposal))
-    for step, loss in enumerate(curve, start=1):
-        measurement = Measurement(step, {metric: loss})
-        proceed = strategy.proceed(proposal.id, measurement)
-        strategy.tell(Measured(proposal.id, measurement, proceed))
-        if not proceed:
-            strategy.tell(Ended(Trial(proposal, "stopped", {metric: loss})))
-            return step
-    strategy.tell(Ended(Trial.done(proposal, {"loss": curve[-1]})))
-    return None
-
-
-@pytest.mark.parametrize("metric", ["loss", "train_loss"])
-def test_the_median_rule_stops_what_is_worse_than_most(metric):
-    strategy = make("stopping", sampler="random", grace=0.3, least=3, full=9)
-    for level in (1.0, 2.0, 3.0):
-        (proposal,) = strategy.ask(1)
-        assert reported(strategy, proposal, [level + 1 / step for step in range(1, 10)], metric) is None
-    (good, bad, late) = strategy.ask(3)
-    assert reported(strategy, good, [2.9, 2.8, 2.0, 1.9], metric) is None
-    assert reported(strategy, bad, [9.0] * 9, metric) == 3, "the first report after the grace"
-    # the running means at step 4 of the five that came so far are 1.5, 2.4, 2.5, 3.5: better than the median
-    assert reported(strategy, late, [9.0, 9.0, 2.4, 2.4, 9.0, 9.0], metric) is None
-
-
-def test_evolution_under_stopping_is_evolution_where_none_is_stopped():
-    given = {"population": 4, "tournament": 2}
-    plain = drive(make("evolution", **given), 20, of_network)
-    stopped = drive(make("stopping", sampler={"name": "evolution", **given}), 20, of_network)
-    assert [dataclasses.replace(trial) for trial in stopped] == plain
