@@ -51,46 +51,42 @@ class Residual(Parallel):
         super().__init__(width, [body])
 
 
-class LayerScale(Block):
+class _Scaled(Block):
+    """The body times learned numbers, to stand in a residual branch."""
+
+    def __init__(self, body: Block, scale: Tensor) -> None:
+        super().__init__()
+        self.body = body
+        self.scale = nn.Parameter(scale)
+
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        y_BLD, state = self.body(x_BLD, state, segments_BL)
+        return self.scale * y_BLD, state
+
+    def init_state(self, batch: int) -> State:
+        return self.body.init_state(batch)
+
+
+class LayerScale(_Scaled):
     """The body times a learned number for each channel, to stand in a residual branch (LayerScale, arXiv 2103.17239).
 
     The numbers begin at 0.1, the paper's for up to 18 layers: networks begin near the identity.
     """
 
     def __init__(self, width: int, body: Block) -> None:
-        super().__init__()
-        self.body = body
-        self.scale = nn.Parameter(torch.full((width,), FIRST_SCALE))
-
-    def forward(
-        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
-    ) -> tuple[Tensor, State | None]:
-        y_BLD, state = self.body(x_BLD, state, segments_BL)
-        return self.scale * y_BLD, state
-
-    def init_state(self, batch: int) -> State:
-        return self.body.init_state(batch)
+        super().__init__(body, torch.full((width,), FIRST_SCALE))
 
 
-class ReZero(Block):
+class ReZero(_Scaled):
     """The body times one learned number that begins at 0, to stand in a residual branch (ReZero, arXiv 2003.04887).
 
     Networks begin as the identity. The paper has no norm before the body; here the branch has its own.
     """
 
     def __init__(self, body: Block) -> None:
-        super().__init__()
-        self.body = body
-        self.scale = nn.Parameter(torch.zeros(()))
-
-    def forward(
-        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
-    ) -> tuple[Tensor, State | None]:
-        y_BLD, state = self.body(x_BLD, state, segments_BL)
-        return self.scale * y_BLD, state
-
-    def init_state(self, batch: int) -> State:
-        return self.body.init_state(batch)
+        super().__init__(body, torch.zeros(()))
 
 
 class DeepNorm(Block):

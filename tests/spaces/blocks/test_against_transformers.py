@@ -11,6 +11,14 @@ from spaces.blocks.rg_lru import RGLRU
 transformers = pytest.importorskip("transformers")
 
 VOCAB, WIDTH, LENGTH = 53, 32, 150
+TWO_LAYERS = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "rms_norm_eps": 1e-6,
+    "initializer_range": 0.2,
+}
+"""What the configurations of Transformers share."""
 
 
 def logits(model, tokens):
@@ -44,15 +52,11 @@ def same_as(theirs, genome, copy_layer, embedding, norm, head, length=LENGTH):
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_transformer_plus_plus_is_llama(kv_heads):
     config = transformers.LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=WIDTH,
+        **TWO_LAYERS,
         intermediate_size=3 * WIDTH,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=kv_heads,
-        rms_norm_eps=1e-6,
         rope_theta=10_000.0,
-        initializer_range=0.2,
     )
     theirs = transformers.LlamaForCausalLM(config)
     attention = (
@@ -64,15 +68,11 @@ def test_transformer_plus_plus_is_llama(kv_heads):
 
 def test_sliding_windows_are_those_of_mistral():
     config = transformers.MistralConfig(
-        vocab_size=VOCAB,
-        hidden_size=WIDTH,
+        **TWO_LAYERS,
         intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        rms_norm_eps=1e-6,
         sliding_window=32,
-        initializer_range=0.2,
     )
     theirs = transformers.MistralForCausalLM(config)
     attention = "residual(body=attention(heads=2, kv_heads=1, position=rope, window=32, qk_norm=false))"
@@ -82,16 +82,12 @@ def test_sliding_windows_are_those_of_mistral():
 
 def test_normed_queries_and_keys_are_those_of_qwen3():
     config = transformers.Qwen3Config(
-        vocab_size=VOCAB,
-        hidden_size=WIDTH,
+        **TWO_LAYERS,
         intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=WIDTH // 4,
-        rms_norm_eps=1e-6,
         rope_theta=10_000.0,
-        initializer_range=0.2,
     )
     theirs = transformers.Qwen3ForCausalLM(config)
     attention = "residual(body=attention(heads=4, kv_heads=2, position=rope, window=none, qk_norm=true))"
@@ -111,15 +107,11 @@ def test_normed_queries_and_keys_are_those_of_qwen3():
 @pytest.mark.parametrize("kv_heads", [1, 2])
 def test_differential_attention_is_that_of_diffllama(kv_heads):
     config = transformers.DiffLlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=WIDTH,
+        **TWO_LAYERS,
         intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2 * kv_heads,
-        rms_norm_eps=1e-6,
         rope_theta=10_000.0,
-        initializer_range=0.2,
     )
     theirs = transformers.DiffLlamaForCausalLM(config)
     choices = f"heads=2, kv_heads={kv_heads}, position=rope, window=none"
