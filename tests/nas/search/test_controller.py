@@ -4,7 +4,8 @@ import pytest
 import nas.search
 import spaces
 from nas.search.testing import strategy_checks
-from nas.types import Ended, InvalidInput, Objective, Proposed, Trial
+from nas.types import InvalidInput, Objective, Trial
+from tests.nas.search import sequential
 
 GRAPHS = spaces.load("nasbench_graph")
 GRID = spaces.load("mlp")
@@ -25,10 +26,10 @@ def loss(values):
 
 
 def run(strategy, trials):
-    for _ in range(trials):
-        (proposal,) = strategy.ask(1)
-        strategy.tell(Proposed(proposal))
-        strategy.tell(Ended(Trial.done(proposal, {"loss": loss(GRID.values(proposal.genome))})))
+    def outcome(proposal):
+        return Trial.done(proposal, {"loss": loss(GRID.values(proposal.genome))})
+
+    sequential.run(strategy, trials, outcome)
 
 
 def test_the_policy_learns_what_helps():
