@@ -28,7 +28,7 @@ class Metric:
     Attributes:
         direction: whether small or large is good.
         split: the part of the data that it was measured on; None: it is no matter of data, as a time or a size.
-            A name that begins with one, as "valid_acc", must be of it.
+            A name that begins with one, as "valid_acc", or has "valid" or "test" among its words, must be of it.
         data: which data that is, where others measure the same on other data: only losses of one data, told in one
             unit, compare.
         seeds: how many training runs were measured; 1: one value a row.

@@ -15,6 +15,11 @@ def hamming(places_RF: np.ndarray, code: Sequence[int]) -> np.ndarray:
     return (places_RF != np.asarray(code)).sum(axis=1)
 
 
+def manhattan(points_RF: np.ndarray, point: Sequence[float]) -> np.ndarray:
+    """How far each row lies from a point along all axes together, [rows]."""
+    return np.abs(points_RF - np.asarray(point)).sum(axis=1)
+
+
 def edits(texts: Iterable[str], text: str) -> np.ndarray:
     """How many tokens have to be put in, taken out or exchanged to make each text of one, [rows] (Levenshtein 1966)."""
     numbers: dict[str, int] = {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.description import InvalidTable
 from spaces import JointSpace, ProductSpace
+from spaces.catalog.points import Points
 from spaces.errors import suggest
 from spaces.fields import spell
 
@@ -53,13 +54,13 @@ def matching(table: Table, condition: str, fidelity: int | None = None) -> np.nd
         column = table.column_after(name, None, fidelity)
         return COMPARISONS[sign](column, bound) & ~np.isnan(column)
     space: Any = table.space
-    fields = space.fields if isinstance(space, ProductSpace | JointSpace) else {}
+    fields = space.fields if isinstance(space, ProductSpace | JointSpace | Points) else {}
     if name not in fields:
         raise InvalidTable(
             f"table {table.name!r} has neither a metric nor a field {name!r}"
             f"{suggest(name, [*table.metrics, *fields])}"
         )
-    if isinstance(space, JointSpace):
+    if not isinstance(space, ProductSpace):
         said = [space.values(table.genome(row))[name] for row in range(len(table))]
         return np.array(_allowed(said, sign, value, condition))
     allowed = _allowed(space.fields[name].values, sign, value, condition)

@@ -16,11 +16,12 @@ import numpy as np
 
 from benchmarks import writing
 from benchmarks.description import TRAIN_TIME, Description, InvalidTable
-from benchmarks.distance import edits, hamming
+from benchmarks.distance import edits, hamming, manhattan
 from benchmarks.filters import matching
 from benchmarks.measured import Curve, Measured
 from benchmarks.pool import Pool
 from spaces import Genome, ProductSpace
+from spaces.catalog.points import Points
 
 if TYPE_CHECKING:
     import pyarrow
@@ -44,7 +45,7 @@ class Near(NamedTuple):
 
     row: int
     genome: Genome
-    distance: int
+    distance: float
 
 
 class Table(Measured):
@@ -284,6 +285,11 @@ class Table(Measured):
         return np.array([self.space.code(text) for text in self._texts.to_pylist()])
 
     @functools.cached_property
+    def _points(self) -> np.ndarray:
+        """The coordinates of every row of a table of points, [rows, dimensions]."""
+        return np.array([[*self.space.values(self.genome(row)).values()] for row in range(len(self))])
+
+    @functools.cached_property
     def networks(self) -> np.ndarray:
         """A number for the network of each row, [rows] int64: rows of equal digests have that of the first of them.
 
@@ -316,9 +322,10 @@ class Table(Measured):
         return np.flatnonzero((places != places[self.rank(item)]).sum(axis=1) == 1)
 
     def distances(self, item: Genome | str | int | Mapping[str, Any]) -> np.ndarray:
-        """How far each row lies from a genome of the space, which need not have a row, [rows] int.
+        """How far each row lies from a genome of the space, which need not have a row, [rows].
 
-        Genomes of a product differ in so many fields; others by so many edits of their texts, token by token.
+        Genomes of a product differ in so many fields, and points by the sum of how far their coordinates do; others by
+        so many edits of their texts, token by token.
 
         Raises:
             InvalidGenome: the text or the values are no genome of the space.
@@ -326,12 +333,16 @@ class Table(Measured):
         """
         product = isinstance(self.space, ProductSpace)
         if isinstance(item, Genome | str):
-            text = self.space.parse(item if isinstance(item, str) else item.text).text
+            genome = self.space.parse(item if isinstance(item, str) else item.text)
         elif isinstance(item, Mapping) and product:
-            text = self.space.genome(**item).text
+            genome = self.space.genome(**item)
         else:
-            text = self.genome(self.rank(item)).text
-        return hamming(self.places, self.space.code(text)) if product else edits(self._row_of, text)
+            genome = self.genome(self.rank(item))
+        if product:
+            return hamming(self.places, self.space.code(genome.text))
+        if isinstance(self.space, Points):
+            return manhattan(self._points, [*self.space.values(genome).values()])
+        return edits(self._row_of, genome.text)
 
     def nearest(self, item: Genome | str | int | Mapping[str, Any], n: int = 10) -> list[Near]:
         """The n rows nearest to a genome, nearest first, ties by rank; its own row, if it has one, stands first.
@@ -343,7 +354,7 @@ class Table(Measured):
             raise InvalidTable(f"n = {n}, but it must be at least 1")
         distances = self.distances(item)
         rows = np.argsort(distances, kind="stable")[:n].tolist()
-        return [Near(row, self.genome(row), int(distances[row])) for row in rows]
+        return [Near(row, self.genome(row), distances[row].item()) for row in rows]
 
     def best(
         self,

@@ -136,8 +136,11 @@ def _check_names(description: Description, columns: Mapping[str, np.ndarray]) ->
             raise InvalidTable(
                 f"{here}: {metric.name!r} has the direction {metric.direction!r}; allowed: min, max"
             )
-        called = metric.name.partition("_")[0]
-        if called in get_args(Split) and metric.split != called and metric.name != TRAIN_TIME:
+        if metric.split not in (None, *get_args(Split)):
+            known = suggest(str(metric.split), get_args(Split))
+            raise InvalidTable(f"{here}: {metric.name!r} has the split {metric.split!r}{known}")
+        called = _called(metric.name)
+        if called not in (None, metric.split):
             raise InvalidTable(
                 f"{here}: {metric.name!r} is called as of the {called} split, but said to be of {metric.split}"
             )
@@ -145,6 +148,14 @@ def _check_names(description: Description, columns: Mapping[str, np.ndarray]) ->
             raise InvalidTable(
                 f"{here}: the objective {metric.name!r} is of the test split, which a search must not see"
             )
+
+
+def _called(name: str) -> str | None:
+    """The split of which the name of a metric says that it is."""
+    first, *others = name.split("_")
+    if first in get_args(Split):
+        return None if name == TRAIN_TIME else first
+    return next((word for word in others if word in ("valid", "test")), None)
 
 
 def _ends(description: Description, columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:

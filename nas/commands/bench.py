@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from nas.commands import comparisons
 from nas.commands.common import DONE, Commands, at_least, load_table, print_columns, print_json
 
 if TYPE_CHECKING:
-    from benchmarks import Table
+    from benchmarks import Metric, Table
+    from spaces import Genome
     from spaces.fields import Choice, Real
 
 
@@ -25,7 +27,7 @@ def add(commands: Commands) -> None:
     info = kinds.add_parser("info", help="what a table holds and where it comes from")
     info.set_defaults(command=_info)
 
-    query = kinds.add_parser("query", help="what was measured of one genome")
+    query = kinds.add_parser("query", help="what was measured of one genome, or of several")
     query.set_defaults(command=_query)
 
     best = kinds.add_parser("best", help="the best rows of a table")
@@ -33,7 +35,7 @@ def add(commands: Commands) -> None:
 
     for command in (info, query, best):
         command.add_argument("table", metavar="TABLE", help="a name, or the path of an .arrow file")
-    query.add_argument("genome", metavar="GENOME", help="its text or its rank")
+    query.add_argument("genomes", nargs="+", metavar="GENOME", help="its text, its rank or its name")
     for command in (query, best):
         command.add_argument("--metric", metavar="NAME", help="default: the table's objective")
     for command in (query, best):
@@ -133,6 +135,7 @@ def _info(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from spaces import JointSpace, ProductSpace
+    from spaces.catalog.points import Points
     from spaces.fields import Choice
 
     table = load_table(options.table)
@@ -142,7 +145,7 @@ def _info(options: argparse.Namespace) -> int:
         for name, metric in table.metrics.items()
     ]
     counted = {"networks": table.network_count} if options.networks else {}
-    fields = table.space.fields if isinstance(table.space, ProductSpace | JointSpace) else {}
+    fields = table.space.fields if isinstance(table.space, ProductSpace | JointSpace | Points) else {}
     if options.json:
         told = {**about.to_dict(), "rows": len(table), **counted, "metrics": metrics, "path": str(table.path)}
         told["checksum"] = table.checksum
@@ -210,7 +213,10 @@ def _median(table: Table, name: str) -> float:
 
 def _query(options: argparse.Namespace) -> int:
     table = load_table(options.table)
-    item = _item(table, options.genome)
+    items = [_item(table, each) for each in options.genomes]
+    if len(items) > 1:
+        return _several(options, table, items)
+    (item,) = items
     if options.nearest is not None:
         return _nearest(options, table, item)
     rank = table.rank(item)
@@ -239,14 +245,46 @@ def _query(options: argparse.Namespace) -> int:
     of = "" if options.seed is None else f" of seed {options.seed}"
     if options.fidelity is not None and table.fidelities is not None:
         of += f" after {options.fidelity} {table.fidelities.unit}"
-    print(f"{metric.name}{of} {_number(value)} {metric.unit}".rstrip())
+    print(f"{metric.name}{of} {_amount(value, metric)}")
     if options.metric is None and options.seed is None:
         if place is not None:
             print(f"place {place:,} of {_measured(table, options.fidelity):,}")
         for name, each in row.items():
-            unit = table.metrics[name].unit
             if name != metric.name:
-                print(f"{name} {_number(each)}" + (f" {unit}" if unit not in ("", name) else ""))
+                print(f"{name} {_amount(each, table.metrics[name])}")
+    return DONE
+
+
+def _several(options: argparse.Namespace, table: Table, items: Sequence[Any]) -> int:
+    """Tells a metric of several genomes.
+
+    Raises:
+        InvalidInput: what is asked for is told of one genome only.
+    """
+    from nas.types import InvalidInput
+
+    for option in ("curve", "nearest"):
+        if getattr(options, option):
+            raise InvalidInput(f"--{option} is of one genome, but {len(items)} are asked for")
+    values = table.query_many(items, options.metric, options.seed, options.fidelity)
+    rows = [
+        (table.genome(table.rank(item)), value) for item, value in zip(items, values.tolist(), strict=True)
+    ]
+    return _values_of(options, table, rows)
+
+
+def _values_of(options: argparse.Namespace, table: Table, rows: Sequence[tuple[Genome, float]]) -> int:
+    """Tells genomes and the values of a metric, one a line."""
+    name = table.metric(options.metric).name
+    if options.json:
+        print_json(
+            [
+                {"genome": genome.text, "rank": table.rank(genome), name: _finite(value)}
+                for genome, value in rows
+            ]
+        )
+    else:
+        print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
     return DONE
 
 
@@ -311,7 +349,7 @@ def _nearest(options: argparse.Namespace, table: Table, item: Any) -> int:
             ]
         )
     else:
-        cells = [[str(near.distance), _number(value), near.genome.text] for near, value in rows]
+        cells = [[_number(near.distance), _number(value), near.genome.text] for near, value in rows]
         print_columns([["distance", name, "genome"], *cells])
     return DONE
 
@@ -320,17 +358,7 @@ def _best(options: argparse.Namespace) -> int:
     table = load_table(options.table)
     name = table.metric(options.metric).name
     among = table.filter(*options.where, fidelity=options.fidelity)
-    rows = table.best(name, options.count, options.fidelity, among)
-    if options.json:
-        print_json(
-            [
-                {"genome": genome.text, "rank": table.rank(genome), name: _finite(value)}
-                for genome, value in rows
-            ]
-        )
-    else:
-        print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
-    return DONE
+    return _values_of(options, table, table.best(name, options.count, options.fidelity, among))
 
 
 def _add(options: argparse.Namespace) -> int:
@@ -381,7 +409,16 @@ def _told(options: argparse.Namespace, table: Table) -> int:
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.6g}"
+    """A number in six digits, a whole one in full."""
+    if value != value:
+        return "-"
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+
+
+def _amount(value: float, metric: Metric) -> str:
+    """A number with its unit, where the name of the metric does not say it, or that there is none."""
+    unit = "" if metric.unit == metric.name else metric.unit
+    return "not measured" if value != value else f"{_number(value)} {unit}".rstrip()
 
 
 def _finite(value: float) -> float | None:

@@ -52,14 +52,30 @@ def simulate(
     seed: int = 0,
     spending: Spending | None = None,
 ) -> Iterator[Trial]:
-    """The trials of a strategy on simulated workers, as they end; see `SimulatedEngine` and `play`."""
+    """The trials of a strategy on simulated workers, as they end; see `SimulatedEngine` and `play`.
+
+    Raises:
+        InvalidInput, benchmarks.InvalidTable: see `engine_for`.
+    """
     return play(strategy, engine_for(strategy, table, workers, conditions, seed), evaluations, spending)
 
 
 def engine_for(
     strategy: Strategy, table: benchmarks.Table, workers: int, conditions: Conditions, seed: int
 ) -> SimulatedEngine:
-    """Simulated workers whose trials report to a strategy, which may stop them."""
+    """Simulated workers whose trials report to a strategy, which may stop them.
+
+    Raises:
+        InvalidInput, benchmarks.InvalidTable: the strategy is after a metric that the table does not have, or tells
+            only searches that ask for it.
+    """
+    for objective in getattr(strategy, "objectives", ()):
+        metric = table.metric(objective.metric)
+        if metric.split == "test" and metric != table.objective:
+            raise InvalidInput(
+                f"{metric.name!r} of table {table.name!r} is of the test split, which a search must not see; to "
+                f"search on it all the same, ask for it by name: benchmarks.Table({str(table.path)!r}, {metric.name!r})"
+            )
 
     def on_report(trial_id: int, measurement: Measurement) -> bool:
         proceed = strategy.proceed(trial_id, measurement)
@@ -174,8 +190,8 @@ def compare(
         for table in tables
         for contestant in contestants
     ]
-    sources = {name: benchmarks.load(name).description.source for name in tables}
-    settings = [_settings(job, sources[job[0]]) for job in jobs]
+    checksums = {name: benchmarks.load(name).checksum for name in tables}
+    settings = [_settings(job, checksums[job[0]]) for job in jobs]
     found: dict[int, pyarrow.Table] = {}
     if keep is not None:
         for place, job in enumerate(jobs):
@@ -262,13 +278,16 @@ def _versions() -> dict[str, str]:
     """Of the packages that a run may follow from."""
     versions = {}
     for package in (
+        "botorch",
         "grammar-nas",
         "numpy",
         "scikit-learn",
         "optuna",
         "pyglove",
+        "ray",
         "smac",
         "syne-tune",
+        "torch",
         "xgboost",
     ):
         try:
@@ -278,9 +297,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _settings(job: Job, source: str) -> bytes:
+def _settings(job: Job, checksum: str) -> bytes:
     """All that a run follows from, but for the code of a strategy of a user's own."""
-    return json.dumps([*job[:-1], asdict(job[-1]), source, _versions()]).encode()
+    return json.dumps([*job[:-1], asdict(job[-1]), checksum, _versions()]).encode()
 
 
 def _file(keep: Path, job: Job) -> Path:

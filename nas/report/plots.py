@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,14 @@ def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
         panel.set_yscale("symlog", linthresh=0.01, linscale=0.5)
         panel.set_ylim(bottom=0, auto=None)
         _regrets(panel.yaxis)
-        if timed:
-            panel.set_xscale("log")
-        else:
+        if not timed:
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        elif curve.at[0] > 0:  # else no trial took time
+            panel.set_xscale("log")
         panel.set_xlabel("simulated seconds" if timed else "evaluations")
+    for panel in figure.axes:
+        if panel.get_xscale() == "log":
+            _times(panel.xaxis)
     _explain(figure)
     return _saved(figure, folder, "regret_seconds" if timed else "regret")
 
@@ -74,6 +78,19 @@ def _regrets(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def _times(axis: Axis) -> None:
+    """Numbers a logarithmic scale of times with few numbers, which have room, however much of it is seen."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    bases = (1, 3) if high < 1000 * low else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    places = FixedLocator([base * 10.0**k for k in decades for base in bases])
+    axis.set_major_locator(places if high > 10 * low else MaxNLocator(4))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _explain(figure: Figure) -> None:
     """Names the contestants below the panels, where no curve runs."""
     lines, names = figure.axes[0].get_legend_handles_labels()
@@ -92,7 +109,7 @@ def _panels(curves: Sequence[Curve], label: str) -> tuple[Figure, list[tuple[Cur
     figure = Figure(figsize=(1.2 + 4.2 * columns, 1.0 + 3.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for panel, table in zip(grid.flat, tables, strict=False):
-        panel.set_title(table)
+        panel.set_title(Path(table).name if ".arrow" in table else table)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in grid.flat[len(tables) :]:
@@ -118,7 +135,7 @@ def ranks_figure(ranks: Ranks, folder: Path) -> list[Path]:
     figure = Figure(figsize=(8, 1.2 - bottom), layout="constrained")
     panel = figure.subplots()
     panel.set_axis_off()
-    panel.set_xlim(0.7, len(names) + 0.3)
+    panel.set_xlim(0.7, max(len(names), 1 + ranks.difference) + 0.3)
     panel.set_ylim(bottom - 0.2, 0.9)
     panel.plot([1, len(names)], [0, 0], color="black", linewidth=1)
     for rank in range(1, len(names) + 1):

@@ -30,10 +30,9 @@ class Points(TreeSpace):
         io = vector(features=2) if io is None else io
         if not isinstance(io, VectorIO):
             raise InvalidSpace(f"space 'points' reads vectors, but it was given {io}")
+        self.fields = {f"x{k}": real(0.0, 1.0) for k in range(io.features)}
         grammar = Grammar("points", start="point")
-        grammar.add(
-            "point", ("point",), {f"x{k}": real(0.0, 1.0) for k in range(io.features)}, form="operator"
-        )
+        grammar.add("point", ("point",), self.fields, form="operator")
         super().__init__(uncosted(grammar, 1), io)
 
     def __reduce__(self) -> tuple[Callable[..., Points], tuple[IO]]:
@@ -41,6 +40,10 @@ class Points(TreeSpace):
 
     def at(self, io: IO) -> Points:
         return Points(io)
+
+    def values(self, genome: Genome) -> dict[str, float]:
+        """The coordinates of a point, by name."""
+        return self.tree(genome).choices()
 
     def architecture(self, name: str) -> Genome:
         raise InvalidSpace(f"space {self.name!r} has no architecture {name!r}{suggest(name, self.named)}")

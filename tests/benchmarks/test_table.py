@@ -152,6 +152,21 @@ def metric(name, **changes):
             "'test_acc' is called as of the test split, but said to be of valid",
         ),
         (
+            described(metrics=(*DESCRIPTION.metrics, Metric("acc_test", "max", "percent"))),
+            {"acc_test": np.ones(15625)},
+            "'acc_test' is called as of the test split, but said to be of None",
+        ),
+        (
+            described(metrics=(*DESCRIPTION.metrics, Metric("f1_valid", "max", "share", split="test"))),
+            {"f1_valid": np.ones(15625)},
+            "'f1_valid' is called as of the valid split, but said to be of test",
+        ),
+        (
+            described(metrics=metric("loss", split="tests")),
+            {},
+            "'loss' has the split 'tests', did you mean 'test'? allowed: train, valid, test",
+        ),
+        (
             described(objective="test_acc"),
             {},
             "the objective 'test_acc' is of the test split, which a search must not see",

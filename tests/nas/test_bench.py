@@ -88,13 +88,35 @@ def test_query_as_json(capsys):
     assert call(capsys, "bench", "query", "nasbench201/cifar10", str(row["rank"]), "--json")[1] == out
 
 
+def test_whole_numbers_are_told_in_full(capsys):
+    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    _, out, _ = call(capsys, "bench", "query", "nasbench201/cifar10", cell, "--metric", "parameters")
+    assert out == "parameters 1531546\n"
+
+
+def test_several_genomes(capsys):
+    table = benchmarks.load("nasbench201/cifar10")
+    query = ("query", "nasbench201/cifar10", "7", CELL, "resnet", "--seed", "1")
+    code, out, _ = call(capsys, "bench", *query)
+    heads, *rows = [line.split() for line in out.splitlines()]
+    assert (code, heads) == (0, ["valid_acc", "genome"])
+    assert rows == [
+        [f"{table.query(item, seed=1):.6g}", table.genome(table.rank(item)).text] for item in (7, CELL, CELL)
+    ]
+    told = json.loads(call(capsys, "bench", *query, "--json")[1])
+    assert [each["rank"] for each in told] == [7, table.rank(CELL), table.rank(CELL)]
+    assert [each["valid_acc"] for each in told] == table.query_many([7, CELL, CELL], seed=1).tolist()
+    code, _, err = call(capsys, "bench", "query", "nasbench201/cifar10", "7", "8", "--nearest", "2")
+    assert (code, err) == (2, "nas: --nearest is of one genome, but 2 are asked for\n")
+
+
 def test_what_was_not_measured_is_no_number(capsys):
     import numpy as np
 
     missing = np.isnan(benchmarks.load("nasbench201/cifar10").column("valid_acc", seed=2))
     rank = str(np.flatnonzero(missing)[0])
     query = ("query", "nasbench201/cifar10", rank, "--seed", "2")
-    assert call(capsys, "bench", *query)[1] == "valid_acc of seed 2 - percent\n"
+    assert call(capsys, "bench", *query)[1] == "valid_acc of seed 2 not measured\n"
     told = json.loads(call(capsys, "bench", *query, "--json")[1])
     assert (told["value"], told["place"]) == (None, None)
     told = json.loads(call(capsys, "bench", "query", "nasbench201/cifar10", rank, "--seed", "0", "--json")[1])
@@ -112,7 +134,7 @@ def test_places_are_among_what_was_measured(capsys, tmp_path):
     benchmarks.Table.write(tmp_path / "mine.arrow", made, columns, texts)
     query = ("query", str(tmp_path / "mine.arrow"))
     assert call(capsys, "bench", *query, "0")[1] == "share 0.5\nplace 1 of 1\nsize 1\n"
-    assert call(capsys, "bench", *query, "1")[1] == "share -\nsize 1\n"
+    assert call(capsys, "bench", *query, "1")[1] == "share not measured\nsize 1\n"
 
 
 def test_best(capsys):

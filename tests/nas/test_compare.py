@@ -177,6 +177,23 @@ def test_what_has_run_is_not_run_again(tmp_path):
     assert run(evaluations=6)[1] == [(3, 4), (4, 4)]
 
 
+def test_a_table_written_anew_is_run_again(tmp_path):
+    """As it says of itself what it said before, its values alone tell that it is another."""
+    size = spaces.load("nasbench201").size
+    metric = Metric("valid_acc", "max", "percent", split="valid")
+    io = {"image": {"channels": 3, "height": 32, "width": 32, "classes": 10}}
+    described = Description("mine", "", "nasbench201", io, "valid_acc", (metric,))
+    path = tmp_path / "mine.arrow"
+
+    def run():
+        rows = compare([str(path)], ["random"], evaluations=3, seeds=1, processes=1, keep=tmp_path / "runs")
+        return rows["value"].to_pylist()
+
+    for value in (50.0, 60.0):
+        Table.write(path, described, {"valid_acc": np.full(size, value)})
+        assert run() == [value] * 3
+
+
 def test_a_strategy_may_have_no_more():
     class Three:
         def __init__(self, table):
@@ -317,6 +334,35 @@ def test_figures(rows, tmp_path):
         assert (svg.name, png.name) == (f"{name}.svg", f"{name}.png")
         assert "<svg" in svg.read_text()
         assert png.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_figures_tell_tables_and_times_with_few_words(rows, tmp_path, monkeypatch):
+    """A table by its file alone, and times that have room beside each other."""
+    import dataclasses
+    import re
+    import warnings
+
+    import matplotlib
+
+    from nas.report.plots import regret_figure
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    first = dataclasses.replace(curves(rows, "seconds")[0], table="/a/long/way/mine.arrow")
+    points = len(first.at)
+
+    def told(at):
+        svg, _ = regret_figure([dataclasses.replace(first, at=at)], tmp_path)
+        return re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text())
+
+    within_a_decade = told(np.geomspace(2000, 15000, points))
+    assert {"mine.arrow", "4000", "8000", "12000"} <= set(within_a_decade)
+    assert {"3000", "10000", "30000"} <= set(told(np.geomspace(1600, 40000, points)))
+    over_many = told(np.geomspace(12, 4e6, points))
+    assert {"100", "10000"} <= set(over_many)
+    assert "3000" not in over_many
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told(np.zeros(points))
 
 
 def test_figures_tell_regrets_of_any_size(rows, tmp_path, monkeypatch):

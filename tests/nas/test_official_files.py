@@ -214,6 +214,26 @@ def test_hpob(hpob_file, tmp_path, capsys):
     assert table.best()[0].genome.text == "point(x0=1e-07, x1=0.123456789012345)"
 
 
+def test_points_of_hpob_lie_apart_by_their_coordinates(tmp_path, capsys):
+    points = np.random.default_rng(0).random((40, 5))
+    found = {"5971": {"10093": {"X": points.tolist(), "y": points[:, :1].tolist()}}}
+    (tmp_path / "x.json").write_text(json.dumps(found))
+    table = read_file("hpob:5971/10093", tmp_path / "t.arrow", tmp_path / "x.json")
+    apart = np.abs(points - points[7]).sum(axis=1)
+    np.testing.assert_allclose(table.distances(7), apart)
+    near = table.nearest(table.genome(7), 9)
+    assert [each.row for each in near] == np.argsort(apart)[:9].tolist()
+    assert [each.distance for each in near] == pytest.approx(np.sort(apart)[:9])
+    rng, pool = np.random.default_rng(0), table.candidates
+    steps = {pool.rank(pool.mutate(pool.unrank(7), rng)) for _ in range(200)}
+    assert steps == {each.row for each in near} - {7}
+    np.testing.assert_array_equal(table.filter("x1 > 0.5"), np.flatnonzero(points[:, 1] > 0.5))
+    assert main(["bench", "info", str(table.path)]) == 0
+    assert "x4     0.0 to 1.0" in capsys.readouterr().out
+    assert main(["bench", "query", str(table.path), "7", "--nearest", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith(f"{apart[near[1].row]:.6g} ")
+
+
 @pytest.mark.parametrize(
     "part, message",
     [

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 import benchmarks
 from nas.cluster.simulated import Conditions, SimulatedEngine
-from nas.types import Fidelity, InvalidInput, Proposal
+from nas.compare import simulate
+from nas.search.random_search import RandomSearch
+from nas.types import Fidelity, InvalidInput, Objective, Proposal
 from spaces import Genome, ProductSpace, choice, vector
 
 DESCRIPTION = benchmarks.Description(
@@ -78,6 +80,22 @@ def test_a_test_metric_is_told_where_it_was_asked_for(table):
     engine.submit(proposal(0, 3))
     (trial,) = engine.poll(0.0)
     assert (trial.status, trial.metrics["test_loss"]) == ("done", 3.0)
+
+
+def test_a_strategy_is_after_what_a_search_is_told(table):
+    def search(metric, on):
+        strategy = RandomSearch(line(vector(1)), [Objective(metric, "min")], 0, Fidelity(1))
+        return [*simulate(strategy, on, 3)]
+
+    with pytest.raises(
+        InvalidInput,
+        match=r"'test_loss' of table 'made-up/line' is of the test split, .* benchmarks\.Table\(",
+    ):
+        search("test_loss", table)
+    with pytest.raises(benchmarks.InvalidTable, match="no metric 'los', did you mean 'loss'"):
+        search("los", table)
+    asked = benchmarks.Table(table.path, "test_loss")
+    assert {*search("test_loss", asked)[0].metrics} == {"loss", "test_loss", "train_time"}
 
 
 def test_workers_train_at_the_same_time(table):
