@@ -11,8 +11,9 @@ import spaces
 from nas.search.decision_tree import DecisionTree, Made
 from nas.search.testing import strategy_checks
 from nas.search.tree_search import TRUST, _drawn
-from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+from nas.types import Finished, InvalidInput, Objective, Trial
 from spaces.decisions import Decision
+from tests.nas.search import sequential
 
 GRID = spaces.load("mlp")
 HYBRID = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
@@ -28,13 +29,10 @@ def tree(space, seed=0, **options):
 
 
 def run(strategy, trials, loss):
-    losses = []
-    for _ in range(trials):
-        (proposal,) = strategy.ask(1)
-        strategy.tell(Proposed(proposal))
-        losses.append(loss(proposal.genome))
-        strategy.tell(Ended(Trial.done(proposal, {"loss": losses[-1]})))
-    return losses
+    def outcome(proposal):
+        return Trial.done(proposal, {"loss": loss(proposal.genome)})
+
+    return [trial.metrics["loss"] for trial in sequential.run(strategy, trials, outcome)]
 
 
 @pytest.mark.parametrize("check", strategy_checks, ids=lambda check: check.__name__)
