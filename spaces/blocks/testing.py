@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
 from spaces.blocks.base import Block, state_bytes, total_aux_loss
 from spaces.blocks.costs import Cost
+from spaces.blocks.measuring import count_flops, held_bytes, kept_bytes
 from spaces.blocks.width import width_dimensions
 
 LENGTHS = (1, 2, 63, 64, 65, 257)
@@ -191,15 +190,8 @@ def keeps_states_intact(case: BlockCase) -> None:
         once_BLD, _ = block(x_BLD[:, 8:], state)
         again_BLD, _ = block(x_BLD[:, 8:], state)
     assert torch.equal(once_BLD, again_BLD), f"{case}: continuing the same state twice gives two results"
-    held = _held_bytes(state)
+    held = held_bytes(state)
     assert held == state_bytes(state), f"{case}: the state of {state_bytes(state)} bytes keeps {held} alive"
-
-
-def _held_bytes(state: object) -> int:
-    """Bytes of the memory behind all tensors of a state, which views may share with what they were cut from."""
-    if isinstance(state, Tensor):
-        return state.untyped_storage().nbytes()
-    return sum(map(_held_bytes, state)) if isinstance(state, tuple) else 0
 
 
 def packs_documents(case: BlockCase) -> None:
@@ -322,22 +314,6 @@ def keeps_linear_memory(case: BlockCase, length: int = 512) -> None:
         )
 
 
-def kept_bytes(block: Block, x_BLD: Tensor, segments_BL: Tensor | None = None) -> int:
-    """Bytes of all memory that autograd keeps for the gradient of the block's output, each counted once."""
-    kept: dict[int, int] = {}
-    tensors = []  # held, so that no memory is used twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        tensors.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        y_BLD, _ = block(x_BLD, None, segments_BL)
-    assert y_BLD.requires_grad
-    return sum(kept.values())
-
-
 def ignores_batch_order(case: BlockCase) -> None:
     """A sequence's output depends on no other sequence of its batch."""
     block = case.build(torch.float64)
@@ -405,23 +381,6 @@ def costs_as_declared(case: BlockCase, contexts: Sequence[int] = (1, 64, 100, 12
         assert cost.state_bytes == kept, (
             f"{case}: {cost.state_bytes} state bytes declared at {context}, {kept} kept"
         )
-
-
-def count_flops(module: nn.Module, x: Tensor) -> int:
-    """FLOPs of `module(x)` by torch's counter.
-
-    The counter misses two fast paths on CPU, so here attention runs as explicit matrix products (its `MATH`
-    backend), and each tap of a short convolution (one `addcmul`) counts 2 a multiply-add, as a conv1d would.
-    """
-
-    def addcmul(base: Any, inputs: Any, factors: Any, *, out_shape: Any, **_: Any) -> int:
-        # A tap has one factor a channel; all other addcmuls are elementwise work, which is free.
-        return 2 * torch.Size(out_shape).numel() if len(factors) == 1 else 0
-
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addcmul: addcmul})
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        module(x)
-    return counter.get_total_flops()
 
 
 COMMON_CHECKS: tuple[Callable[[BlockCase], None], ...] = (

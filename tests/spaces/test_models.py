@@ -6,7 +6,7 @@ import torch
 
 import spaces
 from spaces.blocks.base import state_bytes, total_aux_loss
-from spaces.blocks.testing import count_flops
+from spaces.blocks.measuring import count_flops
 from spaces.blocks.topology import DeepNorm
 
 CONTEXT = 64

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 import spaces
+from spaces.blocks.measuring import count_flops
 from spaces.blocks.mlp import SwiGLU
 from spaces.blocks.multi_axis import MambaND
 from spaces.blocks.spectral import FourierLayer, WholeEinFFT
-from spaces.blocks.testing import count_flops
 from tests.spaces.flow.agreement import agree
 
 

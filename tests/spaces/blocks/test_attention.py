@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from spaces.blocks import attention as attention_module
 from spaces.blocks.attention import Attention, alibi_slopes, attend, rotate
+from spaces.blocks.measuring import kept_bytes
 from spaces.blocks.reference.attention import attention
-from spaces.blocks.testing import kept_bytes
 from tests.speed.extrapolation import perplexities
 
 
