@@ -354,6 +354,7 @@ def divided(left: Vector, times: Vector) -> Vector:
 
 
 def multiplied(a: Vector, b: Vector) -> Vector:
+    """Resource by resource."""
     return (a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3], a[4] * b[4])
 
 

@@ -81,6 +81,7 @@ class Site:
 
     @property
     def at(self) -> Attributes:
+        """The attributes that the node inherits."""
         return self.node.table.at
 
 
@@ -116,6 +117,7 @@ def replaced(site: Site, node: Node) -> Node:
 
 
 def with_group(node: Node, field: int, group: Group) -> Node:
+    """The same node with other children in one field."""
     children = (*node.children[:field], group, *node.children[field + 1 :])
     return Node(node.table, node.index, node.reals, children)
 

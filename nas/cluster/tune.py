@@ -130,6 +130,7 @@ SEARCHERS = {name: f"nas.cluster.tune:{name}" for name in ("optuna", "hyperopt",
 
 
 def optuna(space: dict[str, Any], seed: int) -> Searcher:
+    """Optuna's TPE (Akiba et al. 2019, Optuna, arXiv 1907.10902)."""
     from ray.tune.search.optuna import OptunaSearch
 
     # Or it warns of what it converts, at every beginning; so do the others.
@@ -138,6 +139,7 @@ def optuna(space: dict[str, Any], seed: int) -> Searcher:
 
 
 def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
+    """HyperOpt's TPE (Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization)."""
     from ray.tune.search.hyperopt import HyperOptSearch
 
     converted = HyperOptSearch.convert_search_space(space)
@@ -145,6 +147,7 @@ def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
 
 
 def bohb(space: dict[str, Any], seed: int) -> Searcher:
+    """The model of BOHB (Falkner et al. 2018, BOHB), without its schedule."""
     from ray.tune.search.bohb import TuneBOHB
 
     converted = TuneBOHB.convert_search_space(space)

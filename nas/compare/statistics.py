@@ -67,6 +67,7 @@ class Curve:
 
     @property
     def seeds(self) -> int:
+        """How many runs there were."""
         return len(self.regrets)
 
     @property

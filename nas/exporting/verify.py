@@ -40,6 +40,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether the difference is allowed."""
         return self.difference <= self.tolerance
 
     def __str__(self) -> str:

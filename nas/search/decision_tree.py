@@ -42,9 +42,11 @@ class Node:
 
     @property
     def mean(self) -> float:
+        """The mean merit of the visits; half where there were none."""
         return self.merit / self.visits if self.visits else 0.5
 
     def below(self, place: int) -> Node:
+        """The node that an option leads to, which is new where nothing has come there."""
         return self.children.setdefault(place, Node())
 
     def way(self, made: Iterable[Made]) -> list[Node]:

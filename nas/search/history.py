@@ -153,6 +153,7 @@ class HistoryStrategy(ABC):
         return True
 
     def proposal(self, k: int, genome: Genome, origin: str, parents: tuple[int, ...] = ()) -> Proposal:
+        """Proposal number k of a genome, at the fidelity and on the seed of the campaign."""
         return Proposal(k, genome, self.fidelity, self.seed, parents, origin)
 
 

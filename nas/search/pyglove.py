@@ -26,22 +26,27 @@ ALGORITHMS = {
 
 
 def regularized_evolution(seed: int) -> pg.DNAGenerator:
+    """Regularised evolution (Real et al. 2019, arXiv 1802.01548), of a population of 100 and tournaments of 10."""
     return pg.evolution.regularized_evolution(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
 
 
 def hill_climb(seed: int) -> pg.DNAGenerator:
+    """The best so far is mutated."""
     return pg.evolution.hill_climb(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
 
 
 def neat(seed: int) -> pg.DNAGenerator:
+    """Evolution of species (Stanley and Miikkulainen 2002, Evolving Neural Networks through Augmenting Topologies)."""
     return pg.evolution.neat(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
 
 
 def random(seed: int) -> pg.DNAGenerator:
+    """Random draws, which may repeat."""
     return pg.geno.Random(seed=seed)
 
 
 def sweeping(seed: int) -> pg.DNAGenerator:
+    """All of a finite space, one after the other; the seed does not matter."""
     return pg.geno.Sweeping()
 
 

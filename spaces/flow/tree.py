@@ -57,18 +57,22 @@ def _cost(terminal: Terminal, shape: Any, out: Shape) -> tuple[int, int]:
 
 
 def plus(one: Price, two: Price) -> Price:
+    """Both prices."""
     return (one[0] + two[0], one[1] + two[1], one[2] + two[2], one[3] + two[3])
 
 
 def minus(one: Price, two: Price) -> Price:
+    """What is left of the first."""
     return (one[0] - two[0], one[1] - two[1], one[2] - two[2], one[3] - two[3])
 
 
 def times(price: Price, number: float) -> Price:
+    """So many times a price."""
     return (price[0] * number, price[1] * number, price[2] * number, price[3] * number)
 
 
 def within(price: Price, budget: Price) -> bool:
+    """Whether no part of a price is more than the budget has."""
     return price[0] <= budget[0] and price[1] <= budget[1] and price[2] <= budget[2] and price[3] <= budget[3]
 
 
@@ -184,11 +188,13 @@ def _together(*terminals: Terminal) -> tuple[Terminal, ...]:
 
 
 def leaf(found: Fit, shape: Shape, scope: Scope) -> Node:
+    """A computation."""
     terminals = _together(found.terminal)
     return Node("computation", terminals, (), scope, shape, found.out, 2, 1, found.price, found.constant)
 
 
 def chained(first: Node, second: Node) -> Node:
+    """One tree after another."""
     return Node(
         "sequential",
         (),
@@ -204,6 +210,7 @@ def chained(first: Node, second: Node) -> Node:
 
 
 def routed(pre: Fit, inner: Node, post: Fit, shape: Shape, scope: Scope) -> Node:
+    """A routing around a tree."""
     terminals = _together(pre.terminal, post.terminal)
     price = plus(plus(inner.price, pre.price), post.price)
     return Node(
@@ -221,6 +228,7 @@ def routed(pre: Fit, inner: Node, post: Fit, shape: Shape, scope: Scope) -> Node
 
 
 def branched(fork: Fit, branches: tuple[Node, ...], join: Fit, shape: Shape, scope: Scope) -> Node:
+    """A branching: of two trees, or of one that is built as many times as the fork has ways."""
     first, last = branches[0], branches[-1]
     size, price = first.size, first.price
     if len(branches) == 1:
