@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, for_sums, linear
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import long_filter
-from spaces.blocks.impulse import Circle, response, stepped
+from spaces.blocks.impulse import CHUNK, Circle, Leap, continued, response
 
 FORECAST_COEFFICIENT = 0.01
 
@@ -35,9 +35,9 @@ class CompanionSSM(Block):
     A companion matrix can be that of any autoregressive process; with a column of norm 1 its powers are bounded. Over
     a sequence it is one convolution, whose filter comes from four polynomials at the points of a `Circle`, in O(S + L)
     but for logarithms; the paper takes the unit circle and a power of A. With a state it is the recurrence, token by
-    token. The gate is that of S4D, in the place of the paper's feed-forward; its fixed filters for trends are left out.
-    Entries begin normal, so small that outputs are of the order of the inputs; b and c of a variance of 1, as in the
-    authors' code, would make them as large as the state.
+    token, and by chunks where many come at once. The gate is that of S4D, in the place of the paper's feed-forward; its
+    fixed filters for trends are left out. Entries begin normal, so small that outputs are of the order of the inputs; b
+    and c of a variance of 1, as in the authors' code, would make them as large as the state.
 
     The closed loop: k h[t] is what the state says of the next input, and `forecast` goes on by it. The authors' code
     divides b and k by their norms there (an earlier one the rows of A + b k); here it goes on as the block would
@@ -71,7 +71,8 @@ class CompanionSSM(Block):
                 self.aux_loss = FORECAST_COEFFICIENT * _missed(next_BLD, x_BLD[:, 1:], segments_BL)
         else:
             h_BDS = CompanionState(*state).h_BDS
-            y_BLD, h_BDS = stepped(x_BLD, h_BDS, self._step(h_BDS.dtype), self.read.to(h_BDS.dtype))
+            step, read_DS = self._step(h_BDS.dtype), self.read.to(h_BDS.dtype)
+            y_BLD, h_BDS = continued(x_BLD, h_BDS, step, read_DS, self._leap)
             state = CompanionState(h_BDS)
         return self._gated(y_BLD, x_BLD), state
 
@@ -135,6 +136,22 @@ class CompanionSSM(Block):
             return F.pad(h_BDS[..., :-1], (1, 0)) + column_DS * h_BDS[..., -1:] + write_DS * x_BD1
 
         return step
+
+    def _leap(self) -> Leap:
+        """What a chunk of steps does, read off where A^t takes the column and what is written, in O(S) a step.
+
+        The last dimension becomes the column with the next step, the others wait their turn: for a chunk of S steps at
+        least, A^Q is made of A^t a alone, and what is read after t steps of c and of c A^t a, one dimension later each.
+        """
+        column_DS, write_DS, read_DS = self._column(), for_sums(self.write), for_sums(self.read)
+        vectors_2DS, powers = torch.stack([write_DS, column_DS]), []
+        for _ in range(max(CHUNK, column_DS.shape[1])):
+            powers.append(vectors_2DS)
+            vectors_2DS = F.pad(vectors_2DS[..., :-1], (1, 0)) + column_DS * vectors_2DS[..., -1:]
+        write_DSQ, column_DSQ = torch.stack(powers, dim=-1)
+        later_DT = torch.cat([read_DS[:, 1:], (read_DS[:, None] @ column_DSQ).squeeze(1)], dim=1)
+        state = column_DS.shape[1]
+        return Leap(column_DSQ[..., -state:], write_DSQ, later_DT.unfold(1, state, 1))
 
     def _column(self) -> Tensor:
         """The last column of the matrix, [D, S]."""

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, for_sums, linear
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import long_filter
-from spaces.blocks.impulse import Circle, response, stepped
+from spaces.blocks.impulse import Circle, continued, leap, response
 from spaces.blocks.state_space import Rates, conjugate, hippo, log_uniform, times
 
 NODES, CACHED = 1 << 10, 1 << 17
@@ -45,7 +45,7 @@ class S4(Block):
     a product with a Cauchy matrix stands for the diagonal part and Woodbury's identity for the rest, so that no power
     of A is needed. The paper learns C (1 - A^L) in place of C, for one length L, to have the first L terms alone.
     Here points on a circle inside the unit circle damp what follows (see `Circle`), so that lengths may be any. With a
-    state it is the recurrence, token by token, by the same identity.
+    state it is the recurrence, by the same identity token by token, and by chunks where many come at once.
 
     Raises ValueError if the state is odd.
     """
@@ -75,7 +75,7 @@ class S4(Block):
             y_BLD = long_filter(x_BLD, self.filter(x_BLD.shape[1]), segments_BL)
         else:
             h_BDS = S4State(*state).modes_BDS
-            y_BLD, h_BDS = stepped(x_BLD, h_BDS, *self._step(h_BDS.dtype))
+            y_BLD, h_BDS = continued(x_BLD, h_BDS, *self._step(h_BDS.dtype), lambda: leap(*self.system()))
             state = S4State(h_BDS)
         return F.glu(self.out(F.gelu(y_BLD + self.skip * x_BLD))), state
 
