@@ -24,7 +24,8 @@ def count_flops(module: nn.Module, x: Tensor) -> int:
         # A tap has one factor a channel; all other addcmuls are elementwise work, which is free.
         return 2 * torch.Size(out_shape).numel() if len(factors) == 1 else 0
 
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addcmul: addcmul})
+    taps = dict.fromkeys((torch.ops.aten.addcmul, torch.ops.aten.addcmul_), addcmul)
+    counter = FlopCounterMode(display=False, custom_mapping=taps)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         module(x)
     return counter.get_total_flops()
