@@ -27,10 +27,18 @@ class NoNeighbour(InvalidInput):
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word nearest to a mistyped one, whatever their case; None where none is near."""
+    """The allowed word nearest to a mistyped one, whatever their case; None where none is near.
+
+    Where words that look alike are numbers, it is the one nearest in value.
+    """
     by_lower = {name.lower(): name for name in sorted(allowed)}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return by_lower[near[0]] if near else None
+    if not near:
+        return None
+    try:
+        return min(by_lower.values(), key=lambda name: abs(float(name) - float(word)))
+    except ValueError:
+        return by_lower[near[0]]
 
 
 def suggest(word: str, allowed: Iterable[str], prefix: str = "") -> str:

@@ -35,7 +35,7 @@ def resolve(name: str, table: Mapping[str, str], what: str, refusal: type[Except
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         why = reason(error)
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            why = f"no module {error.name!r} is installed, in {Path.cwd()}, or beside the campaign file"
+            why = f"no module {error.name!r} is installed, in {Path.cwd()}, or beside the file that names it"
         raise refusal(f"{what} {name!r} cannot be imported: {why}") from error
     try:
         return getattr(module, attribute)

@@ -203,9 +203,11 @@ def _compare(options: argparse.Namespace) -> int:
     for curve in curves:
         if curve.shortest < options.evaluations:
             why = "with no more to propose" if options.seconds == math.inf else "when the clock stopped"
-            ended = f"a run ended after {curve.shortest:,} evaluations, {why}"
+            what = "evaluation" if curve.shortest == 1 else "evaluations"
+            ended = f"a run ended after {curve.shortest:,} {what}, {why}"
             print(f"{curve.strategy} on {curve.table}: {ended}")
     for name in options.tables:
+        _warn_of_untimed(load_table(name))
         for strategy in strategies:
             _warn_of_unseen(strategy, load_table(name))
     print(f"Written: {', '.join(map(str, written))}")
@@ -277,8 +279,21 @@ def _simulate(options: argparse.Namespace) -> int:
         for each in plans
     ]
     print_columns([["workers", "ended", "simulated time", "busy", "speed-up", "regret", "failed"], *cells])
+    for each in plans:
+        if each.trials < trials and options.seconds == math.inf:
+            on = f"{each.workers:,} worker{'' if each.workers == 1 else 's'}"
+            print(f"{each.trials:,.6g} trials ended on {on}, with no more to propose")
+    _warn_of_untimed(table)
     _warn_of_unseen(config.strategy.name, table)
     return DONE
+
+
+def _warn_of_untimed(table: Table) -> None:
+    """Says where simulated times mean nothing."""
+    from benchmarks.description import TRAIN_TIME
+
+    if TRAIN_TIME not in table.metrics:
+        print(f"{table.name} does not tell how long training took: each trial takes a second")
 
 
 def _warn_of_unseen(contestant: str, table: Table) -> None:

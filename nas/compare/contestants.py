@@ -56,6 +56,11 @@ class Contestant:
             raise InvalidInput(
                 f"unknown strategy {self.name!r}{suggest(self.name, known)}, or strategy+predictor, strategy/sampler"
             )
+        if self.sampler is not None and "sampler" not in search.options(self.strategy, {}):
+            those = ", ".join(sorted((*search.RUNGS, "stopping")))
+            raise InvalidInput(
+                f"strategy {self.name!r}: {self.strategy!r} takes no sampler; allowed: {those}"
+            )
         options: dict[str, Any] = {} if self.sampler is None else {"sampler": self.sampler}
         steps = rungs(table) if search.takes_rungs(self.strategy) else ()
         if self.strategy in search.RUNGS and not steps:

@@ -28,7 +28,7 @@ KINDS: Mapping[type[IO], str] = {TokenIO: "tokens", ImageIO: "image", NodeIO: "n
 
 
 def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, licence: str = "") -> Table:
-    """Writes a table with a row for each genome that the campaigns trained, and opens it.
+    """Writes a table with a row for each genome that the campaigns trained without failing, and opens it.
 
     All runs have the same space, task, recipe and budget of a trial, since losses of different training do not
     compare. Metrics of validation have a value for each seed, those of the campaigns and of their confirmations, and so
@@ -121,13 +121,15 @@ def _training(config: Config) -> dict[str, Any]:
 
 
 def _source(runs: Sequence[Result]) -> str:
-    """Which campaigns, by which version, and how they trained, in the words of a campaign file."""
+    """Which campaigns, by which version, and how they trained, as a campaign file says it, but for what genomes say."""
     names = ", ".join(dict.fromkeys(run.config.name for run in runs))
     known = dict.fromkeys(RunDir.open_readonly(run.path).versions.get("nas", "") for run in runs if run.path)
     versions = "".join(f" {version}" for version in known)
     training = _training(runs[0].config)
     task = dict(training["task"])
-    name, recipe = task.pop("name"), training["recipe"]
+    searched = runs[0].config.space.options.get("hyperparameters") or {}
+    recipe = {key: value for key, value in training["recipe"].items() if key not in searched}
+    name = task.pop("name")
     return (
         f"campaigns {names} of grammar-nas{versions}: task {name} ({_settings(task)}), {training['fidelity']}, "
         f"recipe {_settings(recipe)}"

@@ -74,7 +74,7 @@ def read_file(described: str | Path, path: str | Path, file: str | Path | None =
         return Table(path)
     if name not in FORMATS and not name.endswith(".toml"):
         known = [*FORMATS, *OFFICIAL]
-        raise InvalidInput(f"unknown format {name!r}{suggest(name, known)}, or a TOML file")
+        raise InvalidInput(f"unknown format {name!r}{suggest(official, known)}, or a TOML file")
     described = FORMATS.get(name, Path(described))
     keys = keys_of(described)
     importable(described.parent)

@@ -44,16 +44,22 @@ class Rows:
         """Puts the columns of these rows beside each row of another file that has the same value in a column.
 
         Raises:
-            InvalidInput: the file cannot be read, a column is missing, or no row has the same value.
+            InvalidInput: the file cannot be read, a column is missing, no row has the same value, or two of these have
+                one.
         """
         import pyarrow
 
         other = Rows(path)
-        mine = {value: row for row, value in enumerate(self.column("join.on", on))}
+        values = self.column("join.on", on)
+        mine = {value: row for row, value in enumerate(values)}
         found = [mine.get(value, -1) for value in other.column("join.on", on)]
         both = [row for row, place in enumerate(found) if place >= 0]
         if not both:
             raise InvalidInput(f"'join.on' is {on!r}, of which {self.name} and {other.name} share no value")
+        for row, value in enumerate(values):
+            if mine[value] != row:
+                two = f"{self.place(row)} and {self.place(values.index(value, row + 1))}"
+                raise InvalidInput(f"'join.on' is {on!r}, but {two} have the same value of it")
         left = self._rows.take([found[row] for row in both])
         right = other._rows.take(both)
         columns = {name: left[name] for name in left.column_names}
@@ -68,10 +74,10 @@ class Rows:
         """
         import pyarrow
 
-        taken = {name: self.column("explode.columns", name) for name in lists}
+        taken = {name: self.column("explode.lists", name) for name in lists}
         for name, values in taken.items():
             if not all(isinstance(value, list) for value in values):
-                raise InvalidInput(f"'explode.columns' has {name!r}, a column of {self.name} without lists")
+                raise InvalidInput(f"'explode.lists' has {name!r}, a column of {self.name} without lists")
         lengths = [{len(value) for value in row} for row in zip(*taken.values(), strict=True)]
         for row, found in enumerate(lengths):
             if len(found) > 1:

@@ -109,7 +109,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ),
         (
             {"space.name": '"nowhere_at_all:x"'},
-            "space 'nowhere_at_all:x' cannot be imported: no module 'nowhere_at_all' is installed, in HERE, or beside the campaign file",
+            "space 'nowhere_at_all:x' cannot be imported: no module 'nowhere_at_all' is installed, in HERE, or beside the file that names it",
         ),
     ],
 )

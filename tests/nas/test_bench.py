@@ -211,6 +211,10 @@ def test_known_models_are_queried_by_name(capsys):
             "optuna-tpe, ",
         ),
         (
+            ("compare", "nasbench201/cifar10", "--strategies", "evolution/random"),
+            "nas: strategy 'evolution/random': 'evolution' takes no sampler; allowed: asha, bohb, halving, hyperband, stopping\n",
+        ),
+        (
             ("compare", "nasbench201/cifar10", "--strategies", "evolution+"),
             "nas: strategy 'evolution+': unknown predictor ''; allowed: trees, gaussian, stacked, or 'package.module:attribute' for your "
             "own\n",

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks import Description, Metric, Table
 from tests.nas.command_line import call
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -108,7 +110,19 @@ def test_the_readme_shows_the_columns_of_a_comparison(capsys, tmp_path):
     assert re.split(r"  +", shown) == re.split(r"  +", heads)
 
 
-def test_simulate(capsys, campaign_file):
+def untimed(folder):
+    """The path of a table of six cells, five of which are one network, that tells no times."""
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    texts = [f"|none~0|+|none~0|none~1|+|none~0|none~1|{name}~2|" for name in names]
+    texts += ["|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"]
+    metrics = (Metric("valid_acc", "max", "percent", split="valid"),)
+    io = {"image": {"channels": 3, "height": 32, "width": 32, "classes": 10}}
+    made = Description("mine", "", "nasbench201", io, "valid_acc", metrics, listed=True)
+    Table.write(folder / "mine.arrow", made, {"valid_acc": 50.0 + np.arange(6)}, texts)
+    return str(folder / "mine.arrow")
+
+
+def test_simulate(capsys, campaign_file, tmp_path):
     arguments = ("simulate", str(campaign_file()), "nasbench201/cifar10", "--workers", "1,8", "--seeds", "1")
     code, text, err = call(capsys, "bench", *arguments, "--stragglers", "0.1")
     assert (code, err) == (0, "\r2 of 2 runs\n")
@@ -122,6 +136,12 @@ def test_simulate(capsys, campaign_file):
     code, text, _ = call(capsys, "bench", *arguments, "--json")
     one, eight = json.loads(text)
     assert one["seconds"] > eight["seconds"]
+    code, text, _ = call(capsys, "bench", *arguments[:2], untimed(tmp_path), *arguments[3:])
+    assert text.splitlines()[5:] == [
+        "2 trials ended on 1 worker, with no more to propose",
+        "2 trials ended on 8 workers, with no more to propose",
+        "mine does not tell how long training took: each trial takes a second",
+    ]
     for wrong, message in (
         (["--workers", "1,x"], "--workers '1,x' is no list of numbers such as 1,8,64"),
         (["--deaths", "2"], "deaths = 2, but it must be a share from 0 to 1"),
@@ -142,10 +162,6 @@ def test_simulate_what_auto_takes(capsys):
 @pytest.fixture
 def own_table(tmp_path, monkeypatch):
     """A table of eight rows over a space in a module beside it."""
-    import numpy as np
-
-    from benchmarks import Description, Metric, Table
-
     (tmp_path / "own_grid.py").write_text(OWN)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)

@@ -140,6 +140,9 @@ def test_searched_hyperparameters_are_of_the_genomes(tmp_path, write_campaign, c
     assert main(["bench", "build", str(tmp_path / "run"), "--out", str(path)]) == 0
     table = benchmarks.load(path)
     assert isinstance(table.space, JointSpace)
+    recipe = table.description.source.partition("recipe ")[2]
+    assert recipe.startswith("warmup = "), "the rates are those of the genomes"
+    assert "weight_decay" not in recipe
     for trial in run.done:
         assert table.query(trial.proposal.genome, seed=0) == trial.metrics["valid_bpb"]
     for check in table_checks:

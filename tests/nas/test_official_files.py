@@ -169,6 +169,7 @@ def test_pickles_of_code_are_refused(tmp_path):
         ("nats-topology:cifar10", {}, "is not as published: KeyError: 'arch2infos'"),
         ("nats-topology:imagenet16-120", None, "has no run on imagenet16-120 with a validation"),
         ("nats-size:cifar10", None, "is no size: expected five widths, as in 8:16:24:32:64"),
+        ("hpbo:5971/10093", None, "unknown format 'hpbo:5971/10093', did you mean 'hpob'?"),
         (
             "nats-topolgy:cifar10",
             None,

@@ -317,7 +317,9 @@ def test_lists_are_taken_apart(folder):
         ("along = {", 'join = {file = "svm.toml", on = "d"}\nalong = {', {}, "'file' is 'svm.toml', which is no CSV or Parquet file"),
         ("along = {", 'join = {file = "runs.csv", on = "C"}\nalong = {', {}, "'join.on' is 'C', a column that runs.parquet does not have"),
         ("along = {", 'join = {file = "other.csv", on = "d"}\nalong = {', {}, "'join.on' is 'd', of which runs.parquet and other.csv share no value"),
-        ("along = {", 'explode = {lists = ["loss"], place = "p"}\nalong = {', {}, "'explode.columns' has 'loss', a column of runs.parquet without lists"),
+        ("along = {", 'join = {file = "runs.parquet", on = "d"}\nalong = {', {}, "'join.on' is 'd', but runs.parquet, row 1 and runs.parquet, row 2 have the same value of it"),
+        ("along = {", 'explode = {lists = ["los"], place = "p"}\nalong = {', {}, "'explode.lists' is 'los', a column that runs.parquet does not have, did you mean 'loss'?"),
+        ("along = {", 'explode = {lists = ["loss"], place = "p"}\nalong = {', {}, "'explode.lists' has 'loss', a column of runs.parquet without lists"),
         ("along = {", 'explode = {lists = ["loss", "size"], place = "p"}\nalong = {', {"loss": [[1]] * 5, "size": [[1], [1, 2], [1], [1], [1]]}, "runs.parquet, row 2: lists of loss, size differ in their lengths"),
     ],
 )  # fmt: skip

@@ -44,7 +44,7 @@ def test_names_that_do_not_resolve() -> None:
         assert refusal(name, TABLE, "task") == expected
     assert refusal("gone", TABLE, "strategy") == (
         f"strategy 'gone' cannot be imported: no module 'nas.gone' is installed, in {Path.cwd()}, "
-        "or beside the campaign file"
+        "or beside the file that names it"
     )
     assert refusal("json:dumpz", TABLE, "task") == (
         "task 'json:dumpz': module 'json' has no 'dumpz', did you mean 'dump'? "
