@@ -126,7 +126,7 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
         ("io", "metrics", "tokens_per_step", "train_batches", "loss", "evaluate"),
     )
     recipe = call_options(Recipe, config.recipe, "recipe")
-    space, space_options = _space(config.space, task)
+    space, space_options = _space(config.space, task, tried=not config.workers.gpus)
     hyperparameters.check(space, recipe)
     costed = _make("space", config.space.name, lambda: tells_costs(space))
     objectives = _objectives(config, task, costed)
@@ -243,8 +243,11 @@ def _objectives(config: Config, task: Any, costed: bool) -> tuple[Objective, ...
     return tuple(found)
 
 
-def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
+def _space(section: Section, task: Any, tried: bool) -> tuple[Space, dict[str, Any]]:
     """The space of a campaign, bound to what its task reads and predicts, and its options in full.
+
+    Args:
+        tried: whether modules of a user's own are run here, which those that need a GPU may not.
 
     Raises:
         InvalidInput: it cannot be made, or its genomes also say how they are trained.
@@ -262,6 +265,8 @@ def _space(section: Section, task: Any) -> tuple[Space, dict[str, Any]]:
             f"space {section.name!r} is for tables: its genomes hold training choices ({', '.join(training)}), which "
             "campaigns do not follow yet"
         )
+    if tried and ":" in section.name:
+        _make("space", section.name, getattr(space, "check_modules", lambda: None))
     if ours["hyperparameters"]:
         from nas.training import hyperparameters
 

@@ -42,7 +42,7 @@ from spaces.blocks.workspace import Workspace
 from spaces.derivation import Node
 from spaces.errors import InvalidGrammar, suggest
 from spaces.io import TokenIO
-from spaces.production import TEMPLATES
+from spaces.production import TEMPLATES, Production
 
 Build = Callable[..., Any]
 
@@ -147,21 +147,30 @@ class LanguageModel(nn.Module):
         return self.head(self.norm(x_BLD)), state
 
 
-def build_node(node: Node) -> nn.Module:
-    """The module of a subtree; repeated children are built anew each time, and so are templates, given as a list."""
-    production, at = node.production, node.table.at
+def builder_of(production: Production) -> Build:
+    """How a production is built.
+
+    Raises:
+        InvalidGrammar: neither does it say so, nor is its name known.
+    """
     builder = production.build or BUILDERS.get(production.name)
     if builder is None:
         raise InvalidGrammar(
             f"no module is known for production {production.name!r}: declare it with "
             f"build=function(at, **fields), or use a known name{suggest(production.name, BUILDERS)}"
         )
+    return builder
+
+
+def build_node(node: Node) -> nn.Module:
+    """The module of a subtree; repeated children are built anew each time, and so are templates, given as a list."""
+    production, at = node.production, node.table.at
     fields: dict[str, Any] = {key: value for key, value in node.choices().items() if key != "repeat"}
     for (key, part), group in zip(production.children.items(), node.children, strict=True):
         copies = node.repeat * production.templates(fields)
         modules = [build_node(child) for _ in range(copies) for child in group]
         fields[key] = modules if part.listed or TEMPLATES in fields else modules[0]
-    return builder(at, **fields)
+    return builder_of(production)(at, **fields)
 
 
 def build_model(root: Node, io: TokenIO) -> LanguageModel:

@@ -139,3 +139,13 @@ class GrammarSpace(TreeSpace):
         from spaces.compile import build_model
 
         return build_model(self.tree(genome), self.io)
+
+    def check_modules(self) -> None:
+        """Builds and runs what productions of a user's own bring along, on a few tokens on the CPU.
+
+        Raises:
+            InvalidGrammar: a production has no module, or it is none that a model can be made of; see `own_blocks`.
+        """
+        from spaces.own_blocks import check_blocks
+
+        check_blocks(self.grammar, [table for tables in self._engine.tables.values() for table in tables])

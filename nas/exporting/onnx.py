@@ -46,6 +46,13 @@ def to_onnx(space: Space, genome: Genome, model: nn.Module, folder: Path) -> Non
             f"values needs a form of fixed shapes for when torch.compiler.is_exporting(); 'source' needs none."
         ) from error
     assert program is not None
+    [given] = program.model.graph.inputs
+    batch = None if given.shape is None else given.shape[0]
+    if isinstance(batch, int):
+        raise InvalidInput(
+            f"architecture {genome.digest[:12]} cannot be exported to ONNX for any batch: a block fixes the batch at "
+            f"{batch}, as Python's own numbers do. Its size is x.shape[0], not len(x) or int(x.shape[0])"
+        )
     program.save(folder / "model.onnx")
 
 

@@ -86,13 +86,13 @@ class Reach:
         return [
             found
             for each in self.computations
-            if each.gives(shape) == want and not (found := Fit(each, shape, want, None)).constant
+            if given(each, shape, None) == want and not (found := Fit(each, shape, want, None)).constant
         ]
 
     def _outs(self, shape: Shape) -> dict[Shape, int]:
         found = {}
         for each in self.computations:
-            out = each.gives(shape)
+            out = given(each, shape, None)
             if out is not None and out not in found and not (each.constant and each.constant(shape)):
                 found[out] = math.prod(out)
         return found
@@ -102,7 +102,7 @@ class Reach:
             (branch, join)
             for branch in self.outs(shape)
             for join in self.joins[ways]
-            if join.gives((branch,) * ways) == want
+            if given(join, (branch,) * ways, None) == want
         ]
 
     def _cheapest(self, shape: Shape, want: Shape) -> Price:
@@ -112,7 +112,7 @@ class Reach:
         found = []
         wanted = math.prod(want)
         for pre in self.pres:
-            between = pre.gives(shape)
+            between = given(pre, shape, scope)
             if between is None:
                 continue
             inside = scope if pre.opens is None else pre.opens(shape)

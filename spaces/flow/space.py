@@ -40,6 +40,9 @@ MOST_DISCARDED = 1000
 LARGEST = 1000
 """The largest limit on nodes: trees of more would nest too deep to be written and read."""
 
+TRIED_DRAWS, TRIED_NODES = 32, 40
+"""How many genomes `check_modules` draws, and of how many nodes at most."""
+
 
 class Derivation:
     """What stands behind a genome: its tree, and the space that made it. Never changed once made."""
@@ -367,6 +370,17 @@ class FlowSpace(VolumeCoded, Mutable):
     def build(self, genome: Genome) -> nn.Module:
         """The torch model, initialised from torch's global random state."""
         return build(self.tree(genome), self.grammar, _shapes(self.grammar, self.io)[1])
+
+    def check_modules(self) -> None:
+        """Builds and runs the operators that small draws have, on two samples on the CPU.
+
+        Raises:
+            InvalidGrammar: the module of one does not do what its shapes and its cost say; see `own_modules`.
+        """
+        from spaces.flow.own_modules import check_modules
+
+        rng = np.random.default_rng(0)
+        check_modules(self.tree(self.sample(rng, min(self.nodes, TRIED_NODES))) for _ in range(TRIED_DRAWS))
 
 
 def _shapes(grammar: FlowGrammar, io: IO) -> tuple[Shape, int]:

@@ -33,22 +33,30 @@ class Fit:
 
     def __init__(self, terminal: Terminal, shape: Any, out: Shape, scope: Scope) -> None:
         self.terminal, self.out, self.scope = terminal, out, scope
-        parameters, flops = (0, 0) if terminal.cost is None else _cost(terminal, shape, out)
         self.numel = math.prod(out)
+        if self.numel < 1:
+            raise InvalidGrammar(_no_shape(terminal, shape, out))
+        parameters, flops = (0, 0) if terminal.cost is None else cost_of(terminal, shape, out)
         operator = 0 if terminal.neutral and terminal.kind != "join" else 1
         self.price: Price = (parameters, flops, 0 if terminal.view else self.numel, operator)
         self.constant = terminal.constant is not None and terminal.constant(shape)
 
 
-def _cost(terminal: Terminal, shape: Any, out: Shape) -> tuple[int, int]:
-    """What a terminal costs at a shape.
+def cost_of(terminal: Terminal, shape: Any, out: Shape) -> tuple[int, int]:
+    """The parameters and FLOPs of a terminal that tells its cost, at a shape.
 
     Raises:
-        InvalidGrammar: that is no pair of numbers, or less than nothing.
+        InvalidGrammar: its cost fails, or is no pair of numbers that are finite and not negative.
     """
     assert terminal.cost is not None
-    cost = terminal.cost(shape, out)
-    if not isinstance(cost, tuple) or len(cost) != 2 or min(cost) < 0:
+    try:
+        cost = terminal.cost(shape, out)
+        valid = isinstance(cost, tuple) and len(cost) == 2 and min(cost) >= 0 and max(cost) < math.inf
+    except Exception as error:
+        raise InvalidGrammar(
+            f"{terminal.kind} {terminal.name!r}: cost fails at {shape}: {reason(error)}"
+        ) from error
+    if not valid:
         raise InvalidGrammar(
             f"{terminal.kind} {terminal.name!r}: cost gives {cost!r} at {shape}, "
             "but must give a pair of parameters and FLOPs, neither negative"
@@ -89,11 +97,15 @@ def given(terminal: Terminal, shape: Any, scope: Scope) -> Shape | None:
             f"{terminal.kind} {terminal.name!r}: gives fails at {shape}: {reason(error)}"
         ) from error
     if out is not None and type(out) is not tuple:
-        raise InvalidGrammar(
-            f"{terminal.kind} {terminal.name!r}: gives {out!r} at {shape}, but must give a shape, a tuple of positive "
-            "integers, or None"
-        )
+        raise InvalidGrammar(_no_shape(terminal, shape, out))
     return out
+
+
+def _no_shape(terminal: Terminal, shape: Any, out: Any) -> str:
+    return (
+        f"{terminal.kind} {terminal.name!r}: gives {out!r} at {shape}, but must give a shape, a tuple of positive "
+        "integers, or None"
+    )
 
 
 def fit(terminal: Terminal, shape: Any, scope: Scope) -> Fit | None:

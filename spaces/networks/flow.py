@@ -6,12 +6,13 @@ Letters in names: N samples, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Identity, Sequential
 
-__all__ = ["Add", "Branching", "Clone", "Head", "Identity", "Sequential"]
+__all__ = ["Add", "Branching", "Clone", "Head", "Identity", "Sequential", "tried"]
 
 
 class Clone(nn.Module):
@@ -60,3 +61,20 @@ class Head(nn.Module):
         elif x.dim() > 2:
             x = torch.flatten(x, 1, -2).mean(dim=1)
         return self.linear(x)
+
+
+def tried(module: nn.Module, shape: Any, several: bool) -> Any:
+    """The shape of what a module gives for two random samples, without the batch, a list where it gives several.
+
+    What is no tensor is told by its type. The random state is left as it was.
+
+    Args:
+        shape: of the input, or with `several` those of all inputs, which come as a list.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        given = module([torch.randn(2, *each) for each in shape] if several else torch.randn(2, *shape))
+    return [_shape(each) for each in given] if isinstance(given, list | tuple) else _shape(given)
+
+
+def _shape(given: Any) -> tuple[int, ...] | str:
+    return tuple(given.shape[1:]) if isinstance(given, Tensor) else type(given).__name__

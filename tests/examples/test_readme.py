@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import benchmarks
 import nas
@@ -20,16 +21,18 @@ from benchmarks.testing import table_checks
 from nas.search import GIVEN, STRATEGIES
 from nas.tables import read_file
 from nas.training.tasks import TASKS
+from spaces.blocks.base import state_bytes
 from spaces.lookup import resolve
 from spaces.testing import space_checks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, PROGRAMS, JOINT, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
+GRAMMAR, BLOCK, PROGRAMS, JOINT, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
     next(block for block in BLOCKS if word in block)
     for word in (
         "@tiny.production",
+        "(Block):",
         "symbolic.space",
         "spaces.joint",
         "(Task):",
@@ -81,15 +84,15 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (11, 5)
-    assert max(len(block.splitlines()) for block in (GRAMMAR, FLOW, TASK, WHOLE, OWN_TABLE)) <= 40
+    assert (len(BLOCKS), len(TOML)) == (12, 5)
+    assert max(len(block.splitlines()) for block in (GRAMMAR, BLOCK, FLOW, TASK, WHOLE, OWN_TABLE)) <= 40
 
 
 def test_the_library(campaign, tmp_path):
     names = {}
     exec(LIBRARY, names)
     assert names["genome"].text.startswith("stack(")
-    assert names["model"](__import__("torch").zeros(1, 3, dtype=int)).shape == (1, 3, 256)
+    assert names["model"](torch.zeros(1, 3, dtype=int)).shape == (1, 3, 256)
     assert len(names["result"].trials) == 8
     exec(EXPORT.replace('"onnx"', '"source"'), {"nas": nas, "result": names["result"]})
     assert (tmp_path / "out" / "model.py").exists()
@@ -172,6 +175,24 @@ def test_a_space_of_ones_own(tmp_path, monkeypatch):
     predictor = predictors.load("trees", space=space)
     genomes = [space.sample(rng) for _ in range(20)]
     assert predictor.fit(genomes, np.arange(20.0)).predict(genomes).mean.shape == (20,)
+
+
+def test_a_block_of_ones_own():
+    """It decodes token by token as it reads all of them, documents apart, and exports."""
+    names = {}
+    exec(GRAMMAR, names)
+    exec(BLOCK, names)
+    space = spaces.GrammarSpace(names["tiny"], spaces.tokens(32, 16), context=8)
+    space.check_modules()
+    genome = space.parse("stack(layers=[residual(body=token_shift(mult=2))], repeat=2)")
+    model, tokens = space.build(genome), torch.arange(16).view(2, 8)
+    logits, state = model(tokens), model.init_state(2)
+    assert state_bytes(state) == 2 * space.cost(genome).state_bytes
+    for place in range(8):
+        step, state = model.step(tokens[:, place : place + 1], state)
+        torch.testing.assert_close(step[:, 0], logits[:, place])
+    packed = model(tokens, torch.tensor([0] * 3 + [1] * 5).expand(2, -1))
+    torch.testing.assert_close(packed[:, 3:], model(tokens[:, 3:]))
 
 
 def by_head(toml):

@@ -306,3 +306,24 @@ def test_a_strategy_that_proposes_nothing_is_named(campaign_file, tmp_path):
     changes = {"strategy.name": f'"{name}:Idle"', "strategy.population": None, "strategy.tournament": None}
     with pytest.raises(RuntimeError, match=f"strategy '{name}:Idle' proposes nothing while nothing runs"):
         nas.run(campaign_file(**changes), dir=tmp_path / "run")
+
+
+def test_blocks_that_are_none_are_refused_before_a_trial(campaign_file, tmp_path):
+    name = make_module(
+        tmp_path,
+        """
+from spaces import Cost, Grammar
+from torch import nn
+
+own = Grammar("own", start="model")
+
+@own.production("model", build=lambda at: nn.Linear(at.width, at.width), cost=lambda at, context: Cost(0, 0, 0, 0))
+def mine(): ...
+""",
+    )
+    file = campaign_file(**{"space.name": f'"{name}:own"'})
+    with pytest.raises(
+        InvalidInput, match=r"production 'mine': build= of mine\(\) gives a Linear, but must give"
+    ):
+        nas.run(file, dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

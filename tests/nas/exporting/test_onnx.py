@@ -66,3 +66,17 @@ def test_a_block_without_a_form_for_onnx_is_refused(tmp_path):
 
     with pytest.raises(InvalidInput, match=r"cannot be exported to ONNX.*torch\.compiler\.is_exporting\(\)"):
         to_onnx(SMALL, one("swiglu"), Model(), tmp_path)
+
+
+def test_a_network_for_one_batch_size_is_refused(tmp_path):
+    class Fixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(64, 64)
+
+        def forward(self, tokens):
+            return self.embedding(tokens) + torch.zeros(len(tokens), 1, 64)
+
+    with pytest.raises(InvalidInput, match=r"fixes the batch at 2.*x\.shape\[0\], not len\(x\)"):
+        to_onnx(SMALL, one("swiglu"), Fixed().eval(), tmp_path)
+    assert list(tmp_path.iterdir()) == []

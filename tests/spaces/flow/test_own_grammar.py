@@ -90,3 +90,65 @@ def test_a_cost_that_is_no_pair_is_told(cost):
     space = spaces.FlowSpace(grammar, spaces.vector(6, outputs=2))
     with pytest.raises(InvalidGrammar, match=r"computation 'linear': cost gives .* but must give a pair"):
         space.parse("routing(pre=identity, inner=computation(op=linear), post=identity)")
+
+
+def grammar_of(**rules):
+    grammar = FlowGrammar("mine")
+    grammar.computation(
+        "linear",
+        **{
+            "module": lambda shape, out: nn.Linear(shape[0], out[0]),
+            "gives": lambda shape: (4,),
+            "cost": lambda shape, out: ((shape[0] + 1) * out[0], 2 * shape[0] * out[0]),
+            **rules,
+        },
+    )
+    return grammar
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        (
+            {"module": lambda shape, out: 1 / 0},
+            r"fails: ZeroDivisionError: division by zero \(test_own_grammar",
+        ),
+        ({"module": lambda shape, out: None}, r"\(6,\) gives a NoneType, but must give a torch.nn.Module"),
+        (
+            {"module": lambda shape, out: nn.Linear(shape[0], 5)},
+            r"output has the shape \(5,\), but gives= says \(4,\)",
+        ),
+        (
+            {"module": lambda shape, out: nn.Linear(7, 4)},
+            "gives a Linear that fails: RuntimeError: mat1 and mat2",
+        ),
+        ({"cost": lambda shape, out: (24, 48)}, "gives a Linear of 28 parameters, but cost= says 24"),
+    ],
+)
+def test_modules_are_held_to_shapes_and_costs(rules, message):
+    space = spaces.FlowSpace(grammar_of(**rules), spaces.vector(6, outputs=2), nodes=20)
+    with pytest.raises(InvalidGrammar, match=f"computation 'linear': module at .*{message}"):
+        space.check_modules()
+
+
+def test_modules_that_keep_their_word_pass():
+    spaces.FlowSpace(grammar_of(), spaces.vector(6, outputs=2), nodes=20).check_modules()
+
+
+@pytest.mark.parametrize("name", ["einspace", "vision"])
+def test_the_operators_of_our_own_spaces_keep_their_word(name):
+    spaces.load(name, spaces.image(3, 16, 16, classes=4), nodes=40).check_modules()
+
+
+def test_a_size_below_one_is_no_shape():
+    grammar = grammar_of(gives=lambda shape: (-4,))
+    with pytest.raises(InvalidGrammar, match=r"gives \(-4,\) at \(6,\), but must give a shape"):
+        spaces.FlowSpace(grammar, spaces.vector(6, outputs=2)).sample(np.random.default_rng(0))
+
+
+def test_a_cost_that_fails_names_its_terminal():
+    grammar = grammar_of(cost=lambda shape, out: 1 / 0)
+    with pytest.raises(
+        InvalidGrammar, match=r"computation 'linear': cost fails at \(6,\): ZeroDivisionError"
+    ):
+        spaces.FlowSpace(grammar, spaces.vector(6, outputs=2)).sample(np.random.default_rng(0))
