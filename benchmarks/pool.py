@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.description import InvalidTable
 from spaces import IO, Genome, InvalidGenome, InvalidSpace
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.counting import check_number, draw_below, shuffled
 from spaces.fields import Choice, Real
 from spaces.graph import Graph

@@ -30,8 +30,9 @@ from nas.types import (
 from nas.user_code import named, user_modules
 from spaces import Space, suggest
 from spaces.blame import reason
-from spaces.cost import COST_NAMES, tells_costs
+from spaces.cost import COST_NAMES
 from spaces.lookup import importable, resolve
+from spaces.protocol import tells_costs
 
 PATHS = {"text": "stdlib", "images": "digits"}
 """The options of tasks that are paths, beside what each may say besides."""

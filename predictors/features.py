@@ -18,9 +18,10 @@ import numpy as np
 from predictors.labels import COLUMNS, label_counts
 from predictors.types import InvalidPredictor
 from spaces import Genome, Space
-from spaces.cost import COST_NAMES, tells_costs
+from spaces.cost import COST_NAMES
 from spaces.fields import Choice, Real, spell
 from spaces.graph import Graph, union
+from spaces.protocol import tells_costs
 
 REMEMBERED = 16_384
 """Rows kept, as a search asks for the same genomes again and again; beyond that, all are forgotten."""

@@ -1,23 +1,57 @@
-"""What a genome costs, computed from the tree without building it."""
+"""What a network costs, and what it is told in."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Mapping
-from dataclasses import astuple, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
-import numpy as np
+FLOAT_BYTES = 4
+INDEX_BYTES = 8
+"""Bytes of a number and of an index in the state of a network."""
 
-from spaces.blame import reason
-from spaces.blocks.costs import COSTS, Cost, frame
-from spaces.derivation import Attributes, Node
-from spaces.errors import InvalidGrammar, InvalidSpace, suggest
-from spaces.grammar import Grammar
-from spaces.io import TokenIO
-from spaces.production import Production, check_signature
-from spaces.protocol import Space
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs.
+
+    parameters: all of them. active_parameters: those that one token uses in one run of each block.
+    flops_per_token: forward FLOPs (see `spaces.blocks.costs`), of one sample where inputs are no tokens.
+    state_bytes: float32 bytes of the decoding state of one sequence after `context` tokens.
+    """
+
+    parameters: int
+    active_parameters: int
+    flops_per_token: float
+    state_bytes: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.parameters + other.parameters,
+            self.active_parameters + other.active_parameters,
+            self.flops_per_token + other.flops_per_token,
+            self.state_bytes + other.state_bytes,
+        )
+
+    def __sub__(self, other: Cost) -> Cost:
+        return self + other.times(-1)
+
+    def times(self, n: int) -> Cost:
+        """The cost of n copies, each with its own parameters."""
+        return Cost(
+            n * self.parameters, n * self.active_parameters, n * self.flops_per_token, n * self.state_bytes
+        )
+
+    def run(self, n: int, templates: int = 1) -> Cost:
+        """The cost where n runs for each token use the same parameters, each with a state of its own.
+
+        templates: how many versions of them are kept, of which those of each run are mixed.
+        """
+        return Cost(
+            templates * self.parameters,
+            templates * self.active_parameters,
+            n * self.flops_per_token,
+            n * self.state_bytes,
+        )
+
 
 COST_NAMES = tuple(field.name for field in fields(Cost))
 """What a space may tell of its genomes."""
@@ -29,70 +63,3 @@ COST_UNITS = {
     "state_bytes": "bytes",
 }
 """What each is counted in."""
-
-
-def tells_costs(space: Space) -> bool:
-    """Whether the space says what its genomes cost."""
-    try:
-        space.cost(space.sample(np.random.default_rng(0)))
-    except InvalidSpace:
-        return False
-    return True
-
-
-def check_costs(grammar: Grammar) -> None:
-    """Raises InvalidGrammar if a production has no cost, or has other choices than the block of its name."""
-    for name, production in grammar.productions.items():
-        function = production.cost or COSTS.get(name)
-        place = f"grammar {grammar.name!r}, production {name!r}"
-        if function is None:
-            raise InvalidGrammar(
-                f"{place} has no known cost: declare it with cost=function(at, context, **choices), "
-                f"or use a known name{suggest(name, COSTS)}"
-            )
-        check_signature(
-            function,
-            (None, 1),
-            [key for key in production.choices if key != "repeat"],
-            f"{place}: the block of that name",
-        )
-
-
-def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any], context: int) -> Cost:
-    """The cost of a production without its children, over sequences of `context` tokens.
-
-    Raises:
-        InvalidGrammar: the cost that its declaration brings along fails or is none.
-    """
-    told = {key: value for key, value in choices.items() if key != "repeat"}
-    if production.cost is None:
-        return COSTS[production.name](at, context, **told)
-    try:
-        cost = production.cost(at, context, **told)
-    except Exception as error:
-        raise InvalidGrammar(f"production {production.name!r}: cost= fails: {reason(error)}") from error
-    if not isinstance(cost, Cost) or not all(0 <= number < math.inf for number in astuple(cost)):
-        raise InvalidGrammar(
-            f"production {production.name!r}: cost= gives {cost!r}, but must give a spaces.Cost of numbers that are "
-            "finite and not negative"
-        )
-    return cost
-
-
-def tree_cost(node: Node, context: int) -> Cost:
-    """The cost of a subtree: its own, and that of its children as often as they are repeated and run."""
-    if node.priced is None or node.priced[0] != context:
-        choices = dict(zip(node.production.choices, node.values, strict=False))
-        cost = own_cost(node.production, node.table.at, choices, context)
-        below = [tree_cost(child, context) for group in node.children for child in group]
-        if below:
-            passes, templates = node.production.passes(choices), node.production.templates(choices)
-            cost = cost + functools.reduce(Cost.__add__, below).times(node.repeat).run(passes, templates)
-        node.priced = (context, cost)
-    found: Cost = node.priced[1]
-    return found
-
-
-def model_cost(root: Node, io: TokenIO, context: int) -> Cost:
-    """The cost of the whole model: the tree between the embedding and the head that its input and output ask for."""
-    return frame(io.width, io.vocab) + tree_cost(root, context)

@@ -64,7 +64,7 @@ class Node:
     _canonical: tuple[str, ...] | None
     _text: str | None
     priced: tuple[int, Any] | None
-    """What `spaces.cost` last found the subtree to cost, and over how many tokens; kept, as trees share subtrees."""
+    """What `spaces.pricing` last found the subtree to cost, and over how many tokens; kept, as trees share subtrees."""
 
     def __init__(
         self, table: Table, index: int, reals: tuple[float, ...], children: tuple[tuple[Node, ...], ...]

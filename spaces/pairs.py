@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.counting import draw_ranks
 from spaces.decisions import Decide, Decision
 from spaces.engine import real_at

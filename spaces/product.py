@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.counting import check_number, shuffled
 from spaces.decisions import Decide, Decision, evenly
 from spaces.errors import InvalidGenome, InvalidSpace, suggest

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.decisions import Decide, Decision
+from spaces.errors import InvalidSpace
 from spaces.fields import Choice, Real
 from spaces.genome import Genome
 from spaces.graph import Graph
@@ -112,6 +113,15 @@ class Space(Protocol):
         Raises:
             InvalidSpace: the space does not say how.
         """
+
+
+def tells_costs(space: Space) -> bool:
+    """Whether the space says what its genomes cost."""
+    try:
+        space.cost(space.sample(np.random.default_rng(0)))
+    except InvalidSpace:
+        return False
+    return True
 
 
 @runtime_checkable

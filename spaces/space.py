@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from spaces.blocks.costs import Cost, frame
-from spaces.cost import check_costs, model_cost, own_cost
+from spaces.blocks.costs import frame
+from spaces.cost import Cost
 from spaces.derivation import UNLIMITED, Vector
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.genome import Genome
 from spaces.grammar import Grammar
 from spaces.io import IO, TokenIO, tokens
+from spaces.pricing import check_costs, model_cost, own_cost
 from spaces.trees import TreeSpace
 
 if TYPE_CHECKING:

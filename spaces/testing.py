@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spaces.cost import tells_costs
 from spaces.counting import draw_below
 from spaces.decisions import Decision
 from spaces.errors import InvalidGenome
@@ -23,7 +22,7 @@ from spaces.flow import FlowSpace
 from spaces.genome import Genome, Term, read
 from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
 from spaces.product import ProductSpace
-from spaces.protocol import Coded, Ranked, Space
+from spaces.protocol import Coded, Ranked, Space, tells_costs
 from spaces.trees import TreeSpace
 
 if TYPE_CHECKING:

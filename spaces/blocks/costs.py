@@ -12,69 +12,20 @@ or windows as the work that it is.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from spaces.blocks.chunking import chunk_size
-
-CONV_KERNEL = 4
-"""Taps of the short convolution inside Mamba, Mamba-2, Gated DeltaNet and the gated recurrent block."""
-GATE_RANK = 16
-"""Rank of the map from a token to its decays in gated linear attention."""
-HYENA_KERNEL = 3
-"""Taps of the short convolution of the Hyena operator."""
-POSITION_BANDS = 8
-"""Pairs of cosine and sine that tell its filter a position."""
-ENCODER_LAYERS = 3
-"""Hidden layers of the relative position encoder of the gated Toeplitz unit."""
-QUERY_DIM = 64
-"""Width of one query of the product-key memory: two halves of 32."""
-FLOAT_BYTES = 4
-INDEX_BYTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a network costs.
-
-    parameters: all of them. active_parameters: those that one token uses in one run of each block.
-    flops_per_token: forward FLOPs (see the module), of one sample where inputs are no tokens.
-    state_bytes: float32 bytes of the decoding state of one sequence after `context` tokens.
-    """
-
-    parameters: int
-    active_parameters: int
-    flops_per_token: float
-    state_bytes: float
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.parameters + other.parameters,
-            self.active_parameters + other.active_parameters,
-            self.flops_per_token + other.flops_per_token,
-            self.state_bytes + other.state_bytes,
-        )
-
-    def __sub__(self, other: "Cost") -> "Cost":
-        return self + other.times(-1)
-
-    def times(self, n: int) -> "Cost":
-        """The cost of n copies, each with its own parameters."""
-        return Cost(
-            n * self.parameters, n * self.active_parameters, n * self.flops_per_token, n * self.state_bytes
-        )
-
-    def run(self, n: int, templates: int = 1) -> "Cost":
-        """The cost where n runs for each token use the same parameters, each with a state of its own.
-
-        templates: how many versions of them are kept, of which those of each run are mixed.
-        """
-        return Cost(
-            templates * self.parameters,
-            templates * self.active_parameters,
-            n * self.flops_per_token,
-            n * self.state_bytes,
-        )
+from spaces.blocks.sizes import (
+    CONV_KERNEL,
+    ENCODER_LAYERS,
+    GATE_RANK,
+    HYENA_KERNEL,
+    POSITION_BANDS,
+    QUERY_DIM,
+    hidden_width,
+    step_rank,
+)
+from spaces.cost import FLOAT_BYTES, INDEX_BYTES, Cost
 
 
 class HasWidth(Protocol):
@@ -82,19 +33,6 @@ class HasWidth(Protocol):
 
     @property
     def width(self) -> int: ...
-
-
-def hidden_width(width: int, mult: float) -> int:
-    """Hidden units of a feed-forward layer: mult * width, rounded. Raises ValueError if there are none."""
-    hidden = round(mult * width)
-    if hidden < 1:
-        raise ValueError(f"mult {mult} of width {width} leaves no hidden units")
-    return hidden
-
-
-def step_rank(width: int) -> int:
-    """Rank of Mamba's step sizes: a sixteenth of the width, rounded up."""
-    return -(-width // 16)
 
 
 def attention(

@@ -25,9 +25,9 @@ from spaces.blocks.base import (
 )
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import chunks, cumsum, refuse_both
 from spaces.blocks.linear_attention import check_heads, in_chunks
+from spaces.blocks.sizes import CONV_KERNEL
 
 
 class DeltaState(NamedTuple):

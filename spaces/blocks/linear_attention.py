@@ -23,8 +23,8 @@ from spaces.blocks.base import (
     rms_norm,
 )
 from spaces.blocks.chunking import chunk_size
-from spaces.blocks.costs import GATE_RANK
 from spaces.blocks.documents import Chunks, chunks, cumsum, refuse_both
+from spaces.blocks.sizes import GATE_RANK
 
 NORMALISER_FLOOR = 1e-6
 GATE_TEMPERATURE = 16.0

@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear, without_autocast
 from spaces.blocks.chunking import UNMODELLED
-from spaces.blocks.costs import hidden_width
 from spaces.blocks.documents import each_alone, refuse_both
+from spaces.blocks.sizes import hidden_width
 from spaces.blocks.state_space import log_uniform
 
 SLOPE, HEIGHT = 0.666, 1.7159

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from spaces.blocks.attention import in_blocks, in_documents, reach, rotate
 from spaces.blocks.base import Block, State, at_least_float32, rms_norm
 from spaces.blocks.conv import causal_conv, conv_taps, long_conv
-from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import positions, refuse_both
 from spaces.blocks.mamba import scan
 from spaces.blocks.operators import (
@@ -39,6 +38,7 @@ from spaces.blocks.operators import (
     problem,
     shapes,
 )
+from spaces.blocks.sizes import CONV_KERNEL
 
 
 class LIVState(NamedTuple):

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import HYENA_KERNEL, POSITION_BANDS
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import Parts, continued_filter, long_filter
+from spaces.blocks.sizes import HYENA_KERNEL, POSITION_BANDS
 
 SINE_FREQUENCY = 10.0
 FAST, SLOW, FADED = 0.3, 1.5, 0.01

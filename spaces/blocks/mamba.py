@@ -25,8 +25,8 @@ from spaces.blocks.base import (
 )
 from spaces.blocks.chunking import chunk_size
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import chunks, cumsum, refuse_both
+from spaces.blocks.sizes import CONV_KERNEL
 
 
 class MambaState(NamedTuple):

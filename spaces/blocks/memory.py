@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, check_sizes, linear
-from spaces.blocks.costs import QUERY_DIM
+from spaces.blocks.sizes import QUERY_DIM
 
 HALF = QUERY_DIM // 2
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.blocks.base import Block, State, linear
-from spaces.blocks.costs import hidden_width
+from spaces.blocks.sizes import hidden_width
 
 
 class SwiGLU(Block):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, dispatch, linear
-from spaces.blocks.costs import hidden_width
+from spaces.blocks.sizes import hidden_width
 
 BALANCE_COEFFICIENT = 0.01
 Z_COEFFICIENT = 0.001

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from spaces.blocks.chunking import UNMODELLED, chunk_size
-from spaces.blocks.costs import CONV_KERNEL, FLOAT_BYTES, Cost
+from spaces.blocks.sizes import CONV_KERNEL
+from spaces.cost import FLOAT_BYTES, Cost
 
 DIAGONAL, LOW_RANK, TOEPLITZ, SEMI_SEPARABLE = 1, 2, 3, 4
 """Token mixing: each token by itself; scores of pairs; a convolution; a recurrence."""

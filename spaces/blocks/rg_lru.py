@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import CONV_KERNEL
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.scan import linear_scan
+from spaces.blocks.sizes import CONV_KERNEL
 
 SHARPNESS = 8.0
 """The constant c of the decay."""

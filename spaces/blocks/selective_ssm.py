@@ -14,9 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, dispatch, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
-from spaces.blocks.costs import CONV_KERNEL, step_rank
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.scan import linear_scan
+from spaces.blocks.sizes import CONV_KERNEL, step_rank
 
 TOKENS = 16
 """Tokens of a piece, at least."""

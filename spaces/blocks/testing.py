@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from spaces.blocks.base import Block, state_bytes, total_aux_loss
-from spaces.blocks.costs import Cost
 from spaces.blocks.measuring import count_flops, held_bytes, kept_bytes
 from spaces.blocks.width import width_dimensions
+from spaces.cost import Cost
 
 LENGTHS = (1, 2, 63, 64, 65, 257)
 DOCUMENTS = ((1, 63, 64, 65, 5), (63, 2, 1, 130, 2))

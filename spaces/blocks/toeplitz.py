@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear, without_autocast
-from spaces.blocks.costs import ENCODER_LAYERS
 from spaces.blocks.documents import refuse_both
 from spaces.blocks.filters import Parts, continued_filter, long_filter
+from spaces.blocks.sizes import ENCODER_LAYERS
 
 LEFT_OF_SPAN = 0.99**512
 """What the decay leaves of a coefficient at the end of the span: the paper takes 0.99 for 512 tokens."""

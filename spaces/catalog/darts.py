@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from annotated_types import Ge
 
-from spaces.blocks.costs import Cost
 from spaces.cells import Cell, Drawing
+from spaces.cost import Cost
 from spaces.errors import InvalidGenome, InvalidSpace
 from spaces.fields import Choice, Real, choice, spell
 from spaces.genome import Genome, shorten

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Lt
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.errors import InvalidSpace
 from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.errors import InvalidSpace
 from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spaces.blocks.costs import Cost
 from spaces.cells import Cell
+from spaces.cost import Cost
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real, choice
 from spaces.genome import Genome, shorten

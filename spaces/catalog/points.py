@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.errors import InvalidSpace, suggest
 from spaces.fields import real
 from spaces.genome import Genome

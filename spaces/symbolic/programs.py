@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyglove as pg
 
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.derivation import Node
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.genome import DEEPEST, Genome, shorten

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from hypothesis import strategies as st
 
 from spaces import Grammar, child, choice, many
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.fields import spell
 
 FREE = {"cost": lambda at, context, **choices: Cost(0, 0, 0, 0)}

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 import spaces
 from spaces import Grammar, InvalidGenome, InvalidSpace, ProductSpace, child, choice, many, real
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.counting import draw_below, shuffled
 from tests.spaces.grammars import derivations, grammars
 

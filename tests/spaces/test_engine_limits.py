@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import spaces
 from spaces import Grammar, InvalidSpace, child, choice, many
-from spaces.blocks.costs import Cost, frame
+from spaces.blocks.costs import frame
+from spaces.cost import Cost
 from tests.spaces.grammars import FREE
 
 

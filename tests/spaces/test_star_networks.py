@@ -8,14 +8,13 @@ from torch.nn import functional
 import spaces
 from predictors.features import Features
 from spaces.blocks.base import state_bytes
-from spaces.blocks.costs import Cost
 from spaces.blocks.liv import ChannelMap
 from spaces.blocks.measuring import count_flops
 from spaces.blocks.operators import backbone_cost
 from spaces.blocks.reference.liv import backbone as twin
 from spaces.catalog.star import POOL
 from spaces.catalog.star.pool import DIGITS
-from spaces.cost import COST_NAMES
+from spaces.cost import COST_NAMES, Cost
 from tests.spaces.helpers import refusal
 
 SPACE = spaces.load("star")

@@ -12,7 +12,7 @@ from torch import nn
 
 import spaces
 from spaces import InvalidGenome, InvalidSpace, NoNeighbour, symbolic
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from spaces.testing import check_builds_and_trains, space_checks
 
 

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 import spaces
 from spaces import Grammar, InvalidGenome, InvalidSpace, ProductSpace, child, choice, many, real
-from spaces.blocks.costs import Cost
+from spaces.cost import Cost
 from tests.spaces.grammars import FREE, grammars
 
 IO = spaces.tokens(16, 8)

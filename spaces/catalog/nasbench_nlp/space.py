@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from annotated_types import Ge
 
-from spaces.blocks.costs import FLOAT_BYTES, Cost
 from spaces.catalog.nasbench_nlp.cell import (
     COMMUTING,
     OPERATORS,
@@ -27,6 +26,7 @@ from spaces.catalog.nasbench_nlp.cell import (
     shifted,
     trimmed,
 )
+from spaces.cost import FLOAT_BYTES, Cost
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real
 from spaces.genome import Genome, shorten

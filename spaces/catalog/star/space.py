@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from spaces.blocks.costs import Cost, frame
+from spaces.blocks.costs import frame
 from spaces.blocks.operators import backbone_cost, problem
 from spaces.catalog.star import backbone, named
 from spaces.catalog.star.backbone import FIELDS, GROUPS, Backbone, Definitions, Row
@@ -23,6 +23,7 @@ from spaces.catalog.star.drawing import OPERATORS, draw
 from spaces.catalog.star.pool import DIGITS, POOL, Definition, definitions, operator, read_definition
 from spaces.catalog.star.sampling import Drawn, Sampler
 from spaces.catalog.star.volume import StarVolumes
+from spaces.cost import Cost
 from spaces.counting import draw_ranks
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real

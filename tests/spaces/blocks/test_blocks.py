@@ -11,7 +11,7 @@ from torch import Tensor
 from spaces.blocks.attention import Attention
 from spaces.blocks.companion import CompanionSSM
 from spaces.blocks.conv import GatedConv
-from spaces.blocks.costs import COSTS, Cost
+from spaces.blocks.costs import COSTS
 from spaces.blocks.delta import GatedDeltaNet
 from spaces.blocks.differential import DifferentialAttention
 from spaces.blocks.hierarchical_memory import HierarchicalMemory
@@ -53,6 +53,7 @@ from spaces.blocks.toeplitz import GatedToeplitz
 from spaces.blocks.token_parameters import TokenParameterAttention
 from spaces.blocks.topology import DeepNorm, LayerScale, Parallel, Residual, ReZero, Stack
 from spaces.blocks.workspace import Workspace
+from spaces.cost import Cost
 from tests.spaces.blocks.suite import AT, WIDTH, case, suite
 
 

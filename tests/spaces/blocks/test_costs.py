@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from spaces.blocks.base import rms_norm
-from spaces.blocks.costs import COSTS, Cost, frame
+from spaces.blocks.costs import COSTS, frame
 from spaces.blocks.hierarchical_memory import HierarchicalMemory
 from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.moe import MoE
+from spaces.cost import Cost
 
 AT = SimpleNamespace(width=16)
 

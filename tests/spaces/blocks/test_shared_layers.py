@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spaces.blocks.attention import Attention
 from spaces.blocks.base import state_bytes, total_aux_loss
-from spaces.blocks.costs import COSTS, Cost
+from spaces.blocks.costs import COSTS
 from spaces.blocks.cross_layer import CrossLayerAttention, Follower
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.moe import MoE
@@ -23,6 +23,7 @@ from spaces.blocks.reference.sharing import parallel_streams, shared
 from spaces.blocks.sharing import ParallelStreams, Shared
 from spaces.blocks.testing import BlockCase, survives_bfloat16
 from spaces.blocks.topology import Residual, Stack
+from spaces.cost import Cost
 from tests.spaces.blocks.suite import suite
 
 WIDTH = 16

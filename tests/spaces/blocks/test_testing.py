@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from spaces.blocks import testing
 from spaces.blocks.base import Block, State, Whole
-from spaces.blocks.costs import Cost
 from spaces.blocks.documents import refuse_both, starts
 from spaces.blocks.testing import BlockCase
+from spaces.cost import Cost
 
 WIDTH = 4
 
