@@ -141,7 +141,12 @@ def _info(options: argparse.Namespace) -> int:
     table = load_table(options.table)
     about = table.description
     metrics = [
-        {**asdict(metric), "best": table.best(name)[0].value, "median": _median(table, name)}
+        {
+            **asdict(metric),
+            "rows": _measured(table, name),
+            "best": table.best(name)[0].value,
+            "median": _median(table, name),
+        }
         for name, metric in table.metrics.items()
     ]
     counted = {"networks": table.network_count} if options.networks else {}
@@ -173,13 +178,14 @@ def _info(options: argparse.Namespace) -> int:
     print(f"checksum   {table.checksum}")
     print(f"kept in    {table.path}")
     print()
-    heads = ["metric", "direction", "best", "median", "seeds", "split", "unit", "measured on"]
+    heads = ["metric", "direction", "best", "median", "rows", "seeds", "split", "unit", "measured on"]
     cells = [
         [
             metric["name"],
             metric["direction"],
             _number(metric["best"]),
             _number(metric["median"]),
+            f"{metric['rows']:,}",
             str(metric["seeds"]),
             metric["split"] or "-",
             metric["unit"],
@@ -248,7 +254,7 @@ def _query(options: argparse.Namespace) -> int:
     print(f"{metric.name}{of} {_amount(value, metric)}")
     if options.metric is None and options.seed is None:
         if place is not None:
-            print(f"place {place:,} of {_measured(table, options.fidelity):,}")
+            print(f"place {place:,} of {_measured(table, fidelity=options.fidelity):,}")
         for name, each in row.items():
             if name != metric.name:
                 print(f"{name} {_amount(each, table.metrics[name])}")
@@ -307,11 +313,11 @@ def _item(table: Table, given: str) -> Any:
         raise InvalidGenome(f"{error}; of known models, did you mean {near!r}?") from None
 
 
-def _measured(table: Table, fidelity: int | None) -> int:
-    """How many rows the objective was measured of."""
+def _measured(table: Table, metric: str | None = None, fidelity: int | None = None) -> int:
+    """How many rows a metric was measured of; None: the objective."""
     import numpy as np
 
-    return int(np.isfinite(table.column(fidelity=fidelity)).sum())
+    return int(np.isfinite(table.column(metric, fidelity=fidelity)).sum())
 
 
 def _curve(options: argparse.Namespace, table: Table, rank: int) -> int:
@@ -412,7 +418,7 @@ def _number(value: float) -> str:
     """A number in six digits, a whole one in full."""
     if value != value:
         return "-"
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    return f"{value:.0f}" if value % 1 == 0 and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def _amount(value: float, metric: Metric) -> str:

@@ -207,7 +207,7 @@ def _compare(options: argparse.Namespace) -> int:
             ended = f"a run ended after {curve.shortest:,} {what}, {why}"
             print(f"{curve.strategy} on {curve.table}: {ended}")
     for name in options.tables:
-        _warn_of_untimed(load_table(name))
+        _warn_of_missing(load_table(name))
         for strategy in strategies:
             _warn_of_unseen(strategy, load_table(name))
     print(f"Written: {', '.join(map(str, written))}")
@@ -283,15 +283,20 @@ def _simulate(options: argparse.Namespace) -> int:
         if each.trials < trials and options.seconds == math.inf:
             on = f"{each.workers:,} worker{'' if each.workers == 1 else 's'}"
             print(f"{each.trials:,.6g} trials ended on {on}, with no more to propose")
-    _warn_of_untimed(table)
+    _warn_of_missing(table)
     _warn_of_unseen(config.strategy.name, table)
     return DONE
 
 
-def _warn_of_untimed(table: Table) -> None:
-    """Says where simulated times mean nothing."""
+def _warn_of_missing(table: Table) -> None:
+    """Says where trials fail, as their rows were not measured, and where simulated times mean nothing."""
+    import numpy as np
+
     from benchmarks.description import TRAIN_TIME
 
+    missing = int(np.isnan(table.column()).sum())
+    if missing:
+        print(f"{table.name}: trials of {missing:,} of {len(table):,} rows fail, as they were not measured")
     if TRAIN_TIME not in table.metrics:
         print(f"{table.name} does not tell how long training took: each trial takes a second")
 

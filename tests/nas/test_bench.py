@@ -46,8 +46,8 @@ def test_info(capsys):
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "nasbench201/cifar10: 15,625 cells trained for 200 epochs on CIFAR-10"
     assert "rows 15,625, one for each genome of space nasbench201" in lines
-    assert "valid_acc max 91.6067 87.312 3 valid percent CIFAR-10" in lines
-    assert "latency min 0.00714498 0.0157963 1 - seconds" in lines
+    assert "valid_acc max 91.6067 87.312 15,625 3 valid percent CIFAR-10" in lines
+    assert "latency min 0.00714498 0.0157963 15,625 1 - seconds" in lines
     assert "edge_0to1 none, skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3" in lines
     code, out, _ = call(capsys, "bench", "info", "nasbench201/cifar10", "--json")
     about = json.loads(out)
@@ -135,6 +135,11 @@ def test_places_are_among_what_was_measured(capsys, tmp_path):
     query = ("query", str(tmp_path / "mine.arrow"))
     assert call(capsys, "bench", *query, "0")[1] == "share 0.5\nplace 1 of 1\nsize 1\n"
     assert call(capsys, "bench", *query, "1")[1] == "share not measured\nsize 1\n"
+    lines = call(capsys, "bench", "info", query[1])[1].splitlines()
+    assert [line.split()[:5] for line in lines if line.startswith(("share", "size"))] == [
+        ["share", "max", "0.5", "0.5", "1"],
+        ["size", "min", "1", "1", "2"],
+    ]
 
 
 def test_best(capsys):

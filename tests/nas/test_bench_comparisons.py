@@ -118,7 +118,7 @@ def untimed(folder):
     metrics = (Metric("valid_acc", "max", "percent", split="valid"),)
     io = {"image": {"channels": 3, "height": 32, "width": 32, "classes": 10}}
     made = Description("mine", "", "nasbench201", io, "valid_acc", metrics, listed=True)
-    Table.write(folder / "mine.arrow", made, {"valid_acc": 50.0 + np.arange(6)}, texts)
+    Table.write(folder / "mine.arrow", made, {"valid_acc": [50.0, 51, 52, 53, np.nan, 55]}, texts)
     return str(folder / "mine.arrow")
 
 
@@ -140,6 +140,7 @@ def test_simulate(capsys, campaign_file, tmp_path):
     assert text.splitlines()[5:] == [
         "2 trials ended on 1 worker, with no more to propose",
         "2 trials ended on 8 workers, with no more to propose",
+        "mine: trials of 1 of 6 rows fail, as they were not measured",
         "mine does not tell how long training took: each trial takes a second",
     ]
     for wrong, message in (

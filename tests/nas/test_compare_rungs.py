@@ -223,7 +223,7 @@ def test_a_contestant_may_have_another_sampler(tables):
     assert strategy.sampler["name"] == "evolution"
     with pytest.raises(InvalidInput, match="unknown strategy 'evoluton'"):
         Contestant.parse("hyperband/evoluton").make(table, 0)
-    with pytest.raises(InvalidInput, match="unknown key"):
+    with pytest.raises(InvalidInput, match="'evolution' takes no sampler; allowed: asha, bohb"):
         Contestant.parse("evolution/random").make(table, 0)
 
 
