@@ -306,12 +306,16 @@ def _tried(
     grad = torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
     sizes = tuple(part.shape[2:] for part in inputs)
     key = (function, inputs[0].device.type, dtype, grad, sizes)
-    if key not in _REFUSALS:
-        _REFUSALS[key] = _refusal(function, kernel, dtype, own, inputs, grad)
-        if _REFUSALS[key]:
-            warnings.warn(f"{kernel.package} is not used for {operator}: {_REFUSALS[key]}", stacklevel=2)
-    if isinstance(function, Exception) or _REFUSALS[key]:
-        foreign.refused[operator] = _REFUSALS[key]
+    refusal = _REFUSALS.get(key)
+    if refusal is None:
+        try:
+            refusal = _REFUSALS[key] = _refusal(function, kernel, dtype, own, inputs, grad)
+        except torch.OutOfMemoryError as error:  # which says nothing of the kernel: it is tried again
+            refusal = _told(error)
+        if refusal:
+            warnings.warn(f"{kernel.package} is not used for {operator}: {refusal}", stacklevel=2)
+    if isinstance(function, Exception) or refusal:
+        foreign.refused[operator] = refusal
         return None
     foreign.used.add(operator)
     return partial(kernel.adapt, function, dtype)
@@ -325,14 +329,19 @@ def _refusal(
     inputs: tuple[Tensor, ...],
     grad: bool,
 ) -> str:
-    """Why a function is not to be used in place of our own form; empty if nothing speaks against it."""
+    """Why a function is not to be used in place of our own form; empty if nothing speaks against it.
+
+    Raises torch.OutOfMemoryError if there is no memory to tell.
+    """
     if isinstance(function, Exception):
         return _told(function)
+    part = _part(kernel, inputs)
+    our = _outcome(own, part, grad)
     try:
-        part = _part(kernel, inputs)
-        our = _outcome(own, part, grad)
         their = _outcome(partial(kernel.adapt, function, dtype), part, grad)
-    except Exception as error:  # a package for GPUs may raise anything, and memory may end in either form
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a package for GPUs may raise anything
         return _told(error)
     rounding = 1e-3 * _norm(our["output 0"])  # what a gradient may be that is zero but for rounding
     for name, ours in our.items():

@@ -315,6 +315,7 @@ def test_kernels_that_fail_or_give_something_else_are_not_used(change, reason, m
 
 @pytest.mark.usefixtures("stand_ins")
 def test_where_the_trial_finds_no_memory_our_own_form_goes_on(monkeypatch) -> None:
+    """At the next call the kernel is tried again."""
     torch.manual_seed(0)
     block, x_BLD = BLOCKS["gated linear attention"](), torch.randn(2, 50, 16)
     compute, calls = linear_attention.gated_scan, []
@@ -333,6 +334,9 @@ def test_where_the_trial_finds_no_memory_our_own_form_goes_on(monkeypatch) -> No
         y_BLD, _ = block(x_BLD)
     assert set(foreign.refused) == {"gated linear attention"}
     torch.testing.assert_close(y_BLD, block(x_BLD)[0])
+    with preferring("flash-linear-attention") as foreign:
+        block(x_BLD)
+    assert foreign == kernels.Foreign(used={"gated linear attention"})
 
 
 @pytest.mark.parametrize("content, refused", [(None, set()), ("raise OSError('no driver')", {"delta"})])
