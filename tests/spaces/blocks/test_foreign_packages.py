@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.blocks import kernels
+from spaces.blocks.adapters import KERNELS
 from spaces.blocks.delta import GatedDeltaNet, delta_scan, unit
-from spaces.blocks.kernels import KERNELS, Foreign, preferring
+from spaces.blocks.kernels import Foreign, preferring
 from spaces.blocks.linear_attention import GatedLinearAttention, gated_scan
 from spaces.blocks.mamba import Mamba2, scan_by_steps
 from spaces.blocks.selective_ssm import Mamba, scan_from_nothing

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from spaces.blocks import kernels, linear_attention
+from spaces.blocks.adapters import KERNELS
 from spaces.blocks.base import Block
 from spaces.blocks.delta import GatedDeltaNet
-from spaces.blocks.kernels import KERNELS, preferring
+from spaces.blocks.kernels import preferring
 from spaces.blocks.linear_attention import GatedLinearAttention
 from spaces.blocks.mamba import Mamba2
 from spaces.blocks.moe import MoE
