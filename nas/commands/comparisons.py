@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.commands.common import DONE, FAILED, Commands, at_least, load_table, print_columns, print_json, share
+from nas.commands.common import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Commands,
+    at_least,
+    load_table,
+    print_columns,
+    print_json,
+    share,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +114,7 @@ def _compare(options: argparse.Namespace) -> int:
         load_table(name)
     compare.check(options.tables, strategies, options.evaluations)
     folder = _writable(Path(options.out or "comparison"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         rows = compare.compare(
             options.tables,
@@ -114,6 +126,13 @@ def _compare(options: argparse.Namespace) -> int:
             keep=folder / "runs",
             observe=_progress,
         )
+    except KeyboardInterrupt:
+        kept = len([*(folder / "runs").glob("*.parquet")])
+        print(
+            f"\rStopped. {kept} runs are kept in {folder / 'runs'}; the same command goes on.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
     except RuntimeError as error:  # a strategy failed
         print(f"nas: {error}", file=sys.stderr)
         return FAILED
@@ -250,6 +269,7 @@ def _simulate(options: argparse.Namespace) -> int:
     except ValueError:
         raise InvalidInput(f"--workers {options.workers!r} is no list of numbers such as 1,8,64") from None
     config, table = configure(options.file), load_table(options.table)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plans = plan(
         config,
         table,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
@@ -15,6 +17,19 @@ T = TypeVar("T")
 
 opened = functools.cache(benchmarks.load)
 """A table, opened once for all that a process does with it."""
+
+
+def _serve() -> None:
+    """Leaves it to the process that started this one when work ends, and ends with it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "it was started by another"
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def on_all_cores(
@@ -36,7 +51,7 @@ def on_all_cores(
         return
     # Spawned, as forking a process with threads may hang it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_serve) as pool:
         waiting = {pool.submit(work, *job): place for place, job in jobs.items()}
         try:
             for future in as_completed(waiting):

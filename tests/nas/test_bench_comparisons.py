@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -229,6 +230,18 @@ def test_runs_that_end_early(capsys, tmp_path, monkeypatch):
     assert re.search(
         r"random on nasbench201/cifar10: a run ended after [45],\d+ evaluations, with no more to propose", out
     )
+
+
+def test_a_comparison_that_is_stopped(capsys, tmp_path, monkeypatch):
+    def one_run(*given, keep, **options):
+        keep.mkdir()
+        (keep / "one.parquet").touch()
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("nas.compare.compare", one_run)
+    code, out, err = call(capsys, "bench", "compare", "nasbench201/cifar10", "--out", str(tmp_path))
+    assert (code, out) == (130, "")
+    assert err == f"\rStopped. 1 runs are kept in {tmp_path}/runs; the same command goes on.\n"
 
 
 def test_a_strategy_that_fails(capsys, tmp_path, monkeypatch):

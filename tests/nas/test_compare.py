@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow.compute
 import pytest
@@ -192,6 +195,20 @@ def test_a_table_written_anew_is_run_again(tmp_path):
     for value in (50.0, 60.0):
         Table.write(path, described, {"valid_acc": np.full(size, value)})
         assert run() == [value] * 3
+
+
+def test_processes_end_with_the_one_that_started_them():
+    """However it ends: what they have open is closed while they would have had a minute of work."""
+    script = (
+        "import time\n"
+        "from nas.compare.processes import on_all_cores\n"
+        "for _ in on_all_cores(time.sleep, {0: (0,), 1: (60,), 2: (60,)}, 2):\n"
+        "    print('at work', flush=True)\n"
+    )
+    started = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert started.stdout.readline() == b"at work\n"
+    started.kill()
+    assert started.communicate(timeout=40) == (b"", None)
 
 
 def test_a_strategy_may_have_no_more():
