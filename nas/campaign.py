@@ -29,6 +29,7 @@ from nas.types import (
 from nas.user_code import user_folders
 from spaces import InvalidGenome
 from spaces.blame import reason
+from spaces.fingerprint import fingerprint
 
 Observe = Callable[[Record, bool], None]
 
@@ -75,7 +76,9 @@ def execute(
     observe: Observe = lambda record, replayed: None,
 ) -> Result:
     """Runs a campaign that was prepared, in a run folder; see `run`."""
-    run_dir, amendments = RunDir.create_or_open(dir, setup.config, setup.data, user_folders(setup.config))
+    run_dir, amendments = RunDir.create_or_open(
+        dir, setup.config, setup.data, user_folders(setup.config), fingerprint(setup.space)
+    )
     with run_dir.journal() as journal:
         loop = _Campaign(setup, run_dir, journal, observe)
         try:

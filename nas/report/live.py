@@ -113,8 +113,10 @@ class Progress:
             and self.config.budget.confirm
             and self.best is not None
         ):
-            self.confirming = True
             seeds = self.config.budget.confirm - self.confirmed.get(self.best.id, 0)
+            if seeds <= 0:  # all before: more trials were asked for, and none is better
+                return
+            self.confirming = True
             self.say(f"Training the best again on {seeds} fresh seed{'s' if seeds > 1 else ''}.")
 
     def _ended(self, trial: Trial, replayed: bool) -> None:

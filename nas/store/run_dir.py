@@ -42,7 +42,7 @@ class RunDir:
 
     @classmethod
     def create_or_open(
-        cls, path: str | Path, config: Config, data: str = "", folders: Sequence[str] = ()
+        cls, path: str | Path, config: Config, data: str = "", folders: Sequence[str] = (), space: str = ""
     ) -> tuple[RunDir, list[Amendment]]:
         """A new run folder for `config`, or that of the same campaign with what `config` changes in it.
 
@@ -51,10 +51,11 @@ class RunDir:
         Args:
             data: the fingerprint of the task's data, which may not change.
             folders: where the user's own modules are, for those who load the campaign later.
+            space: the fingerprint of the space, which may not change either.
 
         Raises:
             InvalidInput: the folder cannot be written in, holds something else, or another campaign or one on
-                other data, or a driver is making it right now.
+                other data or of another space, or a driver is making it right now.
         """
         run = cls(path)
         if run._is_new():
@@ -63,7 +64,7 @@ class RunDir:
                 if run._is_new():  # still, now that no other driver can be making it
                     _write(
                         run.path / "versions.json",
-                        {**versions(), "data": data, "folders": os.pathsep.join(folders)},
+                        {**versions(), "data": data, "space": space, "folders": os.pathsep.join(folders)},
                     )
                     run.freeze(config)
             finally:
@@ -77,6 +78,11 @@ class RunDir:
             raise InvalidInput(
                 f"{path}: the data of task {config.task.name!r} is not what this campaign began with, so old and new "
                 "trials could not be compared; another --dir starts a new campaign"
+            )
+        if run.versions.get("space", space) != space:
+            raise InvalidInput(
+                f"{path}: space {config.space.name!r} is not what this campaign began with: it has other productions "
+                "or choices now, so the search could not go on from its genomes; another --dir starts a new campaign"
             )
         return run, amendments
 

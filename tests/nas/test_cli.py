@@ -52,6 +52,7 @@ def test_run_goes_on_and_says_so(capsys, campaign_file, tmp_path):
     assert "budget.trials is now 7, was 6." in out
     assert "[7/7]" in out
     assert "[6/" not in out
+    assert "again on 0" not in out
 
 
 def test_status_and_list(capsys, campaign_file, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Campaigns with spaces, tasks and strategies of a user's own, right and wrong."""
 
 import random
+import sys
 
 import pytest
 from own_modules import make_module
@@ -327,3 +328,19 @@ def mine(): ...
     ):
         nas.run(file, dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_campaign_does_not_go_on_with_a_grammar_that_was_changed(campaign_file, user_code, tmp_path):
+    """Where only the code behind it was, it does."""
+    module = tmp_path / f"{user_code}.py"
+    options = {"space.name": f'"{user_code}:tiny"', "budget.trials": 2}
+
+    def again(text, **changes):
+        module.write_text(text)
+        sys.modules.pop(user_code, None)
+        return nas.run(campaign_file(**{**options, **changes}), dir=tmp_path / "run")
+
+    again(USER)
+    with pytest.raises(InvalidInput, match=f"space '{user_code}:tiny' is not what this campaign began with"):
+        again(USER.replace("choice(2, 3, 4)", "choice(2, 3, 4, 5)"))
+    assert len(again(f"{USER}\n# better\n", **{"budget.trials": 3}).trials) == 3
