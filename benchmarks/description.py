@@ -16,6 +16,9 @@ TRAIN_TIME = "train_time"
 
 Split = Literal["train", "valid", "test"]
 
+Unit = Literal["epochs", "steps", "tokens"]
+"""What training is counted in."""
+
 
 class InvalidTable(InvalidInput):
     """A table, metric or row that does not exist, or a file that is no table."""
@@ -57,7 +60,7 @@ class Fidelities:
             amount is a training of its own, with its own schedule.
     """
 
-    unit: Literal["epochs", "steps", "tokens"]
+    unit: Unit
     amounts: tuple[int, ...]
     resumable: bool = True
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from benchmarks.description import TRAIN_TIME, Description, InvalidTable, Metric, Split
+from benchmarks.description import TRAIN_TIME, Description, InvalidTable, Metric, Split, Unit
 from spaces import ProductSpace
 from spaces.errors import suggest
 
@@ -207,6 +207,10 @@ def _curves(description: Description, curves: Mapping[str, np.ndarray], size: in
         raise InvalidTable(f"{here}: there must be fidelities where metrics have curves, and only there")
     if axis is None:
         return {}
+    if axis.unit not in get_args(Unit):
+        raise InvalidTable(
+            f"{here}: training is counted in {axis.unit!r}{suggest(str(axis.unit), get_args(Unit))}"
+        )
     ascending = all(a < b for a, b in itertools.pairwise((0, *axis.amounts)))
     if not axis.amounts or not ascending:
         raise InvalidTable(f"{here}: amounts of training must be positive and ascending, not {axis.amounts}")

@@ -15,10 +15,11 @@ from nas.types import Ended, Event, Measurement, Proposal
 class Peer(ABC):
     """A method of another library on the space of a table, asked and told as a strategy.
 
-    The library sees one categorical parameter for each field of the space, and is told losses: lower is better, and
-    logarithms where the metric spans decades, which spares it a scale that it could not know. Where it proposes a
-    genome again, that is an evaluation as any other. Asking advances the library's own state, so a peer
-    cannot be replayed from a log: peers are for comparisons, not for campaigns.
+    The library sees one parameter for each field of the space, of numbers where it makes use of their order and of
+    categories elsewhere, and is told losses: lower is better, and logarithms where the metric spans decades, which
+    spares it a scale that it could not know. Where it proposes a genome again, that is an evaluation as any other.
+    Asking advances the library's own state, so a peer cannot be replayed from a log: peers are for comparisons, not
+    for campaigns.
     """
 
     def __init__(self, table: Table, seed: int) -> None:

@@ -156,6 +156,11 @@ def test_a_table_without_curves_has_none(made_up):
         ),
         ({"fidelities": None}, {}, "there must be fidelities where metrics have curves, and only there"),
         (
+            {"fidelities": Fidelities("epoch", (1, 3, 9))},
+            {},
+            "training is counted in 'epoch', did you mean 'epochs'? allowed: epochs, steps, tokens",
+        ),
+        (
             {"fidelities": Fidelities("epochs", (1, 1, 3))},
             {},
             "amounts of training must be positive and ascending",
