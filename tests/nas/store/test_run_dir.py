@@ -55,7 +55,7 @@ def test_a_new_folder(tmp_path: Path) -> None:
     assert names(path) == {"config.json", "versions.json", "lock"}
     assert run.config == config()
     assert json.loads((path / "config.json").read_text())["budget"]["trials"] == 5
-    assert run.versions == {**versions(), "data": "", "folders": ""}
+    assert run.versions == {**versions(), "data": "", "space": "", "folders": ""}
     assert list(run.records()) == []
     assert run.driver is None
     with run.journal() as journal:
@@ -149,7 +149,7 @@ def test_a_start_that_was_killed_before_the_configuration_stood(tmp_path: Path) 
     for name in ("lock", "versions.json", "versions.json.tmp", "config.json.tmp"):
         (tmp_path / name).write_text('{"ha')
     run, amendments = RunDir.create_or_open(tmp_path, config())
-    assert (run.config, run.versions, amendments) == (config(), {**versions(), "data": "", "folders": ""}, [])
+    assert (run.config, run.versions, amendments) == (config(), {**versions(), "data": "", "space": "", "folders": ""}, [])
     assert names(tmp_path) == {"config.json", "versions.json", "lock"}
 
 
