@@ -28,9 +28,17 @@ def ranking_rows(objectives: Sequence[Objective], ranked: Sequence[Trial]) -> li
 
 
 def ranking_cells(rows: Sequence[JSON]) -> tuple[list[str], list[list[str]]]:
-    """The heads and cells of a table of `ranking_rows`, without the genomes; its last column is text."""
+    """The heads and cells of a table of `ranking_rows`, without the genomes; its last column is text.
+
+    Where no network has a decode state, as none over images has, there is no column for it, and FLOPs are told without
+    saying that they are those of a token.
+    """
     columns = [key for key in (rows[0] if rows else ()) if key not in ("rank", "trial", "origin", "genome")]
-    heads = ["#", "trial", *(_COSTS[key][0] if key in _COSTS else key for key in columns), "origin"]
+    names = {key: name for key, (name, _) in _COSTS.items()}
+    if not any(row["state_bytes"] for row in rows):
+        columns = [key for key in columns if key != "state_bytes"]
+        names["flops_per_token"] = "FLOPs"
+    heads = ["#", "trial", *(names.get(key, key) for key in columns), "origin"]
     cells = [
         [
             str(row["rank"]),
@@ -89,8 +97,12 @@ def duration(seconds: float) -> str:
 
 
 def number(value: Any) -> str:
-    """A metric as it is printed."""
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    """A metric as it is printed: with four decimals, one that these would hide with three digits."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
 
 
 _COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {

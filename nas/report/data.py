@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from nas.config import Config
 from nas.display import ranking_rows
 from nas.result import Result, load
 from nas.store import RunDir
-from nas.types import JSON, InvalidInput
+from nas.types import JSON, InvalidInput, Trial
 
 
 def ranking(result: Result, top: int | None = None) -> list[JSON]:
@@ -76,15 +77,19 @@ def failures(result: Result) -> dict[str, int]:
     return reasons
 
 
-def broken_constraints(result: Result) -> list[str]:
-    """All constraints of a campaign in words, where no trial that is done meets all of them."""
-    bounded = [objective for objective in result.config.objectives if objective.bound is not None]
-    if any(all(not each.violation(trial.merits) for each in bounded) for trial in result.done):
-        return []
+def constraints(result: Result) -> list[str]:
+    """All constraints of a campaign in words."""
     return [
         f"{each.metric} {'at least' if each.direction == 'max' else 'at most'} {each.bound:g}"
-        for each in bounded
+        for each in result.config.objectives
+        if each.bound is not None
     ]
+
+
+def breaking(result: Result, trials: Sequence[Trial]) -> list[int]:
+    """The trials that break a constraint."""
+    objectives = result.config.objectives
+    return [trial.id for trial in trials if any(each.violation(trial.merits) for each in objectives)]
 
 
 def first_line(error: str | None) -> str:

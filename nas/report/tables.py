@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.display import number, ranking_cells
-from nas.report.data import broken_constraints, failures, first_line, ranking, status, strategy
+from nas.report.data import breaking, constraints, failures, first_line, ranking, status, strategy
 from nas.result import Result
 from nas.types import JSON
 
@@ -61,8 +61,8 @@ def conclusion_lines(result: Result) -> list[str]:
     if gain is not None:
         unfinished = f" ({gain.unfinished} more did not finish)" if gain.unfinished else ""
         lines.append(
-            f"Gain over the average of {gain.random} random architectures of this run{unfinished}: {gain.mean:.4f} "
-            f"{gain.metric}, 95 % interval [{gain.low:.4f}, {gain.high:.4f}]"
+            f"Gain over the average of {gain.random} random architectures of this run{unfinished}: {number(gain.mean)} "
+            f"{gain.metric}, 95 % interval [{number(gain.low)}, {number(gain.high)}]"
             + (", which knows nothing of how much seeds differ" if gain.seeds == 1 else "")
         )
     return lines
@@ -88,8 +88,10 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
         out.print("No trial finished.")
         return
     out.print(ranking_table(result, top))
-    if broken := broken_constraints(result):
-        out.print(f"No trial meets the constraints: {', '.join(broken)}", soft_wrap=True)
+    if broken := breaking(result, result.ranking()[:top]):
+        some = len(breaking(result, result.done)) < len(result.done)
+        named = f"Trials {', '.join(map(str, broken))} do not meet" if some else "No trial meets"
+        out.print(f"{named} the constraints: {', '.join(constraints(result))}", soft_wrap=True)
     out.print()
     best = result.best().proposal.genome
     out.print(Text.assemble(("Best genome  ", "bold"), best.text), soft_wrap=True)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nas.config import parse
+from nas.display import number, ranking_cells
 from nas.report.tables import console, print_ranking
 from nas.result import Result, student_quantile, welch_half_width
 from nas.store import Concluded, Confirmed
@@ -73,6 +74,37 @@ def test_constraints_that_no_trial_meets_are_told(capsys, most, told):
     rows = [({"a": 1.0, "size": 30.0}, ""), ({"a": 3.0, "size": 10.0}, "")]
     print_ranking(Result(aims, records(rows)), console())
     assert ("No trial meets the constraints: size at most 5" in capsys.readouterr().out) == told
+
+
+def test_trials_that_break_a_constraint_are_told(capsys):
+    aims = config({"metric": "a"}, {"metric": "size", "bound": 10.0})
+    rows = [({"a": a, "size": 10.0 * a}, "") for a in (3.0, 1.0, 2.0)]
+    print_ranking(Result(aims, records(rows)), console())
+    assert "Trials 2, 0 do not meet the constraints: size at most 10\n" in capsys.readouterr().out
+    print_ranking(Result(config({"metric": "a"}), records(rows)), console())
+    assert "constraints" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [
+        (None, "-"),
+        (3, "3"),
+        (0.0, "0.0000"),
+        (2.55676, "2.5568"),
+        (0.00123, "0.0012"),
+        (-3.19113e-05, "-3.19e-05"),
+    ],
+)
+def test_small_metrics_keep_their_digits(value, shown):
+    assert number(value) == shown
+
+
+def test_networks_without_a_decode_state_have_no_column_for_it():
+    heads, _ = ranking_cells(
+        [{"rank": 1, "trial": 0, "a": 1.0, "flops_per_token": 9, "state_bytes": 0, "origin": ""}]
+    )
+    assert heads == ["#", "trial", "a", "FLOPs", "origin"]
 
 
 def confirmed(trial_id, *values):

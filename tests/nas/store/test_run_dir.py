@@ -149,7 +149,11 @@ def test_a_start_that_was_killed_before_the_configuration_stood(tmp_path: Path) 
     for name in ("lock", "versions.json", "versions.json.tmp", "config.json.tmp"):
         (tmp_path / name).write_text('{"ha')
     run, amendments = RunDir.create_or_open(tmp_path, config())
-    assert (run.config, run.versions, amendments) == (config(), {**versions(), "data": "", "space": "", "folders": ""}, [])
+    assert (run.config, run.versions, amendments) == (
+        config(),
+        {**versions(), "data": "", "space": "", "folders": ""},
+        [],
+    )
     assert names(tmp_path) == {"config.json", "versions.json", "lock"}
 
 
