@@ -50,7 +50,7 @@ def write(
     import pyarrow
 
     texts = _texts(description, texts)
-    arrays: dict[str, Any] = {TEXT: texts, **_ends(description, columns, len(texts))}
+    arrays: dict[str, Any] = {TEXT: texts, **_ends(description, columns, texts)}
     for name, values in _curves(description, curves or {}, len(texts)).items():
         arrays[name] = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.ravel()), values.shape[1])
     names = sum(
@@ -158,14 +158,16 @@ def _called(name: str) -> str | None:
     return next((word for word in others if word in ("valid", "test")), None)
 
 
-def _ends(description: Description, columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+def _ends(
+    description: Description, columns: Mapping[str, np.ndarray], texts: Sequence[str]
+) -> dict[str, np.ndarray]:
     """The values at the end of training: the mean of each metric, and each seed where there are several.
 
     Raises:
         InvalidTable: see `Table.write`.
     """
     _check_names(description, columns)
-    here = f"table {description.name!r}"
+    here, size = f"table {description.name!r}", len(texts)
     arrays: dict[str, np.ndarray] = {}
     for metric in description.metrics:
         values = _numbers(here, metric, columns[metric.name])
@@ -182,10 +184,12 @@ def _ends(description: Description, columns: Mapping[str, np.ndarray], size: int
         if metric.seeds > 1:
             arrays |= {of_seed(metric, k): values[:, k] for k in range(metric.seeds)}
     if TRAIN_TIME in arrays:
-        timed = np.isfinite(arrays[TRAIN_TIME]) | np.isnan(arrays[description.objective])
-        if not timed.all() or np.nanmin(arrays[TRAIN_TIME]) < 0:
+        times = arrays[TRAIN_TIME]
+        wrong = np.flatnonzero((times < 0) | np.isnan(times) & ~np.isnan(arrays[description.objective]))
+        if len(wrong):
             raise InvalidTable(
-                f"{here}: {TRAIN_TIME!r} must be known, and not negative, wherever the objective is"
+                f"{here}: {TRAIN_TIME!r} must be known, and not negative, wherever the objective is, but is "
+                f"{times[wrong[0]]:g} of the genome {texts[wrong[0]]!r}"
             )
     return arrays
 

@@ -133,7 +133,8 @@ def metric(name, **changes):
         (
             DESCRIPTION,
             {"train_time": np.where(np.arange(15625) == 5, np.nan, 1.0)},
-            "'train_time' must be known, ",
+            "'train_time' must be known, and not negative, wherever the objective is, but is nan of the genome "
+            "'|none~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|'",
         ),
         (
             described(objective="valid_ac"),
