@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 README = (ROOT / "README.md").read_text()
+BLOCKS = (ROOT / "spaces" / "blocks" / "README.md").read_text()
 FILES = ["pyproject.toml"] + [
     path.relative_to(ROOT).as_posix()
     for top in ("nas", "spaces", "predictors", "benchmarks", "tests", "examples")
@@ -41,7 +42,7 @@ def test_the_layers_are_those_that_are_checked():
         assert [" ".join(layer.split()) for layer in layers] == contract["layers"]
 
 
-@pytest.mark.parametrize("text", [ARCHITECTURE, README], ids=["ARCHITECTURE", "README"])
+@pytest.mark.parametrize("text", [ARCHITECTURE, README, BLOCKS], ids=["ARCHITECTURE", "README", "blocks"])
 def test_the_files_are_there(text):
     named = {name for name in names(text) if re.fullmatch(r"[\w/*]+\.(py|toml|jsonl?|parquet)", name)}
     missing = [

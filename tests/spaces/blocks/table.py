@@ -40,7 +40,8 @@ def table() -> str:
         states = [WIDE.cost(genome, context).state_bytes / 1024 for context in CONTEXTS]
         block = block_of(mixer)
         how = "by a form for export" if has_a_form_for_export(block) else "as it is"
-        rows.append([f"`{text}`", f"`{type(block).__name__}`", *(f"{state:,.1f}" for state in states), how])
+        place = f"[`{type(block).__name__}`]({type(block).__module__.rpartition('.')[2]}.py)"
+        rows.append([f"`{text}`", place, *(f"{state:,.1f}" for state in states), how])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
