@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.]+|\S')
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.]+(?:(?<=\de)-\d+)?|\S')
+
+REAL = re.compile(r"\d+(?:\.\d+(?:e-?\d+)?|e-?\d+)")
 
 
 def hamming(places_RF: np.ndarray, code: Sequence[int]) -> np.ndarray:
@@ -21,22 +23,38 @@ def manhattan(points_RF: np.ndarray, point: Sequence[float]) -> np.ndarray:
 
 
 def edits(texts: Iterable[str], text: str) -> np.ndarray:
-    """How many tokens have to be put in, taken out or exchanged to make each text of one, [rows] (Levenshtein 1966)."""
+    """How many tokens have to be put in, taken out or exchanged to make each text of one, [rows] (Levenshtein 1966).
+
+    To exchange a number with a point for another counts |a - b| / (a + b), from 0 for equal ones to 1.
+    """
     numbers: dict[str, int] = {}
     wanted = _tokens(text, numbers)
-    return np.array([_edit_distance(_tokens(each, numbers), wanted) for each in texts])
+    rows = [_tokens(each, numbers) for each in texts]
+    values = np.array([float(token) if REAL.fullmatch(token) else np.nan for token in numbers])
+    costs = [_exchange(token, wanted, values) for token in range(len(numbers))]
+    return np.array([_edit_distance(row, costs, len(wanted)) for row in rows])
 
 
 def _tokens(text: str, numbers: dict[str, int]) -> np.ndarray:
-    return np.array([numbers.setdefault(token, len(numbers)) for token in TOKEN.findall(text)])
+    return np.array(
+        [numbers.setdefault(token, len(numbers)) for token in TOKEN.findall(text)], dtype=np.int64
+    )
 
 
-def _edit_distance(a: np.ndarray, b: np.ndarray) -> int:
+def _exchange(token: int, wanted: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What it counts to exchange a token for each that is wanted; values are those of all tokens, NaN of words."""
+    a, b = values[token], values[wanted]
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(a - b) / (a + b)
+    return np.where(np.isnan(apart), 1.0, apart) * (wanted != token)
+
+
+def _edit_distance(a: np.ndarray, costs: Sequence[np.ndarray], length: int) -> float:
     """Wagner and Fischer's table row by row; putting tokens in is a running minimum along the row."""
-    along = np.arange(len(b) + 1)
+    along = np.arange(length + 1)
     row = along
     for token in a:
-        next_row = row + 1
-        next_row[1:] = np.minimum(next_row[1:], row[:-1] + (b != token))
+        next_row = row + 1.0
+        next_row[1:] = np.minimum(next_row[1:], row[:-1] + costs[token])
         row = np.minimum.accumulate(next_row - along) + along
-    return int(row[-1])
+    return float(row[-1])

@@ -325,7 +325,8 @@ class Table(Measured):
         """How far each row lies from a genome of the space, which need not have a row, [rows].
 
         Genomes of a product differ in so many fields, and points by the sum of how far their coordinates do; others by
-        so many edits of their texts, token by token.
+        so many edits of their texts, token by token, of which those of numbers with a point count by how far (see
+        `edits`).
 
         Raises:
             InvalidGenome: the text or the values are no genome of the space.

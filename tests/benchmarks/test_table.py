@@ -283,6 +283,15 @@ def test_edits_against_the_plain_table():
         assert edits(words, word).tolist() == expected
 
 
+def test_numbers_are_exchanged_for_near_ones_at_less():
+    """Numbers that are no whole ones count by how much of both together they differ; whole ones are words."""
+    text = "joint(architecture=a(heads=2), lr=0.001)"
+    changes = {"0.001": 0.0, "0.003": 0.5, "1e-05": 0.99 / 1.01, "0.0": 1.0, "none": 1.0}
+    others = [text.replace("0.001", each) for each in changes]
+    np.testing.assert_allclose(edits(others, text), [*changes.values()])
+    assert edits([text.replace("2", "3"), text.replace("2", "2.5")], text).tolist() == [1, 1]
+
+
 def test_the_value_of_a_share(made_up):
     values = np.sort(made_up.column("loss"))
     assert made_up.value_at(0, "loss") == values[0]
