@@ -108,12 +108,17 @@ def load(path: str | Path) -> Config:
     """
     path = Path(path)
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        return parse(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read as a campaign file: {error.strerror}") from error
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except ValueError as error:  # of TOML, or of UTF-8
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InvalidInput(
+            f"{path}: not in UTF-8, as TOML must be: line {line} has the byte {error.object[error.start]:#x}"
+        ) from None
+    except ValueError as error:  # of TOML
         raise InvalidInput(f"{path}: not valid TOML: {error}") from None
 
 

@@ -63,8 +63,9 @@ def call_options(
         elif parameter.default is not parameter.empty:
             resolved[name] = parameter.default
         else:
-            expected = _describe(_evaluate(parameter.annotation, target))
-            raise InvalidInput(f"missing key '{prefix}{name}', it must be {expected}")
+            annotation = _evaluate(parameter.annotation, target)
+            expected = "" if annotation is Any else f", it must be {_describe(annotation)}"
+            raise InvalidInput(f"missing key '{prefix}{name}'{expected}")
     return resolved
 
 

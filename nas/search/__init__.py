@@ -41,18 +41,25 @@ GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials", "task
 RUNGS = ("asha", "bohb", "halving", "hyperband")
 """The strategies that compare trials after less training first."""
 
+CHOICE = ("chosen", "because")
+"""What "auto" keeps of its choice, as options of its own."""
+
 TRIALS = 100
 """What a strategy counts on where nobody says."""
 
 
-def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a strategy, validated, with its defaults filled in.
+def options(name: str, given: Mapping[str, Any], where: str = "strategy") -> dict[str, Any]:
+    """The options of a strategy, validated, with its defaults filled in; `where` they stand, for the errors.
 
     Raises:
         InvalidInput: the strategy or an option is unknown, or a value does not fit.
     """
     factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
-    found = call_options(factory, given, where="strategy", given=GIVEN)
+    if name == "auto" and (unknown := [key for key in given if key not in CHOICE]):
+        raise InvalidInput(
+            f"unknown key '{where}.{unknown[0]}': \"auto\" chooses a strategy and its options; name one to give it some"
+        )
+    found = call_options(factory, given, where=where, given=GIVEN)
     if name in STRATEGIES and "sampler" in found:
         found["sampler"] = _sampler(name, found["sampler"])
     return found
@@ -64,7 +71,7 @@ def _sampler(strategy: str, given: str | Mapping[str, Any]) -> dict[str, Any]:
     name = chosen.pop("name", None)
     if not isinstance(name, str) or name in ("auto", "stopping", "gradient", *RUNGS):
         refuse("strategy.sampler", given, f"a strategy that says which networks {strategy!r} trains")
-    return {"name": name, **options(name, chosen)}
+    return {"name": name, **options(name, chosen, where="strategy.sampler")}
 
 
 def settled(

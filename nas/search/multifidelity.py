@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 from annotated_types import Gt
 
-from nas.search.history import known_as
 from nas.search.lines import Line
 from nas.search.replayed import Replayed
 from nas.search.rungs import Bracket, Move, ladder
@@ -75,7 +74,7 @@ class MultiFidelity(ABC):
         screening: Screening | None = None,
     ) -> None:
         self.space, self.objectives, self.seed, self.fidelity = space, tuple(objectives), seed, fidelity
-        self.ladder = ladder(known_as(type(self)), rungs, fidelity.amount, eta)
+        self.ladder = ladder(rungs, fidelity.amount, eta)
         self.brackets: list[Bracket] = []
         self.sampler = sampler
         self._screening = screening

@@ -112,7 +112,7 @@ class Ladder:
         return sizes
 
 
-def ladder(strategy: str, rungs: Sequence[int], full: int, eta: float | None) -> Ladder:
+def ladder(rungs: Sequence[int], full: int, eta: float | None) -> Ladder:
     """The ladder of a strategy with these amounts below the full one.
 
     Raises:
@@ -121,8 +121,8 @@ def ladder(strategy: str, rungs: Sequence[int], full: int, eta: float | None) ->
     if not rungs:
         examples = sorted({max(1, full // 9), max(1, full // 3)})
         raise InvalidInput(
-            f"strategy {strategy!r} compares trials after less training first: say after how much, as in "
-            f"'budget.rungs' = {examples}"
+            "the strategy compares trials after less training first: say after how much, as in 'budget.rungs' = "
+            f"{examples}"
         )
     amounts = (*rungs, full)
     if amounts[0] < 1 or any(low >= high for low, high in itertools.pairwise(amounts)):

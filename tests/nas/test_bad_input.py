@@ -129,9 +129,10 @@ def test_campaign_files(refused, campaign_file, tmp_path, changes, message):
         (b"a = 1\na = 2", "not valid TOML: Cannot overwrite a value (at end of document)"),
         (
             b'name = "\xff"',
-            "not valid TOML: 'utf-8' codec can't decode byte 0xff in position 8: invalid start byte",
+            "not in UTF-8, as TOML must be: line 1 has the byte 0xff",
         ),
         (b'name = "a"', "missing key 'space', it must be a table"),
+        (b'\xef\xbb\xbfname = "a"', "missing key 'space', it must be a table"),
     ],
 )
 def test_files_that_are_no_campaign(refused, tmp_path, content, message):

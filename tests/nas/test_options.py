@@ -127,3 +127,8 @@ def test_an_option_whose_type_is_not_there_at_run_time() -> None:
         "the options of 'mine' cannot be read: name 'Decimal' is not defined; "
         "the types of options must be imported at run time"
     )
+
+
+def test_a_key_of_any_kind_that_is_missing() -> None:
+    with pytest.raises(InvalidInput, match=r"^missing key 'task\.depth'$"):
+        call_options(lambda depth: depth, {}, "task")

@@ -185,7 +185,7 @@ def test_a_schedule_over_the_fidelity_cannot_be_lengthened(file, tmp_path):
     [
         (
             {"budget.rungs": None},
-            "strategy 'asha' compares trials after less training first: say after how much",
+            "the strategy compares trials after less training first: say after how much",
         ),
         ({"budget.rungs": "[4, 2]"}, "'budget.rungs' is [4, 2], but must be amounts that ascend"),
         ({"budget.rungs": "[2, 8]"}, "stay below 8"),

@@ -87,6 +87,11 @@ def test_errors(chosen, message):
     assert message in str(error.value)
 
 
+def test_options_of_a_strategy_that_is_not_named():
+    with pytest.raises(InvalidInput, match=r"unknown key 'strategy\.population': \"auto\" chooses"):
+        auto(population=3)
+
+
 @pytest.fixture
 def left_to_auto(campaign_file):
     """A campaign file without [strategy]."""

@@ -340,7 +340,7 @@ def test_a_small_space_is_trained_in_full_in_the_end(name):
         (
             "halving",
             {"sampler": {"name": "evolution", "populaton": 3}},
-            "did you mean 'strategy.population'?",
+            "did you mean 'strategy.sampler.population'?",
         ),
         (
             "halving",
@@ -354,6 +354,11 @@ def test_a_small_space_is_trained_in_full_in_the_end(name):
             "'strategy.sampler' must be a strategy that says which networks",
         ),
         ("halving", {"sampler": {"population": 3}}, "'strategy.sampler' must be a strategy that says"),
+        (
+            "halving",
+            {"sampler": {"name": "evolution", "population": -4}},
+            "'strategy.sampler.population' must be an integer >= 2, got -4",
+        ),
     ],
 )
 def test_errors(name, options, message):
