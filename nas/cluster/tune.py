@@ -131,7 +131,10 @@ SEARCHERS = {name: f"nas.cluster.tune:{name}" for name in ("optuna", "hyperopt",
 
 def optuna(space: dict[str, Any], seed: int) -> Searcher:
     """Optuna's TPE (Akiba et al. 2019, Optuna, arXiv 1907.10902)."""
+    from optuna import logging
     from ray.tune.search.optuna import OptunaSearch
+
+    logging.set_verbosity(logging.WARNING)  # it would tell of each study that it makes
 
     # Or it warns of what it converts, at every beginning; so do the others.
     converted = OptunaSearch.convert_search_space(space)

@@ -70,7 +70,14 @@ def _run(options: argparse.Namespace) -> int:
         kept = _kept(folder)
         out.print(f"Stopped. {kept} trials have ended and are kept; the same command goes on.")
         return INTERRUPTED
-    except (RuntimeError, OSError) as error:
+    except OSError as error:  # a full disk, say
+        place = f"{error.filename}: " if error.filename else ""
+        goes_on = (
+            f"{_kept(folder)} trials have ended and are kept; once that is mended, the same command goes on"
+        )
+        print(f"nas: {place}{error.strerror or error}. {goes_on}", file=sys.stderr)
+        return FAILED
+    except RuntimeError as error:
         print(f"nas: {error}", file=sys.stderr)
         return FAILED
     if options.json:

@@ -64,7 +64,7 @@ class Journal:
         data = b"".join(_line(record) for record in records)
         if (written := os.write(self._fd, data)) < len(data):
             os.ftruncate(self._fd, self._size)
-            said = f"only {written} of {len(data)} bytes could be written"
+            said = f"no space left, only {written} of {len(data)} bytes could be written"
             raise OSError(errno.ENOSPC, said, str(self.path))
         self._size += written
         self._proposals |= new

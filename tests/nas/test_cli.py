@@ -12,6 +12,7 @@ import pytest
 import nas
 from nas.cli import main
 from nas.report.live import Progress
+from nas.store import Journal
 from tests.nas.command_line import call
 
 NAS = [sys.executable, "-m", "nas.cli"]
@@ -42,6 +43,22 @@ def test_run_as_json(capsys, campaign_file, tmp_path):
     assert outcome["done"] == len(outcome["ranking"]) == 6
     assert outcome["ranking"][0]["trial"] == outcome["best_trial"]
     assert outcome["gain"]["metric"] == "valid_bpb"
+
+
+def test_a_full_disk_is_told_with_what_is_kept(capsys, campaign_file, tmp_path, monkeypatch):
+    left = iter(range(6))
+
+    def full(self, records, sync):
+        if next(left, None) is None:
+            raise OSError(28, "no space left", str(self.path))
+        append(self, records, sync)
+
+    append = Journal.append
+    monkeypatch.setattr(Journal, "append", full)
+    code, _, err = call(capsys, "run", campaign_file(), "--dir", tmp_path / "run")
+    kept = len(nas.load(tmp_path / "run").trials)
+    told = f"{kept} trials have ended and are kept; once that is mended, the same command goes on"
+    assert (code, err.splitlines()[-1]) == (1, f"nas: {tmp_path}/run/events.jsonl: no space left. {told}")
 
 
 def test_run_goes_on_and_says_so(capsys, campaign_file, tmp_path):
