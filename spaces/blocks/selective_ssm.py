@@ -140,6 +140,10 @@ def selective_scan(
     with without_autocast(x_BLI.device):
         if torch.compiler.is_exporting():  # in pieces, the graph would have a node for each token
             return _scan_whole(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, state_BNI)
+        if x_BLI.shape[1] == 1 and first_BL is None:  # decoding, to which a piece's memory would add
+            keep_BNI, added_BNI = (dt_BLI * a_NI).exp(), b_BLN.mT * (dt_BLI * x_BLI)
+            state_BNI = torch.addcmul(added_BNI, keep_BNI, state_BNI)
+            return c_BLN @ state_BNI, state_BNI
         # Vectors of processors do not load what is strided, as a transposed parameter is.
         return _scan_in_pieces(x_BLI, dt_BLI, a_NI.contiguous(), b_BLN, c_BLN, state_BNI, first_BL)
 
