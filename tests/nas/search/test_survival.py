@@ -114,5 +114,5 @@ def test_points_without_extremes_or_with_infinite_losses_live_by_directions_too(
 @pytest.mark.filterwarnings("error")
 def test_a_plane_along_an_axis_is_replaced_by_the_worst_of_the_front():
     """Of the extreme points (1, 1) and (0, 1) the plane never meets the first axis."""
-    losses = np.array([[0.0, 1.0], [1.0, 1.0], [2e6, 0.0]])
-    assert sorted(along_directions(losses, 0, 2, 2).tolist()) == [0, 2]
+    losses = np.array([[1.0, 1.0], [0.0, 1.0], [2e6, 0.0]])
+    assert sorted(along_directions(losses, 0, 2, 2).tolist()) == [1, 2]
