@@ -94,3 +94,13 @@ def test_a_trial_that_failed_is_told():
 def test_a_peer_takes_no_predictor():
     with pytest.raises(InvalidInput, match="'optuna-tpe\\+trees': a peer makes no candidates"):
         Contestant.parse("optuna-tpe+trees").make(benchmarks.load("nasbench201/cifar10"), 0)
+
+
+def test_parzen_estimators_of_each_field_are_not_those_of_all():
+    table = benchmarks.load("nasbench201/cifar10")
+    one, other = (
+        [trial.proposal.genome.text for trial in simulate(peer(name, table, 0), table, 20)]
+        for name in ("optuna-tpe", "optuna-tpe-multivariate")
+    )
+    assert one[:10] == other[:10], "which are drawn"
+    assert one != other
