@@ -225,6 +225,23 @@ class Diverged(Exception):
     """The loss became NaN or infinite."""
 
 
+def floats(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics as plain floats: tasks and evaluators may give NumPy's or torch's.
+
+    Raises:
+        TypeError: they are no mapping, or one of them is no number.
+    """
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must be a mapping of names to numbers, but are {metrics!r}")
+    floats = {}
+    for name, value in metrics.items():
+        try:
+            floats[name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"metric {name!r} must be a number, but is {value!r}") from None
+    return floats
+
+
 class Evaluator(Protocol):
     """Measures a proposal; lives on a worker, is pickled to it once, and keeps its data there."""
 

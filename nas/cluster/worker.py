@@ -22,6 +22,7 @@ from nas.types import (
     TooSlow,
     Trial,
     TrialStopped,
+    floats,
 )
 from spaces.blame import told, where
 
@@ -57,7 +58,7 @@ def run_trial(
     curve: list[Measurement] = []
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
-        measurement = Measurement(int(step), _floats(metrics))
+        measurement = Measurement(int(step), floats(metrics))
         curve.append(measurement)
         if not on_report(proposal.id, measurement):
             raise TrialStopped
@@ -71,7 +72,7 @@ def run_trial(
     metrics: Mapping[str, float] = {}
     error: str | None = None
     try:
-        measured = _floats(evaluator.evaluate(proposal, context))
+        measured = floats(evaluator.evaluate(proposal, context))
         if infinite := [f"{name} = {value}" for name, value in measured.items() if not math.isfinite(value)]:
             error = f"metrics that are not finite: {', '.join(infinite)}"[:LONGEST_ERROR]
         else:
@@ -172,20 +173,3 @@ def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
     """A text of several lines as one, cut to at most `longest` characters."""
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
-
-
-def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics as plain floats: evaluators may give NumPy's or torch's.
-
-    Raises:
-        TypeError: they are no mapping, or one of them is no number.
-    """
-    if not isinstance(metrics, Mapping):
-        raise TypeError(f"metrics must be a mapping of names to numbers, but are {metrics!r}")
-    floats = {}
-    for name, value in metrics.items():
-        try:
-            floats[name] = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"metric {name!r} must be a number, but is {value!r}") from None
-    return floats

@@ -20,7 +20,7 @@ from nas.training import checkpoints
 from nas.training.loop import Optimization, Training, precision_of, train
 from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
-from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal
+from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal, floats
 from spaces.blocks.allocation import freed_memory_kept
 from spaces.blocks.kernels import preferring
 from spaces.genome import Genome
@@ -81,13 +81,14 @@ class TrainingEvaluator:
             Diverged: the training loss or a metric is infinite or no number.
             TooSlow, TrialStopped: as the context says.
             InvalidInput: a fidelity in epochs for a task without.
+            TypeError: the task measures what is no number.
         """
         with _reproducible(proposal.seed, context.device), preferring(self.recipe.kernels) as foreign:
             model, training = self._train(proposal, context)
             metrics: dict[str, float] = {}
             with precision_of(self.recipe, model):
                 for split in context.splits:
-                    metrics |= self.task.evaluate(model, split)
+                    metrics |= floats(self.task.evaluate(model, split))
         for key, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{key} is {value} after training for {proposal.fidelity}")

@@ -119,7 +119,7 @@ class TestEveryEngine:
             ("raises", "KeyError: 'no such\\nblock' (scripted.py:", " in raises)"),
             ("raises_at_length", "ValueError: xxx", " in raises_at_length)"),
             ("out_of_memory", "MemoryError (scripted.py:", " in out_of_memory)"),
-            ("no_numbers", "TypeError: metric 'loss' must be a number, but is 'low' (worker.py:", ")"),
+            ("no_numbers", "TypeError: metric 'loss' must be a number, but is 'low' (types.py:", ")"),
             ("misspelt", "AttributeError: 'Scripted' object has no attribute 'misspelt'", " in evaluate)"),
         ],
     )

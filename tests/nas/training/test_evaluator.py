@@ -90,6 +90,13 @@ def test_divergence_in_training_and_in_validation(evaluator, propose, context, m
     monkeypatch.setattr(ByteText, "evaluate", lambda self, model, split: {"valid_bpb": math.nan})
     with pytest.raises(Diverged, match="valid_bpb is nan after training for 3 steps"):
         evaluator.evaluate(propose(), context())
+    for given, said in (
+        ({"valid_bpb": "low"}, "metric 'valid_bpb' must be a number, but is 'low'"),
+        (None, "but are None"),
+    ):
+        monkeypatch.setattr(ByteText, "evaluate", lambda self, model, split, given=given: given)
+        with pytest.raises(TypeError, match=said):
+            evaluator.evaluate(propose(), context())
 
 
 @pytest.mark.parametrize(
