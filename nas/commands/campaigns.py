@@ -126,7 +126,9 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(
         f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
     )
-    print(f"campaign  about {duration(plan['seconds'])} on {plan['workers']} workers")
+    print(
+        f"campaign  about {duration(plan['seconds'])} on {plan['workers']} worker{'s' * (plan['workers'] > 1)}"
+    )
     return DONE
 
 

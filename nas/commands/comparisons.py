@@ -318,7 +318,9 @@ def _warn_of_missing(table: Table) -> None:
     if missing:
         print(f"{table.name}: trials of {missing:,} of {len(table):,} rows fail, as they were not measured")
     if TRAIN_TIME not in table.metrics:
-        print(f"{table.name} does not tell how long training took: each trial takes a second")
+        print(
+            f"{table.name} does not tell how long training took, by a metric 'train_time': each trial takes a second"
+        )
 
 
 def _warn_of_unseen(contestant: str, table: Table) -> None:

@@ -90,7 +90,8 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
     out.print(ranking_table(result, top))
     if broken := breaking(result, result.ranking()[:top]):
         some = len(breaking(result, result.done)) < len(result.done)
-        named = f"Trials {', '.join(map(str, broken))} do not meet" if some else "No trial meets"
+        these = f"Trial {broken[0]} does" if len(broken) == 1 else f"Trials {', '.join(map(str, broken))} do"
+        named = f"{these} not meet" if some else "No trial meets"
         out.print(f"{named} the constraints: {', '.join(constraints(result))}", soft_wrap=True)
     out.print()
     best = result.best().proposal.genome

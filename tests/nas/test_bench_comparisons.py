@@ -142,7 +142,7 @@ def test_simulate(capsys, campaign_file, tmp_path):
         "2 trials ended on 1 worker, with no more to propose",
         "2 trials ended on 8 workers, with no more to propose",
         "mine: trials of 1 of 6 rows fail, as they were not measured",
-        "mine does not tell how long training took: each trial takes a second",
+        "mine does not tell how long training took, by a metric 'train_time': each trial takes a second",
     ]
     for wrong, message in (
         (["--workers", "1,x"], "--workers '1,x' is no list of numbers such as 1,8,64"),

@@ -81,6 +81,8 @@ def test_trials_that_break_a_constraint_are_told(capsys):
     rows = [({"a": a, "size": 10.0 * a}, "") for a in (3.0, 1.0, 2.0)]
     print_ranking(Result(aims, records(rows)), console())
     assert "Trials 2, 0 do not meet the constraints: size at most 10\n" in capsys.readouterr().out
+    print_ranking(Result(aims, records(rows[1:])), console())
+    assert "Trial 1 does not meet the constraints" in capsys.readouterr().out
     print_ranking(Result(config({"metric": "a"}), records(rows)), console())
     assert "constraints" not in capsys.readouterr().out
 
