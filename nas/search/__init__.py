@@ -142,6 +142,9 @@ def load(
         InvalidInput: the strategy or an option is unknown, a value does not fit, it cannot be screened, or it knows
             nothing of rungs.
     """
+    for objective in objectives:
+        if not isinstance(objective, Objective):
+            raise InvalidInput(f"an objective is {objective!r}, but must be a nas.Objective")
     factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
     chosen = options(name, given)
     takes = inspect.signature(factory).parameters

@@ -53,6 +53,7 @@ def strategy(name="evolution", space=SPACE, objectives=(Objective("loss"),), **o
         ),
         ({"objectives": (Objective("a", bound=1.0),)}, "but objectives has 0: none; leave one without"),
         ({"name": "auto", "objectives": (Objective("a", bound=1.0),)}, "all objectives have a bound (a)"),
+        ({"objectives": ["loss"]}, "an objective is 'loss', but must be a nas.Objective"),
     ],
 )
 def test_errors(options, message):
