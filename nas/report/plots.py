@@ -60,7 +60,9 @@ def edf_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
     figure, panels = _panels(curves, "share of seeds")
     for curve, panel, colour in panels:
         errors, shares = error_edf(curve.regrets[:, -1])
-        panel.step([0, *errors], [0, *shares], where="post", color=colour, label=curve.strategy)
+        worst = max(each.regrets[:, -1].max() for each in curves if each.table == curve.table)
+        steps = ([0, *errors, worst], [0, *shares, 1])
+        panel.step(*steps, where="post", color=colour, label=curve.strategy)
         panel.set_xscale("symlog", linthresh=0.01, linscale=0.5)
         panel.set_xlim(left=0, auto=None)
         _regrets(panel.xaxis)
