@@ -83,10 +83,11 @@ class TrainingEvaluator:
             InvalidInput: a fidelity in epochs for a task without.
             TypeError: the task measures what is no number.
         """
-        with _reproducible(proposal.seed, context.device), preferring(self.recipe.kernels) as foreign:
-            model, training = self._train(proposal, context)
+        recipe = self.recipe_of(proposal.genome)
+        with _reproducible(proposal.seed, context.device), preferring(recipe.kernels) as foreign:
+            model, training = self._train(proposal, context, recipe)
             metrics: dict[str, float] = {}
-            with precision_of(self.recipe, model):
+            with precision_of(recipe, model):
                 for split in context.splits:
                     metrics |= floats(self.task.evaluate(model, split))
         for key, value in metrics.items():
@@ -105,10 +106,11 @@ class TrainingEvaluator:
 
     def train(self, proposal: Proposal, context: Context) -> nn.Module:
         """The trained model of a proposal, as `evaluate` trains it; raises what that does."""
-        with _reproducible(proposal.seed, context.device), preferring(self.recipe.kernels):
-            return self._train(proposal, context)[0]
+        recipe = self.recipe_of(proposal.genome)
+        with _reproducible(proposal.seed, context.device), preferring(recipe.kernels):
+            return self._train(proposal, context, recipe)[0]
 
-    def _train(self, proposal: Proposal, context: Context) -> tuple[nn.Module, Training]:
+    def _train(self, proposal: Proposal, context: Context, recipe: Recipe) -> tuple[nn.Module, Training]:
         steps = self.steps(proposal.fidelity)
 
         def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -117,7 +119,6 @@ class TrainingEvaluator:
         model = self.space.build(proposal.genome).to(context.device)
         seed = proposal.seed
         check = context.check_deadline
-        recipe = self.recipe_of(proposal.genome)
         schedule = steps if self.full is None else self.steps(self.full)
         # Where the learning rate never changes, a training is the beginning of any longer one.
         ends = None if recipe.warmup == 0 and recipe.decay_to == 1 else schedule
@@ -233,15 +234,16 @@ def estimate(
     deadline = time.monotonic() + seconds
     rows: list[dict[str, float]] = []
     for proposal in proposals:
-        with _reproducible(proposal.seed, device, threads), preferring(evaluator.recipe.kernels):
-            rows.append(_estimate(evaluator, proposal, steps, device, seconds / len(proposals)))
+        recipe = evaluator.recipe_of(proposal.genome)
+        with _reproducible(proposal.seed, device, threads), preferring(recipe.kernels):
+            rows.append(_estimate(evaluator, proposal, recipe, steps, device, seconds / len(proposals)))
         if time.monotonic() >= deadline:
             break
     return rows
 
 
 def _estimate(
-    evaluator: TrainingEvaluator, proposal: Proposal, steps: int, device: str, seconds: float
+    evaluator: TrainingEvaluator, proposal: Proposal, recipe: Recipe, steps: int, device: str, seconds: float
 ) -> dict[str, float]:
     task = evaluator.task
     saved: dict[int, int] = {}
@@ -252,7 +254,7 @@ def _estimate(
         return tensor
 
     model = evaluator.space.build(proposal.genome).to(device).train()
-    optimization = Optimization(model, task, evaluator.recipe_of(proposal.genome), steps)
+    optimization = Optimization(model, task, recipe, steps)
     batches = list(islice(task.train_batches(proposal.seed), steps))
     times: list[float] = []
     for batch in batches:
@@ -265,7 +267,7 @@ def _estimate(
             break
     counted = times[1:] or times
     per_step = math.fsum(counted) / len(counted)
-    with precision_of(evaluator.recipe, model):
+    with precision_of(recipe, model):
         validation = _validation(model, task, batches[: len(times)])
     weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in model.parameters()}
     activations = sum(size for place, size in saved.items() if place not in weights)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 
@@ -190,3 +191,26 @@ def test_bfloat16_computes_products_in_it_and_keeps_weights_and_losses(evaluator
     assert torch.tensor(rounded["train_loss"], dtype=torch.bfloat16).item() != rounded["train_loss"]
     assert {part.dtype for part in found.train(propose(1), context()).parameters()} == {torch.float32}
     assert estimate(found, [propose()])[0]["seconds_per_step"] > 0
+
+
+def test_precision_and_kernels_are_those_that_a_genome_says(space, task, context, monkeypatch) -> None:
+    said = {"precision": spaces.choice("float32", "bfloat16"), "kernels": spaces.choice("own", "torch")}
+    joint = spaces.joint(space, said)
+    rng, wanted = np.random.default_rng(0), {"precision": "bfloat16", "kernels": "torch"}
+    genome = next(g for g in (joint.sample(rng) for _ in range(100)) if joint.values(g) == wanted)
+    seen = []
+    preferring, measure = kernels.preferring, ByteText.evaluate
+    monkeypatch.setattr(
+        "nas.training.evaluator.preferring", lambda those: seen.append(those) or preferring(those)
+    )
+    monkeypatch.setattr(
+        ByteText,
+        "evaluate",
+        lambda self, *given: seen.append(torch.is_autocast_enabled("cpu")) or measure(self, *given),
+    )
+    evaluator = TrainingEvaluator(joint, task, Recipe())
+    proposal = Proposal(7, genome, Fidelity(1, "steps"), 0)
+    evaluator.evaluate(proposal, context())
+    evaluator.train(proposal, context())
+    estimate(evaluator, [proposal])
+    assert seen == ["torch", True, "torch", "torch"]
