@@ -60,9 +60,8 @@ class BayesianOptimisation(HistoryStrategy):
         acquisition: Acquisition = "improvement",
         named: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity)
+        super().__init__(space, objectives, seed, fidelity, named)
         self.initial = max(initial, len(named) + 2)
-        self.named = tuple((name, space.architecture(name)) for name in named)
         self.points = spread_out(space, initial, seed)
         self._surrogate = Surrogate(surrogate, space, seed, acquisition)
         self._front: FrontSurrogate | None = None
@@ -78,9 +77,6 @@ class BayesianOptimisation(HistoryStrategy):
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
     ) -> Proposal:
-        if k < len(self.named) and self.named[k][1].digest not in taken:
-            name, genome = self.named[k]
-            return self.proposal(k, genome, name)
         if k < self.initial or not self.ended:
             if k < len(self.points) and self.points[k].digest not in taken:
                 return self.proposal(k, self.points[k], "spread")

@@ -52,7 +52,7 @@ class RegularisedEvolution(HistoryStrategy):
         restart: Annotated[int, Ge(1)] | None = None,
         named: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity)
+        super().__init__(space, objectives, seed, fidelity, named)
         if tournament > population:
             raise InvalidInput(
                 f"strategy.tournament = {tournament}, but a population of {population} cannot hold more"
@@ -66,7 +66,6 @@ class RegularisedEvolution(HistoryStrategy):
         self.survival = survival
         self.restart = restart
         self.variation = Variation(space, crossover, mutation, adapt)
-        self.named = tuple((name, space.architecture(name)) for name in named)
         self.living: list[Trial] = []
         """The trials that can be parents, in the order of their ends."""
         self._standings: dict[int, tuple[float, float]] = {}
@@ -101,10 +100,6 @@ class RegularisedEvolution(HistoryStrategy):
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
     ) -> Proposal:
-        if k < len(self.named):
-            name, genome = self.named[k]
-            if genome.digest not in taken:
-                return self.proposal(k, genome, name)
         if k - self._began < self.population or not self.living:
             return draw(self, k, rng, taken)
         for _ in range(TRIES):

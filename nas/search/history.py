@@ -47,7 +47,14 @@ class HistoryStrategy(ABC):
     screening: Screening | None = None
     """Ranks candidates for each proposal, once a predictor can tell."""
 
-    def __init__(self, space: Space, objectives: Sequence[Objective], seed: int, fidelity: Fidelity) -> None:
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        fidelity: Fidelity,
+        named: Sequence[str] = (),
+    ) -> None:
         self.aims = tuple(objective for objective in objectives if objective.bound is None)
         aims = self.aims
         if not aims or (len(aims) > 1 and not self.several):
@@ -65,6 +72,8 @@ class HistoryStrategy(ABC):
         self.objectives = tuple(objectives)
         self.seed = seed
         self.fidelity = fidelity
+        self.named = tuple((name, space.architecture(name)) for name in named)
+        """Known models, which are proposed before all else."""
         self.proposals: list[Proposal] = []
         self.ended: list[Trial] = []
         self._outcomes = array("d")
@@ -101,7 +110,10 @@ class HistoryStrategy(ABC):
         return asked
 
     def _screened(self, k: int, rng: np.random.Generator, running: Sequence[Proposal]) -> Proposal:
-        """Proposal number k: where it is screened, the most promising of many."""
+        """Proposal number k: a known model, or where it is screened, the most promising of many."""
+        if k < len(self.named) and self.named[k][1].digest not in self._digests:
+            name, genome = self.named[k]
+            return self.proposal(k, genome, name)
         screening = self.screening
         fitted = None if screening is None else screening.fitted(self.ended, self.objectives, self.space)
         if screening is None or fitted is None:

@@ -79,7 +79,7 @@ class NSGA2(HistoryStrategy):
         selection: Selection = "crowding",
         named: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity)
+        super().__init__(space, objectives, seed, fidelity, named)
         for key, number in (
             ("tournament", tournament),
             ("elitism", elitism or 0),
@@ -102,7 +102,6 @@ class NSGA2(HistoryStrategy):
         )
         self.selection = selection
         self.variation = Variation(space, crossover, mutation)
-        self.named = tuple((name, space.architecture(name)) for name in named)
         self._living: list[Point] = []
         self._last: list[Point] | None = None
         """The last front of those that live, once it is asked for."""
@@ -153,9 +152,6 @@ class NSGA2(HistoryStrategy):
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
     ) -> Proposal:
-        if k < len(self.named) and self.named[k][1].digest not in taken:
-            name, genome = self.named[k]
-            return self.proposal(k, genome, name)
         living = self.living
         if k < self.population or not living:
             return draw(self, k, rng, taken)
