@@ -16,7 +16,7 @@ from spaces.errors import InvalidInput as InvalidInput
 if TYPE_CHECKING:
     from spaces.genome import Genome
 
-Status = Literal["done", "failed", "stopped", "dropped"]
+Status = Literal["done", "failed", "stopped"]
 
 Direction = Literal["min", "max"]
 """Which way a metric is better."""
@@ -138,6 +138,32 @@ def standing(objectives: Sequence[Objective], trial: Trial) -> tuple[float, floa
     values = trial.merits
     aim = next(objective for objective in objectives if objective.bound is None)
     return math.fsum(objective.violation(values) for objective in objectives), aim.loss(values)
+
+
+def check_measured(objectives: Sequence[Objective], trial: Trial) -> None:
+    """Holds a trial that is told as done to what objectives speak of, as campaigns do before they tell one.
+
+    Raises:
+        InvalidInput: it is done, but one of them was not measured, or is no finite number.
+    """
+    if trial.status != "done":
+        return
+    values: Mapping[str, Any] = trial.merits
+    for metric in dict.fromkeys(objective.metric for objective in objectives):
+        if metric not in values:
+            said = f"without the metric {metric!r}, only with {', '.join(map(repr, values)) or 'none'}"
+        elif not _is_finite(values[metric]):
+            said = f"with the metric {metric!r} = {values[metric]!r}, which is no finite number"
+        else:
+            continue
+        raise InvalidInput(f'trial {trial.id} was told as done, but {said}; tell it as "failed"')
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return not isinstance(value, str) and math.isfinite(value)
+    except TypeError:
+        return False
 
 
 def placing(objectives: Sequence[Objective], trial: Trial) -> tuple[int, float, float, int]:

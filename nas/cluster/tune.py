@@ -6,6 +6,7 @@ nas.search.load("tune", space=space, objectives=[...], searcher="optuna")
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,10 +100,11 @@ class StrategySearcher(Searcher):
         proposal = self._running.pop(trial_id, None)
         if proposal is None:
             return
-        if error or result is None:
-            self._tell(Ended(Trial(proposal, "failed", error="failed in Ray Tune")))
+        metrics = {} if error or result is None else self._metrics(result)
+        if math.isfinite(metrics.get(self.metric, math.nan)):
+            self._tell(Ended(Trial.done(proposal, metrics)))
         else:
-            self._tell(Ended(Trial.done(proposal, self._metrics(result))))
+            self._tell(Ended(Trial(proposal, "failed", error="failed in Ray Tune")))
 
     def _metrics(self, result: Mapping[str, Any]) -> dict[str, float]:
         return {self.metric: float(result[self.metric])} if self.metric in result else {}

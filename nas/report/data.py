@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 from nas.config import Config
 from nas.display import ranking_rows
 from nas.result import Result, load
 from nas.store import RunDir
-from nas.types import JSON, InvalidInput, Trial
+from nas.types import JSON, InvalidInput, Status, Trial
 
 
 def ranking(result: Result, top: int | None = None) -> list[JSON]:
@@ -44,7 +45,7 @@ def status(result: Result) -> JSON:
         "because": because or None,
         "trials": result.config.budget.trials,
         "ended": len(statuses),
-        **{name: statuses.count(name) for name in ("done", "failed", "stopped", "dropped")},
+        **{name: statuses.count(name) for name in get_args(Status)},
         "running": len(result.running) if driver else 0,
         "metric": aim.metric,
         "direction": aim.direction,

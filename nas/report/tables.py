@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import indent
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.text import Text
 from nas.display import number, ranking_cells
 from nas.report.data import breaking, constraints, failures, first_line, ranking, status, strategy
 from nas.result import Result
-from nas.types import JSON
+from nas.types import JSON, Status
 
 SHOWN = 20
 """Trials of a Pareto front that are named."""
@@ -115,9 +116,7 @@ def print_status(result: Result, out: Console) -> None:
     out.print(
         f"{facts['name']}: {facts['state']}, {facts['ended']} of {facts['trials']} trials", soft_wrap=True
     )
-    parts = [
-        f"{facts[key]} {key}" for key in ("done", "failed", "stopped", "dropped", "running") if facts[key]
-    ]
+    parts = [f"{facts[key]} {key}" for key in (*get_args(Status), "running") if facts[key]]
     out.print("  " + (", ".join(parts) or "nothing has ended yet"))
     if facts["because"]:
         out.print(f"  strategy {facts['strategy']}: {facts['because']}", soft_wrap=True)

@@ -24,6 +24,7 @@ from nas.types import (
     Proposal,
     Proposed,
     Trial,
+    check_measured,
 )
 from spaces import Genome, ProductSpace, Space
 
@@ -144,7 +145,7 @@ class HistoryStrategy(ABC):
         """Takes the next event of the log.
 
         Raises:
-            InvalidInput: a proposal out of order.
+            InvalidInput: a proposal out of order, or a done trial without a number that an objective speaks of.
         """
         if isinstance(event, Proposed):
             if event.proposal.id != len(self.proposals):
@@ -155,6 +156,7 @@ class HistoryStrategy(ABC):
             self._digests.add(event.proposal.genome.digest)
             self._running[event.proposal.id] = event.proposal
         elif isinstance(event, Ended):
+            check_measured(self.objectives, event.trial)
             self.ended.append(event.trial)
             self._running.pop(event.trial.id, None)
         else:

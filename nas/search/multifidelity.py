@@ -29,6 +29,7 @@ from nas.types import (
     Proposed,
     Strategy,
     Trial,
+    check_measured,
 )
 from spaces import Space
 
@@ -131,11 +132,13 @@ class MultiFidelity(ABC):
         """Takes the next event of the log.
 
         Raises:
-            InvalidInput: a proposal out of order, or of an amount that is no rung.
+            InvalidInput: a proposal out of order, or of an amount that is no rung, or a done trial without a number
+                that an objective speaks of.
         """
         if isinstance(event, Proposed):
             self._propose(event.proposal)
         elif isinstance(event, Ended):
+            check_measured(self.objectives, event.trial)
             self._end(event.trial)
 
     def proceed(self, trial_id: int, measurement: Measurement) -> bool:

@@ -144,7 +144,10 @@ class Searcher(pg.DNAGenerator):
 
     def _feedback(self, dna: pg.DNA, reward: float | tuple[float, ...]) -> None:
         if waiting := self._open.get(_key(dna)):
-            self._strategy.tell(Ended(Trial.done(waiting.pop(0), {"reward": float(cast(float, reward))})))
+            proposal, number = waiting.pop(0), float(cast(float, reward))
+            done = Trial.done(proposal, {"reward": number})
+            failed = Trial(proposal, "failed", error=f"a reward of {number}")
+            self._strategy.tell(Ended(done if math.isfinite(number) else failed))
 
     def _replay(self, trial_id: int, dna: pg.DNA, reward: float | tuple[float, ...] | None) -> None:
         (proposal,) = self._strategy.ask(1)

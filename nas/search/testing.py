@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from nas.types import (
     Ended,
     Event,
     Finished,
+    InvalidInput,
     Measured,
     Measurement,
     Objective,
@@ -128,13 +130,32 @@ def check_failures(make: Make, space: Space) -> None:
 
 
 def check_missing_metric(make: Make, space: Space) -> None:
-    """A finished trial without the metric, or with NaN, ranks behind all others and breaks nothing."""
-    strategy = make(space, OBJECTIVES, 4)
-    for metrics in ({}, {"loss": math.nan}, {"loss": 1.0}):
+    """A done trial without its metric, or whose metric is no finite number, is refused by a line that names both.
+
+    Nothing follows from it: the same trial may then be told as it should be.
+    """
+    strategy, untroubled = make(space, OBJECTIVES, 4), make(space, OBJECTIVES, 4)
+    wrong: tuple[dict[str, Any], ...] = (
+        {},
+        {"loss": math.nan},
+        {"loss": math.inf},
+        {"loss": "0.5"},
+        {"loss": None},
+    )
+    for bad in wrong:
         (proposal,) = strategy.ask(1)
-        strategy.tell(Proposed(proposal))
-        strategy.tell(Ended(Trial.done(proposal, metrics)))
-    assert strategy.ask(1)
+        for each in (strategy, untroubled):
+            each.tell(Proposed(proposal))
+        said = "nothing"
+        try:
+            strategy.tell(Ended(Trial.done(proposal, bad)))
+        except InvalidInput as error:
+            said = str(error)
+        assert f"trial {proposal.id} " in said, f"a done trial with the metrics {bad} was refused by {said}"
+        assert "'loss'" in said, said
+        for each in (strategy, untroubled):
+            each.tell(Ended(outcome(proposal)))
+    assert strategy.ask(2) == untroubled.ask(2)
 
 
 def check_seeds(make: Make, space: Space) -> None:

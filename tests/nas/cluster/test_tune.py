@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,13 @@ def test_an_experiment_of_ray_tune(tmp_path: Path) -> None:
     values = GRID.values(GRID.parse(best.config["genome"]))
     assert best.metrics["loss"] == values["init_lr"] + values["dropout_1"]
     assert values.items() <= best.config.items()
+
+
+@pytest.mark.parametrize("result", [{}, {"loss": math.nan}, {"loss": math.inf}])
+def test_a_trial_that_ends_without_a_number_has_failed(result: dict) -> None:
+    searcher = StrategySearcher(GRID)
+    searcher.suggest("t0")
+    searcher.on_trial_complete("t0", result)
+    event = searcher._events[-1]
+    assert isinstance(event, Ended)
+    assert (event.trial.status, event.trial.error) == ("failed", "failed in Ray Tune")

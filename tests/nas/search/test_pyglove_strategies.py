@@ -1,3 +1,5 @@
+import math
+
 import pyglove as pg
 import pytest
 
@@ -134,3 +136,12 @@ def test_a_searcher_recovers_from_a_history():
 def test_a_searcher_of_another_space_is_refused():
     with pytest.raises(InvalidInput, match="what is sampled has other decisions than space 'nasbench201'"):
         next(iter(pg.sample(pg.Dict(x=pg.oneof([1, 2])), Searcher("random", CELLS))))
+
+
+@pytest.mark.parametrize("reward", [math.nan, -math.inf])
+def test_a_reward_that_is_no_finite_number_is_a_failed_trial(reward):
+    searcher = Searcher("evolution", CELLS, options={"population": 4, "tournament": 2})
+    searcher.setup(pg.dna_spec(symbolic.hyper(CELLS)))
+    searcher.feedback(searcher.propose(), reward)
+    (trial,) = searcher._strategy.ended
+    assert (trial.status, trial.error) == ("failed", f"a reward of {reward}")

@@ -5,7 +5,7 @@ import pytest
 import nas.search
 import spaces
 from nas.search.testing import strategy_checks
-from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
+from nas.types import Ended, Fidelity, Finished, InvalidInput, Objective, Proposed, Trial
 
 SPACE = spaces.load("hybrid", spaces.tokens(256, 64), parameters=500_000)
 STRATEGIES = {
@@ -178,3 +178,27 @@ def test_random_search_ends_where_the_space_does():
         tell_done(search, 1.0)
     with pytest.raises(Finished):
         search.ask(1)
+
+
+@pytest.mark.parametrize(
+    "metrics, message",
+    [
+        (
+            {"parameters": 10},
+            "trial 0 was told as done, but without the metric 'loss', only with 'parameters'; tell it as \"failed\"",
+        ),
+        ({"loss": 1.0}, "without the metric 'parameters', only with 'loss'"),
+        ({"loss": float("nan"), "parameters": 1}, "with the metric 'loss' = nan, which is no finite number"),
+        ({"loss": "0.5", "parameters": 1}, "with the metric 'loss' = '0.5', which is no finite number"),
+    ],
+)
+def test_done_trials_have_what_objectives_speak_of(metrics, message):
+    objectives = (Objective("loss"), Objective("parameters", bound=100.0))
+    for name, options in (("random", {}), ("asha", {"rungs": [1], "fidelity": Fidelity(3)})):
+        each = strategy(name, objectives=objectives, **options)
+        (proposal,) = each.ask(1)
+        each.tell(Proposed(proposal))
+        with pytest.raises(InvalidInput) as error:
+            each.tell(Ended(Trial.done(proposal, metrics)))
+        assert message in str(error.value)
+        each.tell(Ended(Trial(proposal, "failed", metrics)))

@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.store import Amended, Concluded, Confirmed, Journal, Opened, Record, read
-from nas.types import Ended, Fidelity, InvalidInput, Measured, Measurement, Proposal, Proposed, Trial
+from nas.types import Ended, Fidelity, InvalidInput, Measured, Measurement, Proposal, Proposed, Status, Trial
 from spaces.genome import Genome
 
 # Lone surrogates too: they come from file names that are not UTF-8, and error messages quote those.
@@ -58,7 +58,7 @@ def logs(draw: st.DrawFn, min_size: int = 0) -> list[Record]:
             records.append(Proposed(proposals[-1]))
         elif kind == "ended":
             proposal = st.sampled_from(proposals)
-            status = st.sampled_from(["done", "failed", "stopped", "dropped"])
+            status = st.sampled_from(get_args(Status))
             curve = st.lists(points, max_size=2).map(tuple)
             rest = (seconds, seconds, st.none() | texts, st.none() | texts)
             trial = st.builds(Trial, proposal, status, metrics, curve, metrics, *rest)
