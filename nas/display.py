@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from html import escape
 from typing import Any
 
@@ -64,6 +65,13 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     body = "\n".join(line("td", row) for row in rows)
     return f"<table>\n<thead>{line('th', heads)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def count(number: int | None) -> str:
+    """How many genomes there are: in full, or from 15 zeros on with four digits; None: not known, or no end of them."""
+    if number is None:
+        return "uncounted or infinitely many"
+    return f"{number:,}" if number < 10**15 else f"{Decimal(number):.3e}"
 
 
 def short(number: float | None) -> str:

@@ -105,7 +105,7 @@ def _outcome(result: Any) -> dict[str, Any]:
 
 
 def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
-    from nas.display import duration, size
+    from nas.display import count, duration, size
 
     if as_json:
         print_json(plan)
@@ -113,7 +113,7 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(json.dumps(plan["config"], indent=2))
     print()
     space, trial = plan["space"], plan["trial"]
-    print(f"space     {space['name']}: {_count(space['genomes'])}, before the limits on cost")
+    print(f"space     {space['name']}: {count(space['genomes'])} genomes, before the limits on cost")
     if space["unavailable"]:
         print(f"          not at this width: {', '.join(space['unavailable'])}")
     strategy = plan["config"]["strategy"]
@@ -130,12 +130,6 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
         f"campaign  about {duration(plan['seconds'])} on {plan['workers']} worker{'s' * (plan['workers'] > 1)}"
     )
     return DONE
-
-
-def _count(number: int | None) -> str:
-    if number is None:
-        return "uncounted or infinitely many genomes"
-    return f"{number:,} genomes" if number < 10**6 else f"10^{len(str(number)) - 1} genomes"
 
 
 def _status(options: argparse.Namespace) -> int:

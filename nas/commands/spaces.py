@@ -185,29 +185,24 @@ def _in_words(field: dict[str, Any]) -> str:
 
 
 def _count(options: argparse.Namespace) -> int:
+    from decimal import Decimal
+
     import spaces
+    from nas.display import count
 
     space = load_space(options)
     by_nodes = _by_nodes(space) if isinstance(space, spaces.FlowSpace) else []
     if options.json:
         print_json({"genomes": space.size} | ({"by_nodes": by_nodes} if by_nodes else {}))
         return DONE
-    print(f"{_number(space.size)}{', by number of nodes:' if by_nodes else ''}")
+    print(f"{count(space.size)}{', by number of nodes:' if by_nodes else ''}")
     for row in by_nodes:
         if "genomes" in row:
-            print(f"  {row['nodes']:>3}  {_number(row['genomes'])}")
+            print(f"  {row['nodes']:>3}  {count(row['genomes'])}")
         else:
-            about, error = row["log10"], row["standard_error"]
-            print(f"  {row['nodes']:>3}  about 10^{about:.2f}, with a standard error of {error:.0%}")
+            about, error = Decimal(10) ** Decimal(row["log10"]), row["standard_error"]
+            print(f"  {row['nodes']:>3}  about {about:.2e}, with a standard error of {error:.0%}")
     return DONE
-
-
-def _number(size: int | None) -> str:
-    from decimal import Decimal
-
-    if size is None:
-        return "uncounted or infinitely many"
-    return f"{size:,}" if size < 10**15 else f"{Decimal(size):.3e}"
 
 
 def _by_nodes(space: Any) -> list[dict[str, Any]]:

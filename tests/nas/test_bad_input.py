@@ -65,6 +65,10 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ({"workers.cpus": "nan"}, "FILE: 'workers.cpus' must be a finite number, got NaN"),
         ({"workers.count": -1}, "FILE: 'workers.count' must be an integer >= 0, got -1"),
         (
+            {"workers.count": 4},
+            "'workers.count' is 4, but 'workers.engine' is \"serial\", which runs one trial at a time: take 1, or engine = \"ray\"",
+        ),
+        (
             {"space.name": '"hybird"'},
             f"unknown space 'hybird', did you mean 'hybrid'? allowed: {', '.join(SPACES)}, {OWN}",
         ),

@@ -100,7 +100,13 @@ def test_dry_run_starts_nothing(capsys, campaign_file, tmp_path):
     assert code == 0
     assert not (tmp_path / "run").exists()
     assert '"lr": 0.008' in out
-    for word in ("space     hybrid: 10^", "trial     about", "memory    about", "campaign  about"):
+    size = call(capsys, "space", "count", campaign_file())[1].strip()
+    for word in (
+        f"space     hybrid: {size} genomes, before the limits on cost",
+        "trial     about",
+        "memory    about",
+        "campaign  about",
+    ):
         assert word in out
     plan = json.loads(call(capsys, "run", campaign_file(), "--dry-run", "--json")[1])
     assert plan["config"]["budget"]["trials"] == 6

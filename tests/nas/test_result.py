@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.config import parse
-from nas.display import number, ranking_cells
+from nas.display import count, number, ranking_cells
 from nas.report.tables import console, print_ranking
 from nas.result import Result, student_quantile, welch_half_width
 from nas.store import Concluded, Confirmed
@@ -187,3 +187,18 @@ def test_without_random_architectures_there_is_no_gain():
         Result(config({"metric": "a"}), [*records([({"a": 5.0}, "mamba-2")]), *confirmed(0, 4.0)]).gain()
         is None
     )
+
+
+@pytest.mark.parametrize(
+    "number, shown",
+    [
+        (None, "uncounted or infinitely many"),
+        (0, "0"),
+        (31_250, "31,250"),
+        (10**15 - 1, "999,999,999,999,999"),
+        (10**15, "1.000e+15"),
+        (3 * 10**400, "3.000e+400"),
+    ],
+)
+def test_counts(number, shown):
+    assert count(number) == shown
