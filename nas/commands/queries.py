@@ -87,7 +87,7 @@ def _info(options: argparse.Namespace) -> int:
         }
         print_json(told)
         return DONE
-    print(f"{table.name}: {about.about}")
+    print(f"{table.name}: {about.about}" if about.about else table.name)
     each = "listed genomes" if about.listed else "one for each genome"
     print(f"rows       {len(table):,}, {each} of space {about.space}")
     for what, number in counted.items():
@@ -99,9 +99,8 @@ def _info(options: argparse.Namespace) -> int:
             f"fidelities {len(axis.amounts):,} from {axis.amounts[0]:,} to {axis.amounts[-1]:,} {axis.unit}, {each}"
         )
     print(f"objective  {about.objective}")
-    print(f"source     {about.source}")
-    print(f"licence    {about.licence}")
-    print(f"paper      {about.paper}")
+    for what, said in (("source", about.source), ("licence", about.licence), ("paper", about.paper)):
+        print(f"{what:<10} {said or 'not told'}")
     print(f"checksum   {table.checksum}")
     print(f"kept in    {table.path}")
     print()

@@ -36,10 +36,12 @@ class Progress:
         self.steps: dict[int, int] = {}
         self.ended: list[Trial] = []
         self.here = 0
+        self.seconds: float | None = None
+        """For how long the trials that ended in this run took together."""
+        self.workers = 1
         self.best: Trial | None = None
         self.versions: dict[str, str] = {}
         self.confirmed: dict[int, int] = {}
-        self.started = time.monotonic()
         self.confirming = False
         self.live = (
             Live(get_renderable=self.view, console=out, refresh_per_second=4) if out.is_terminal else None
@@ -85,7 +87,7 @@ class Progress:
             self.confirming = False
 
     def _opened(self, record: Opened) -> None:
-        self.started = time.monotonic()
+        self.workers = record.workers
         if self.ended:
             self.say(f"Going on: {len(self.ended)} of {self.config.budget.trials} trials have ended before.")
         for name, version in record.versions.items():
@@ -128,6 +130,7 @@ class Progress:
         if replayed:
             return
         self.here += 1
+        self.seconds = (self.seconds or 0.0) + trial.duration
         if self.live is None:
             self.say(f"[{len(self.ended)}/{self.config.budget.trials}] {self.line(trial)}{self.tail()}")
         self._announce()
@@ -159,22 +162,26 @@ class Progress:
         return best + ("" if left is None else f"; {duration(left)} left")
 
     def left(self) -> float | None:
-        """Seconds until the last trial ends, at the rate of this run; None before its first."""
-        if not self.here:
+        """Seconds until the last trial ends, if all take as long as those of this run do; None before its first.
+
+        What came before the first, such as Ray's start, is not counted.
+        """
+        if self.seconds is None:
             return None
-        rate = self.here / (time.monotonic() - self.started)
-        return max(0.0, self.config.budget.trials - len(self.ended)) / rate
+        left = max(0, self.config.budget.trials - len(self.ended))
+        return self.seconds / self.here * left / max(1, min(self.workers, left))
 
     def view(self) -> RenderableType:
         """The live view: a bar, the counts, the best, what runs, and what ended last."""
         total = self.config.budget.trials
         failed = sum(trial.status == "failed" for trial in self.ended)
         done = len(self.ended) - failed
-        elapsed = time.monotonic() - self.started
         head = Table.grid(padding=(0, 1))
         facts = f"{len(self.ended)}/{total}  {done} done, {len(self.running)} running, {failed} failed"
         head.add_row(Text(self.config.name, "bold"), ProgressBar(total, len(self.ended), width=30), facts)
-        parts = [f"{self.here / elapsed * 60:.1f} trials/min" if self.here else "starting"]
+        parts = [
+            f"{60 * self.workers * self.here / self.seconds:.1f} trials/min" if self.seconds else "starting"
+        ]
         left = self.left()
         if self.confirming:
             parts.append("training the best again on fresh seeds")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.display import short
 from nas.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _regrets(axis: Axis) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
     axis.set_major_locator(FixedLocator([0, *(base * 10.0**k for k in range(-2, 7) for base in (1, 3))]))
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(lambda value, _: short(value))
     axis.set_minor_locator(NullLocator())
 
 
@@ -89,7 +90,7 @@ def _times(axis: Axis) -> None:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     places = FixedLocator([base * 10.0**k for k in decades for base in bases])
     axis.set_major_locator(places if high > 10 * low else MaxNLocator(4))
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(lambda value, _: short(value))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -136,6 +136,8 @@ def test_places_are_among_what_was_measured(capsys, tmp_path):
     assert call(capsys, "bench", *query, "0")[1] == "share 0.5\nplace 1 of 1\nsize 1\n"
     assert call(capsys, "bench", *query, "1")[1] == "share not measured\nsize 1\n"
     lines = call(capsys, "bench", "info", query[1])[1].splitlines()
+    assert lines[0] == "mine"
+    assert lines[3:6] == ["source     not told", "licence    not told", "paper      not told"]
     assert [line.split()[:5] for line in lines if line.startswith(("share", "size"))] == [
         ["share", "max", "0.5", "0.5", "1"],
         ["size", "min", "1", "1", "2"],

@@ -14,7 +14,7 @@ from rich.console import Console
 from nas.config import parse
 from nas.report.live import Progress
 from nas.result import Result
-from nas.store import Concluded
+from nas.store import Concluded, Opened
 from nas.store.parquet import write_trials
 from nas.types import Ended, Fidelity, Measurement, Proposal, Proposed, Trial
 from spaces.genome import Genome
@@ -158,3 +158,17 @@ def test_progress_says_what_is_logged_while_it_runs():
         logger.info("step %d of %d", 1, 2)
     logger.info("step 2 of 2")
     assert out.getvalue() == "step 1 of 2\n"
+
+
+def test_what_is_left_is_told_by_how_long_trials_took(monkeypatch):
+    """Not by the clock, which ran while workers were started."""
+    out = io.StringIO()
+    progress = Progress(made()[0].config, Console(file=out))
+    progress(Opened(0.0, {}, 2, "ray", 1), False)
+    monkeypatch.setattr("time.monotonic", lambda: 1e9)
+    for number, seconds in enumerate((10.0, 20.0, 30.0, 20.0)):
+        proposal = Proposal(number, Genome.restore("g()", ""), Fidelity(1), 0)
+        progress(Proposed(proposal), False)
+        progress(Ended(Trial(proposal, "done", {"valid_bpb": 1.0}, duration=seconds)), False)
+    told = [line.rpartition("; ")[2] for line in out.getvalue().splitlines() if line.startswith("[")]
+    assert told == ["15 s left", "15 s left", "20 s left", "0 s left"]
