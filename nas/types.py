@@ -104,7 +104,8 @@ class Trial:
 
     `status` is "done", "failed" (`error` says why) or "stopped" (the strategy ended it); `curve` is what it reported
     while it ran. `cost` holds what the genome costs (parameters, flops_per_token, ...), known before training;
-    `started` is in seconds since the epoch, `duration` in seconds.
+    `started` is in seconds since the epoch, `duration` in seconds. `deaths` is how many workers died while they ran it:
+    after the first it is run again.
     """
 
     proposal: Proposal
@@ -116,6 +117,7 @@ class Trial:
     duration: float = 0.0
     worker: str | None = None
     error: str | None = None
+    deaths: int = 0
 
     @property
     def id(self) -> int:

@@ -229,7 +229,7 @@ class RayEngine:
         else:
             self._tell(worker, answer.curve[worker.taken :])
             # With the proposal that was submitted: its genome may know its derivation, which the copy does not.
-            trial = replace(answer, proposal=worker.task.proposal)
+            trial = replace(answer, proposal=worker.task.proposal, deaths=worker.task.deaths)
             worker.ref = worker.reports = worker.task = None
             return [trial]
         return []
@@ -257,6 +257,10 @@ class RayEngine:
             return [worker.end("stopped", None)]
         if task.deaths == 2:
             return [worker.end("failed", one_line(f"worker died twice: {why}"))]
+        told = (
+            f"trial {task.proposal.id}" if task.proposal.id >= 0 else f"the best on seed {task.proposal.seed}"
+        )
+        logger.warning("worker %s died, and %s is run again: %s", worker.name, told, why)
         task.reached = task.curve[-1].step if task.curve else -math.inf
         self._queue.appendleft(task)
         return []
@@ -301,6 +305,7 @@ class _Worker:
             duration=duration,
             worker=self.name,
             error=error,
+            deaths=self.task.deaths,
         )
 
 

@@ -173,15 +173,16 @@ class SimulatedEngine:
         spent = table.seconds(rank, resumed.amount, run) if resumed else 0.0
         duration = table.seconds(rank, amount, run) - spent
         duration = duration if math.isfinite(duration) else 0.0
-        pace, lost, died = self._fate(duration, rng) if rng is not None else (1.0, 0.0, False)
+        pace, lost, deaths = self._fate(duration, rng) if rng is not None else (1.0, 0.0, 0)
         row = table.row(rank, run, amount)
 
         def trial(
             status: Literal["done", "failed", "stopped"], took: float, metrics: dict[str, float], **more: Any
         ) -> Trial:
-            return Trial(proposal, status, metrics, started=started, duration=took, worker=worker, **more)
+            more |= {"started": started, "duration": took, "worker": worker, "deaths": deaths}
+            return Trial(proposal, status, metrics, **more)
 
-        if died:
+        if deaths == 2:
             yield started + lost
             return trial("failed", lost, {}, error="its worker died twice")
         curve: list[Measurement] = []
@@ -248,16 +249,16 @@ class SimulatedEngine:
             ):
                 yield point
 
-    def _fate(self, duration: float, rng: np.random.Generator) -> tuple[float, float, bool]:
-        """How many times as long a training takes, how long it was in vain before, and whether that was all."""
+    def _fate(self, duration: float, rng: np.random.Generator) -> tuple[float, float, int]:
+        """How many times as long a training takes, how long it was in vain before, and how many workers died of it."""
         conditions = self._conditions
         straggles, first, second, way, second_way = rng.random(5)
         pace = conditions.slowdown if straggles < conditions.stragglers else 1.0
         if first >= conditions.deaths:
-            return pace, 0.0, False
+            return pace, 0.0, 0
         if second >= conditions.deaths:
-            return pace, pace * duration * way, False
-        return pace, pace * duration * (way + second_way), True
+            return pace, pace * duration * way, 1
+        return pace, pace * duration * (way + second_way), 2
 
 
 class Reached(NamedTuple):

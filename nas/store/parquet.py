@@ -42,6 +42,7 @@ LAST = pa.schema(
         ("started", pa.timestamp("us", tz="UTC")),
         ("duration", pa.float64()),
         ("worker", pa.string()),
+        ("deaths", pa.int64()),
         ("error", pa.string()),
     ]
 )
@@ -140,6 +141,7 @@ def _row(trial: Trial) -> dict[str, object]:
         "started": datetime.fromtimestamp(trial.started, UTC) if trial.started else None,
         "duration": trial.duration,
         "worker": _text(trial.worker),
+        "deaths": trial.deaths,
         "error": _text(trial.error),
     }
 

@@ -108,6 +108,7 @@ def encode(record: Record) -> JSON:
                 "duration": _number(trial.duration),
                 "worker": trial.worker,
                 "error": trial.error,
+                **({"deaths": trial.deaths} if trial.deaths else {}),
             }
         case Opened():
             return {
@@ -180,6 +181,7 @@ def decode(data: JSON, proposals: Mapping[int, Proposal]) -> Record:
                         _float(data["duration"]),
                         data["worker"],
                         data["error"],
+                        data.get("deaths", 0),
                     )
                 )
             case "opened":

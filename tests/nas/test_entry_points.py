@@ -9,7 +9,7 @@ import spaces
 
 FIXED = [
     *("id", "text", "digest", "parents", "origin", "fidelity", "seed", "status"),
-    *("started", "duration", "worker", "error"),
+    *("started", "duration", "worker", "deaths", "error"),
 ]
 
 

@@ -20,6 +20,7 @@ from scripted import Broken, Reports, Scripted, proposal
 from nas.cluster import ray_engine
 from nas.cluster.ray_engine import RayEngine
 from nas.cluster.serial import SerialEngine
+from nas.cluster.worker import worker_name
 from nas.types import Engine, InvalidInput, Measurement, Trial
 
 SECONDS = 0.3
@@ -196,7 +197,9 @@ class TestRay:
         assert first.status == second.status == "done"
         assert first.worker != second.worker
 
-    def test_killed_from_outside_a_trial_is_run_again(self, tmp_path: Path) -> None:
+    def test_killed_from_outside_a_trial_is_run_again(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         class Killing(Reports):
             def __call__(self, trial_id: int, measurement: Measurement) -> bool:
                 if measurement.step == 2:
@@ -206,7 +209,10 @@ class TestRay:
         reports = Killing()
         with on_ray(reports=reports, folder=tmp_path, seconds=60) as engine:
             trial = run_one(engine, "waits_to_be_killed")
-        assert trial.status == "done"
+        assert (trial.status, trial.deaths) == ("done", 1)
+        (line,) = caplog.messages
+        assert line.startswith(f"worker {worker_name().partition(':')[0]}:")
+        assert f" died, and trial {trial.id} is run again: The actor died" in line
         assert reports.steps == [1, 2, 3]  # none twice
         assert [measurement.step for measurement in trial.curve] == [1, 2, 3]
         assert reports.told[0][1].metrics["pid"] != trial.curve[0].metrics["pid"]
@@ -219,13 +225,13 @@ class TestRay:
 
         with on_ray(reports=Killing(), folder=tmp_path, seconds=60) as engine:
             trial = run_one(engine, "waits_to_be_killed")
-        assert (trial.status, trial.error) == ("stopped", None)
+        assert (trial.status, trial.error, trial.deaths) == ("stopped", None, 1)
         assert trial.metrics == trial.curve[-1].metrics
 
     def test_a_trial_that_kills_its_workers_fails(self) -> None:
         with on_ray() as engine:
             bad, good = run(engine, proposal(0, "dies"), proposal(1, "done"))
-        assert bad.status == "failed"
+        assert (bad.status, bad.deaths, good.deaths) == ("failed", 2, 0)
         assert bad.error is not None
         assert bad.error.startswith("worker died twice: The actor died")
         assert "worker process has died" in bad.error

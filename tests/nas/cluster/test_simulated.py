@@ -174,7 +174,10 @@ def test_workers_that_die(table):
     trials = course(table, [3] * 400, Conditions(deaths=0.5))
     failed = [trial for trial in trials if trial.status == "failed"]
     assert 70 <= len(failed) <= 130
-    assert {trial.error for trial in failed} == {"its worker died twice"}
+    assert {(trial.error, trial.deaths) for trial in failed} == {("its worker died twice", 2)}
+    deaths = [trial.deaths for trial in trials if trial.status == "done"]
+    assert set(deaths) == {0, 1}
+    assert 70 <= sum(deaths) <= 130
     again = [trial for trial in trials if trial.status == "done" and trial.duration > 8.0]
     assert 70 <= len(again) <= 130
     assert all(8.0 < trial.duration < 16.0 for trial in again)

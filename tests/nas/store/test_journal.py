@@ -60,7 +60,7 @@ def logs(draw: st.DrawFn, min_size: int = 0) -> list[Record]:
             proposal = st.sampled_from(proposals)
             status = st.sampled_from(get_args(Status))
             curve = st.lists(points, max_size=2).map(tuple)
-            rest = (seconds, seconds, st.none() | texts, st.none() | texts)
+            rest = (seconds, seconds, st.none() | texts, st.none() | texts, st.integers(0, 2))
             trial = st.builds(Trial, proposal, status, metrics, curve, metrics, *rest)
             records.append(Ended(draw(trial)))
         elif kind == "measured":

@@ -42,7 +42,7 @@ def test_one_row_a_trial() -> None:
         *("id", "text", "digest", "parents", "origin", "resume_from"),
         *("fidelity", "fidelity_amount", "fidelity_unit", "seed", "status"),
         *("valid_bpb", "parameters", "flops_per_token", "note_tau"),
-        *("started", "duration", "worker", "error", "curve"),
+        *("started", "duration", "worker", "deaths", "error", "curve"),
     ]
     assert table.to_pylist() == [
         {
@@ -64,6 +64,7 @@ def test_one_row_a_trial() -> None:
             "started": datetime.fromtimestamp(1_700_000_000.25, UTC),
             "duration": 2.5,
             "worker": "w0",
+            "deaths": 0,
             "error": None,
             "curve": [{"step": 10, "valid_bpb": 2.5}, {"step": 20, "valid_bpb": None}],
         }
