@@ -107,7 +107,8 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     """Resolves every name and validates every option of a campaign, and reads the task's data.
 
     Args:
-        folder: the run folder, where a campaign that goes on has frozen which strategy "auto" chose.
+        folder: the run folder, of a campaign that has begun: it tells where the user's own modules are, and which
+            strategy "auto" chose.
 
     Raises:
         InvalidInput: whatever the campaign asks for cannot be had; the message names the key.
@@ -117,6 +118,8 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     from nas.training.recipe import Recipe
     from nas.training.tasks import TASKS
 
+    for each in _folders_before(folder):
+        importable(each)
     if config.workers.engine == "serial" and config.workers.count > 1:
         raise InvalidInput(
             f"'workers.count' is {config.workers.count}, but 'workers.engine' is \"serial\", which runs one trial at a "
@@ -180,6 +183,14 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     data = getattr(task, "fingerprint", "")
     units = getattr(task, "units", {})
     return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, task.metrics, units)
+
+
+def _folders_before(folder: str | Path | None) -> list[str]:
+    """Where the user's own modules were when the campaign of a run folder began, if there is one."""
+    try:
+        return [] if folder is None else RunDir.open_readonly(folder).folders
+    except InvalidInput:  # as below
+        return []
 
 
 def _chosen_before(strategy: Section, folder: str | Path | None) -> dict[str, Any]:

@@ -119,7 +119,9 @@ def _add(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     from nas.result import load
     from nas.tables import tabulate
+    from spaces.lookup import importable
 
+    importable(Path.cwd())
     return _told(
         options,
         tabulate([load(run) for run in options.runs], options.out, options.name, options.licence),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from nas.setup import Setup, prepare
 from nas.store import RunDir
 from nas.training.evaluator import TrainingEvaluator, load_weights
 from nas.types import Context, Diverged, InvalidInput, Trial
-from spaces.lookup import importable
 
 
 def export_trial(result: Result, to: str, out: str | Path, trial: int | None = None) -> list[Check]:
@@ -38,9 +36,7 @@ def export_trial(result: Result, to: str, out: str | Path, trial: int | None = N
     """
     chosen = choose(result, trial)
     check_free(Path(out), to, chosen.proposal.genome)
-    for folder in filter(None, _began_with(result).get("folders", "").split(os.pathsep)):
-        importable(folder)
-    setup = prepare(result.config)
+    setup = prepare(result.config, result.path)
     input_name(setup.space)
     model, metrics = trained(result, setup, chosen)
     return export(setup.space, chosen.proposal.genome, model, to, out, metrics)
@@ -96,5 +92,5 @@ def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapp
 
 
 def _began_with(result: Result) -> Mapping[str, str]:
-    """The versions, data and folders that a campaign was started with; nothing for one that is in no folder."""
+    """The versions and data that a campaign was started with; nothing for one that is in no folder."""
     return {} if result.path is None else RunDir(result.path).versions

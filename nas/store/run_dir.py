@@ -120,6 +120,11 @@ class RunDir:
         return _read(self.path / "versions.json")
 
     @property
+    def folders(self) -> list[str]:
+        """Where the user's own modules were when the campaign was started."""
+        return [folder for folder in self.versions.get("folders", "").split(os.pathsep) if folder]
+
+    @property
     def driver(self) -> int | None:
         """The pid of the driver that runs the campaign now, None where none does."""
         return holder(self.path / "lock")

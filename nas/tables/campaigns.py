@@ -50,7 +50,7 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
     for run in runs[1:]:
         _check_same(runs[0], run)
     config = runs[0].config
-    setup = prepare(config)
+    setup = prepare(config, runs[0].path)
     measured = _measured(runs)
     full = config.budget.fidelity
     amounts = sorted({amount for by in measured.values() for at in by.values() for amount in at})

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -96,6 +97,20 @@ def test_the_command(runs, tmp_path, capsys):
     )
     assert main(["bench", "best", str(out)]) == 0
     assert "stack(layers=[" in capsys.readouterr().out
+
+
+def test_the_space_of_a_campaign_is_found_where_it_was(tmp_path, monkeypatch, write_campaign):
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "space_of_a_run.py").write_text(
+        "from spaces.catalog.hybrid import hybrid as again\n"
+    )
+    changes = {"space.name": '"space_of_a_run:again"', "budget.trials": 2, "strategy.population": 2}
+    with monkeypatch.context() as began:
+        began.setattr(sys, "path", list(sys.path))
+        nas.run(write_campaign(tmp_path / "beside", **changes), dir=tmp_path / "run")
+    del sys.modules["space_of_a_run"]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["bench", "build", str(tmp_path / "run"), "--out", str(tmp_path / "own.arrow")]) == 0
 
 
 def test_what_cannot_be_one_table(runs, tmp_path):
