@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nas.config import Amendment, Config
+from nas.draws import check_draws
 from nas.result import Result
 from nas.setup import Setup, configure, make_engine, prepare
 from nas.store import Amended, Concluded, Confirmed, Journal, Opened, RunDir, versions
@@ -132,7 +133,8 @@ class _Campaign:
             self.run_dir.freeze(self.config)
 
     def _run(self, address: str | None, amendments: Sequence[Amendment]) -> None:
-        # First, so that what the workers cannot be had with is not kept.
+        # First, so that what no network meets and what the workers cannot be had with is not kept.
+        check_draws(self.setup)
         engine = make_engine(self.setup, self._report, self.run_dir.path / "trials", address)
         try:
             self._amend(amendments)

@@ -9,6 +9,7 @@ import statistics
 import numpy as np
 
 from nas.config import Config, to_dict
+from nas.draws import check_draws
 from nas.setup import prepare
 from nas.types import JSON, Proposal
 
@@ -28,6 +29,7 @@ def plan(config: Config) -> JSON:
     from nas.training.evaluator import TrainingEvaluator, estimate, worker_threads
 
     setup = prepare(config)
+    check_draws(setup)
     config = setup.config
     rng = np.random.default_rng(config.seed)
     fidelity = config.budget.fidelity

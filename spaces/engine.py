@@ -130,7 +130,7 @@ class Engine:
                 f"{', '.join(self.unavailable) or 'what would end it'}"
             )
         if not any(within(floor, self.limit) for floor in floors):
-            least = [min(floor[k] for floor in floors) for k in range(len(RESOURCES))]
+            least = self.least
             wrong = [k for k in range(len(RESOURCES)) if least[k] > self.limit[k]] or list(
                 range(len(RESOURCES))
             )
@@ -140,6 +140,11 @@ class Engine:
                 if k in wrong
             ]
             raise InvalidSpace(f"space {self.grammar.name!r}: no genome fits {', '.join(told)}")
+
+    @property
+    def least(self) -> list[float]:
+        """What any tree takes of each resource at least; of several, maybe no tree does at a time."""
+        return [min(column) for column in zip(*self._floors[self.grammar.start, self.root_at], strict=True)]
 
     def _assignments(self, production: Production, at: Attributes) -> Table:
         table = Table(production, at)

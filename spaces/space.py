@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spaces.blocks.costs import frame
-from spaces.cost import Cost
-from spaces.derivation import UNLIMITED, Vector
+from spaces.cost import COST_NAMES, Cost
+from spaces.derivation import RESOURCES, UNLIMITED, Vector
 from spaces.engine import Engine
 from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.genome import Genome
@@ -134,6 +134,12 @@ class GrammarSpace(TreeSpace):
         if context is not None and context < 1:
             raise InvalidSpace(f"context = {context}, but it must be at least 1")
         return model_cost(self.tree(genome), self.io, self.context if context is None else context)
+
+    @property
+    def least_cost(self) -> dict[str, float]:
+        """What any genome costs at least, each by itself, whatever the limits are."""
+        both = zip(RESOURCES, self._engine.least, self._engine.around, strict=True)
+        return {name: least + around for name, least, around in both if name in COST_NAMES}
 
     def build(self, genome: Genome) -> nn.Module:
         """The torch model, initialised from torch's global random state."""
