@@ -124,6 +124,12 @@ def test_a_file_of_colour_images(file):
             {"images": np.ones(20)},
             r"'images' must be finite numbers \[N, H, W\] or \[N, H, W, C\], got float64 \[20\]",
         ),
+        (
+            {"images": np.ones((20, 3, 6, 5))},
+            r"'images' float64 \[20, 3, 6, 5\] are read as \[N, H, W, C\], of 5 channels, but look like "
+            r"\[N, C, H, W\]: transpose\(0, 2, 3, 1\)",
+        ),
+        ({"images": np.ones((20, 1, 6, 6))}, r"of 6 channels, but look like \[N, C, H, W\]"),
         ({"images": np.full((20, 2, 2), np.nan)}, "'images' must be finite numbers"),
         ({"labels": np.arange(19)}, r"one for each of 20 images, got int64 \[19\]"),
         ({"labels": np.arange(20) / 2}, r"'labels' must be integers of at least 0.*got float64"),
