@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spaces.blame import reason
-from spaces.errors import nearest, suggest
+from spaces.errors import InvalidGenome, nearest, suggest
 
 
 def resolve(name: str, table: Mapping[str, str], what: str, refusal: type[Exception]) -> Any:
@@ -46,6 +46,23 @@ def resolve(name: str, table: Mapping[str, str], what: str, refusal: type[Except
         raise refusal(
             f"{what} {name!r}: module {module_name!r} has no {attribute!r}, {hint} is read from {place}"
         ) from None
+
+
+def find_genome(space: Any, given: str) -> Any:
+    """A genome from its text, or a known model from its name.
+
+    Raises:
+        InvalidGenome: it is no genome of the space.
+        InvalidSpace: it is nearly the name of a known model, or the model does not fit.
+    """
+    if given in space.named:
+        return space.architecture(given)
+    try:
+        return space.parse(given)
+    except InvalidGenome:
+        if nearest(given, space.named):
+            return space.architecture(given)  # a name, mistyped
+        raise
 
 
 def importable(folder: str | Path) -> None:

@@ -126,18 +126,3 @@ def _set(pairs: list[str]) -> dict[str, Any]:
                 value = {**options.get(key, {}), **value}
             options[key] = value
     return options
-
-
-def find_genome(space: Any, given: str) -> Any:
-    """A genome from its text, or a known model from its name."""
-    import spaces
-    from spaces.errors import nearest
-
-    if given in space.named:
-        return space.architecture(given)
-    try:
-        return space.parse(given)
-    except spaces.InvalidGenome:
-        if nearest(given, space.named):
-            return space.architecture(given)  # a name, mistyped
-        raise

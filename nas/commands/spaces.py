@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nas.commands.common import DONE, Commands, at_least, print_json
-from nas.commands.space_arguments import add_space, find_genome, load_space
+from nas.commands.space_arguments import add_space, load_space
 
 EXACT = (5, 7, 8, 10, 11)
 """The numbers of nodes whose genomes of a flow grammar are counted, which takes a second or so."""
@@ -233,6 +233,8 @@ def _sample(options: argparse.Namespace) -> int:
 def _mutate(options: argparse.Namespace) -> int:
     import numpy as np
 
+    from spaces.lookup import find_genome
+
     space = load_space(options)
     genome = find_genome(space, options.genome)
     rng = np.random.default_rng(options.seed)
@@ -251,6 +253,7 @@ def _print_genomes(options: argparse.Namespace, space: Any, genomes: Iterable[An
 def _draw(options: argparse.Namespace) -> int:
     from nas.report.drawing import draw
     from nas.types import InvalidInput
+    from spaces.lookup import find_genome
 
     space = load_space(options)
     try:
@@ -269,6 +272,7 @@ def _check(options: argparse.Namespace) -> int:
 
     from nas.display import short, size
     from spaces.io import TokenIO
+    from spaces.lookup import find_genome
     from spaces.protocol import Sharing
 
     space = load_space(options)

@@ -33,7 +33,7 @@ class RegularisedEvolution(HistoryStrategy):
         adapt: whether mutations are drawn by how often they did good, see `Variation`; else as the space draws them.
         restart: after so many trials in a row that were no better than the best since the last start, all die, and a
             new population is drawn; default: never.
-        named: architectures of the space by name that stand first in the first population, the rest of which
+        named: architectures of the space, by name or text, that stand first in the first population, the rest of which
             is random.
     """
 

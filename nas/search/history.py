@@ -27,6 +27,7 @@ from nas.types import (
     check_measured,
 )
 from spaces import Genome, ProductSpace, Space
+from spaces.lookup import find_genome
 
 TRIES = 100
 """How often a genome is drawn again because its network was proposed before."""
@@ -73,8 +74,10 @@ class HistoryStrategy(ABC):
         self.objectives = tuple(objectives)
         self.seed = seed
         self.fidelity = fidelity
-        self.named = tuple((name, space.architecture(name)) for name in named)
-        """Known models, which are proposed before all else."""
+        self.named = tuple(
+            (name if name in space.named else "given", find_genome(space, name)) for name in named
+        )
+        """Known models, or genomes by their texts, which are proposed before all else; each with its origin."""
         self.proposals: list[Proposal] = []
         self.ended: list[Trial] = []
         self._outcomes = array("d")

@@ -59,7 +59,8 @@ class NSGA2(HistoryStrategy):
         selection: who lives of the last front that has room: by "crowding", by the "hypervolume" that they dominate
             alone, or by evenly spread "directions", which is NSGA-III, for three objectives and more (see
             `nas.search.survival`).
-        named: architectures of the space by name that stand first in the first population, the rest of which is random.
+        named: architectures of the space, by name or text, that stand first in the first population, the rest of which
+            is random.
     """
 
     several = True

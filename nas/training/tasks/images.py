@@ -156,7 +156,7 @@ def read_images(images: str) -> tuple[np.ndarray, np.ndarray]:
             f"{place}: 'images' must be finite numbers [N, H, W] or [N, H, W, C], got {_shown(pixels)}"
         )
     _, height, width, channels = pixels.shape
-    if channels > 4 and (height in (3, 4) or height == 1 and width == channels):
+    if channels > 4 and (height in (3, 4) or (height == 1 and width == channels)):
         raise InvalidInput(
             f"{place}: 'images' {_shown(pixels)} are read as [N, H, W, C], of {channels} channels, but look like "
             "[N, C, H, W]: transpose(0, 2, 3, 1)"

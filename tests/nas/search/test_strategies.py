@@ -160,6 +160,15 @@ def test_constraints_come_first():
     assert evolution.ask(1)[0].parents == (1,)
 
 
+def test_a_genome_may_stand_first_by_its_text():
+    text = SPACE.architecture("mamba-2").text
+    evolution = strategy(population=3, tournament=2, named=[text, "transformer++"])
+    assert [(each.origin, each.genome.text == text) for each in evolution.ask(2)] == [
+        ("given", True),
+        ("transformer++", False),
+    ]
+
+
 def test_named_architectures_stand_first():
     evolution = strategy(population=3, tournament=2, named=["mamba-2", "transformer++"])
     origins = [proposal.origin for proposal in evolution.ask(3)]
