@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from spaces.fields import Choice
+
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.]+(?:(?<=\de)-\d+)?|\S')
 
 REAL = re.compile(r"\d+(?:\.\d+(?:e-?\d+)?|e-?\d+)")
@@ -15,6 +17,13 @@ REAL = re.compile(r"\d+(?:\.\d+(?:e-?\d+)?|e-?\d+)")
 def hamming(places_RF: np.ndarray, code: Sequence[int]) -> np.ndarray:
     """In how many fields each row differs from a code, [rows]."""
     return (places_RF != np.asarray(code)).sum(axis=1)
+
+
+def spans(places_RF: np.ndarray, code: Sequence[int], fields: Iterable[Choice]) -> np.ndarray:
+    """How far the values of each row lie from a code, [rows]: of ordered values the share of their range, else 1."""
+    apart_RF = np.abs(places_RF - np.asarray(code))
+    most = [max(1, len(field.values) - 1) if field.ordered else 0 for field in fields]
+    return np.where(np.array(most) > 0, apart_RF / np.maximum(most, 1), apart_RF != 0).sum(axis=1)
 
 
 def manhattan(points_RF: np.ndarray, point: Sequence[float]) -> np.ndarray:

@@ -31,7 +31,7 @@ NEAR = 8
 class Pool(Mutable):
     """The rows of a table that lists genomes, ranked by their place in it.
 
-    Draws are even. A mutation is one of the nearest rows (`Table.distances`), and a crossing the row nearest to a
+    Draws are even. A mutation is one of the nearest rows (`Table.nearest_rows`), and a crossing the row nearest to a
     crossing in the space around: what lies between the rows guides a search, and is never proposed. Costs, graphs and
     networks are those of the space around.
     """
@@ -118,7 +118,7 @@ class Pool(Mutable):
         child = self.around.crossover(a, b, rng)
         if child is None:
             return None
-        rows = self._others(self.table.distances(child), {a.digest, b.digest}, 1)
+        rows = self._others(self.table.nearest_rows(child), {a.digest, b.digest}, 1)
         return self.unrank(rows[0]) if rows else None
 
     def parse(self, text: str) -> Genome:
@@ -156,14 +156,14 @@ class Pool(Mutable):
     def _step(self, genome: Genome, rng: np.random.Generator) -> Genome | None:
         row = self.rank(genome)
         if row not in self._near:
-            self._near[row] = self._others(self.table.distances(row), {genome.digest}, NEAR)
+            self._near[row] = self._others(self.table.nearest_rows(row), {genome.digest}, NEAR)
         near = self._near[row]
         return self.unrank(near[draw_below(rng, len(near))]) if near else None
 
-    def _others(self, distances: np.ndarray, digests: set[str], number: int) -> list[int]:
-        """So many of the nearest rows with networks other than some."""
+    def _others(self, rows: np.ndarray, digests: set[str], number: int) -> list[int]:
+        """The first so many of some rows with networks other than some."""
         found: list[int] = []
-        for row in np.argsort(distances, kind="stable").tolist():
+        for row in rows.tolist():
             if len(found) == number:
                 break
             if self.unrank(row).digest not in digests:

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import writing
 from benchmarks.description import TRAIN_TIME, Description, InvalidTable
-from benchmarks.distance import edits, hamming, manhattan
+from benchmarks.distance import edits, hamming, manhattan, spans
 from benchmarks.filters import matching
 from benchmarks.measured import Curve, Measured
 from benchmarks.pool import Pool
@@ -332,21 +332,40 @@ class Table(Measured):
             InvalidGenome: the text or the values are no genome of the space.
             InvalidTable: no row has that rank.
         """
-        product = isinstance(self.space, ProductSpace)
-        if isinstance(item, Genome | str):
-            genome = self.space.parse(item if isinstance(item, str) else item.text)
-        elif isinstance(item, Mapping) and product:
-            genome = self.space.genome(**item)
-        else:
-            genome = self.genome(self.rank(item))
-        if product:
+        genome = self._genome_of(item)
+        if isinstance(self.space, ProductSpace):
             return hamming(self.places, self.space.code(genome.text))
         if isinstance(self.space, Points):
             return manhattan(self._points, [*self.space.values(genome).values()])
         return edits(self._row_of, genome.text)
 
+    def _genome_of(self, item: Item) -> Genome:
+        """A genome of the space, which need not have a row."""
+        if isinstance(item, Genome | str):
+            return self.space.parse(item if isinstance(item, str) else item.text)
+        if isinstance(item, Mapping) and isinstance(self.space, ProductSpace):
+            return self.space.genome(**item)
+        return self.genome(self.rank(item))
+
+    def nearest_rows(self, item: Item, distances: np.ndarray | None = None) -> np.ndarray:
+        """All rows, [rows], nearest first; ties by rank.
+
+        Those of a product that differ in as many fields stand in the order of how far their values are apart.
+
+        Args:
+            distances: those of the item, where they are known.
+
+        Raises:
+            InvalidGenome, InvalidTable: as `distances`.
+        """
+        found = self.distances(item) if distances is None else distances
+        if not isinstance(self.space, ProductSpace):
+            return np.argsort(found, kind="stable")
+        code = self.space.code(self._genome_of(item).text)
+        return np.lexsort((spans(self.places, code, self.space.fields.values()), found))
+
     def nearest(self, item: Genome | str | int | Mapping[str, Any], n: int = 10) -> list[Near]:
-        """The n rows nearest to a genome, nearest first, ties by rank; its own row, if it has one, stands first.
+        """The n rows nearest to a genome, as `nearest_rows` has them; its own row, if it has one, stands first.
 
         Raises:
             InvalidGenome, InvalidTable: as `distances`, or n is below 1.
@@ -354,7 +373,7 @@ class Table(Measured):
         if n < 1:
             raise InvalidTable(f"n = {n}, but it must be at least 1")
         distances = self.distances(item)
-        rows = np.argsort(distances, kind="stable")[:n].tolist()
+        rows = self.nearest_rows(item, distances)[:n].tolist()
         return [Near(row, self.genome(row), distances[row].item()) for row in rows]
 
     def best(

@@ -26,6 +26,31 @@ LISTED = dataclasses.replace(
 ONE = "stack(layers=[residual(body=swiglu(mult=1))], repeat=1)"
 
 
+def test_of_rows_that_differ_in_as_many_fields_the_nearest_in_value_come_first(tmp_path):
+    space = spaces.load("mlp")
+    first = space.values(space.unrank(0))
+    batches, units = (space.fields[name].values for name in ("batch_size", "n_units_1"))
+    assert space.fields["batch_size"].ordered
+    assert not space.fields["lr_schedule"].ordered
+    changes = (
+        {"batch_size": batches[3]},
+        {"batch_size": batches[1], "n_units_1": units[1]},
+        {"n_units_1": units[2]},
+        {},
+        {"batch_size": batches[1]},
+        {"lr_schedule": space.fields["lr_schedule"].values[1]},
+        {"n_units_1": units[1]},
+    )
+    texts = [space.genome(**{**first, **change}).text for change in changes]
+    made = dataclasses.replace(LISTED, space="mlp", io={"vector": {"features": 9, "outputs": 1}}, options={})
+    Table.write(tmp_path / "mlp.arrow", made, {"loss": np.arange(7.0)}, texts)
+    table = Table(tmp_path / "mlp.arrow")
+    near = table.nearest(space.unrank(0), 7)
+    assert [each.row for each in near] == [3, 6, 4, 2, 0, 5, 1]
+    assert [each.distance for each in near] == [0, 1, 1, 1, 1, 1, 2]
+    assert table.nearest_rows(space.unrank(0)).tolist() == [each.row for each in near]
+
+
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory):
     """Thirty genomes of the hybrid space, with losses that nobody measured."""
