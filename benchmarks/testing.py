@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.description import InvalidTable
-from benchmarks.table import MANY, Item, Table
+from benchmarks.rows import MANY, Item
+from benchmarks.table import Table
 
 DRAWS = 300
 

@@ -14,7 +14,7 @@ import benchmarks
 import spaces
 from benchmarks import Description, InvalidTable, Metric, Table
 from benchmarks.distance import TOKEN, edits
-from benchmarks.table import MANY
+from benchmarks.rows import MANY
 from spaces import InvalidGenome
 
 pytestmark = pytest.mark.usefixtures("cache")
