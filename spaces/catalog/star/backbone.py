@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from operator import index
 from typing import Any
 
 from spaces.blocks.operators import Layer, Operator
@@ -122,6 +123,34 @@ def check(rows: Sequence[Row]) -> None:
                     f"LIV {number} ({digits(row)}): {kind} {row[group]} shares class {DIGITS[there[0]]} by strategy "
                     f"{there[1]}, so it cannot hold class {DIGITS[here[0]]} by strategy {here[1]}"
                 )
+
+
+def wrapped(numbers: Iterable[int], classes: Sequence[int]) -> tuple[Row, ...]:
+    """The rows of whole numbers, five each, in range: see `STAR.repair`.
+
+    Args:
+        classes: those that a LIV may be of, ascending.
+
+    Raises:
+        InvalidGenome: a number is not whole, or there are not five for each LIV.
+    """
+    flat = []
+    for number in numbers:
+        try:
+            flat.append(index(number))
+        except TypeError:
+            raise InvalidGenome(f"{number!r} is not a whole number, as all of a genome are") from None
+    if len(flat) % len(FIELDS):
+        raise InvalidGenome(f"there are {len(flat)} numbers, but a backbone has five for each LIV")
+    rows = []
+    for place in range(0, len(flat), len(FIELDS)):
+        row = [
+            1 + (number - 1) % most
+            for number, most in zip(flat[place : place + len(FIELDS)], FIELDS.values(), strict=True)
+        ]
+        row[0] = next((number for number in classes if number >= row[0]), classes[0])
+        rows.append(tuple(row))
+    return tuple(rows)
 
 
 def repaired(rows: Sequence[Row]) -> tuple[Row, ...]:

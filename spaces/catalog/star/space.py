@@ -187,25 +187,10 @@ class STAR(VolumeCoded, Mutable):
             InvalidGenome: a number is not whole, their number is not five times a depth that is allowed, a definition
                 is not allowed, or the genome breaks a limit on costs.
         """
-        flat = []
-        for number in numbers:
-            try:
-                flat.append(index(number))
-            except TypeError:
-                raise InvalidGenome(f"{number!r} is not a whole number, as all of a genome are") from None
-        if len(flat) % len(FIELDS):
-            raise InvalidGenome(f"there are {len(flat)} numbers, but a backbone has five for each LIV")
         given = {} if definitions is None else definitions
         defined = {key: read_definition(text, f"class {key}") for key, text in given.items()}
         allowed = [number for number in POOL if number not in self.unavailable or number in defined]
-        rows = []
-        for place in range(0, len(flat), len(FIELDS)):
-            row = [
-                1 + (number - 1) % most
-                for number, most in zip(flat[place : place + len(FIELDS)], FIELDS.values(), strict=True)
-            ]
-            row[0] = next((number for number in allowed if number >= row[0]), allowed[0])
-            rows.append(tuple(row))
+        rows = backbone.wrapped(numbers, allowed)
         used = {row[0] for row in rows}
         return self._checked(
             backbone.repaired(rows), {key: value for key, value in defined.items() if key in used}
