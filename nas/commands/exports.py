@@ -26,6 +26,7 @@ def add(commands: Commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from functools import partial
     from pathlib import Path
 
     from nas.exporting.trained import export_trial
@@ -41,7 +42,8 @@ def _export(options: argparse.Namespace) -> int:
         number = int(number)
     result = load(options.run)
     try:
-        checks = export_trial(result, options.to, options.out, number)
+        say = (lambda line: None) if options.json else partial(print, flush=True)
+        checks = export_trial(result, options.to, options.out, number, say)
     except (RuntimeError, OSError) as error:
         print(f"nas: {error}", file=sys.stderr)
         return FAILED

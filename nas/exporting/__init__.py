@@ -70,7 +70,9 @@ def export(
         if failed := [check for check in checks if not check.passed]:
             raise ExportFailed(f"{genome.digest[:12]} to {to}: {'; '.join(map(str, failed))}")
         out.mkdir(exist_ok=True)
+        mode = (folder / CONFIG).stat().st_mode  # safetensors lets nobody else read what it writes
         for path in folder.iterdir():
+            path.chmod(mode)
             os.replace(path, out / path.name)
     return checks
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -24,19 +24,22 @@ Calls = dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]
 """The arguments that each module was made with."""
 
 
-def constructor(build: Callable[[], nn.Module], model: nn.Module) -> tuple[Expression, list[type]]:
+def constructor(
+    build: Callable[[], nn.Module], model: nn.Module, names: Mapping[type, str] | None = None
+) -> tuple[Expression, list[type]]:
     """The expression that makes a model like this one, and the classes that it names; those of torch.nn as `nn.Linear`.
 
     Args:
         build: makes such a model; called once, with the random state as it was afterwards.
         model: one that was made before; it tells which classes to watch.
+        names: what classes are called that are not called as they were defined.
 
     Raises:
         InvalidInput: a module is made from something that has no literal form.
     """
     with _recorded(_classes(model)) as calls, torch.random.fork_rng(devices=()):
         made = build()
-    used: dict[type, None] = {}
+    used = dict(names or {})
     return _spell(made, calls, used), list(used)
 
 
@@ -69,7 +72,7 @@ def _recorded(classes: set[type]) -> Iterator[Calls]:
             cls.__init__ = init  # type: ignore[misc]
 
 
-def _spell(value: Any, calls: Calls, used: dict[type, None]) -> Expression:
+def _spell(value: Any, calls: Calls, used: dict[type, str]) -> Expression:
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -89,10 +92,7 @@ def _spell(value: Any, calls: Calls, used: dict[type, None]) -> Expression:
             f"which may be made from numbers, strings, lists, dataclasses and other blocks"
         )
     name = type(value).__name__
-    if getattr(nn, name, None) is type(value):
-        name = f"nn.{name}"
-    else:
-        used[type(value)] = None
+    name = f"nn.{name}" if getattr(nn, name, None) is type(value) else used.setdefault(type(value), name)
     items = [_spell(item, calls, used) for item in args]
     items += [prefixed(f"{key}=", _spell(item, calls, used)) for key, item in options.items()]
     return Group(f"{name}(", items, ")")

@@ -7,12 +7,14 @@ modules, each module's legend (its docstring) above them as a comment.
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import importlib.util
 import inspect
 import symtable
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from itertools import pairwise
@@ -67,10 +69,17 @@ class Module:
         return "\n".join(self.lines[start - 1 : end])
 
 
-def inline(
-    classes: Iterable[type], imports: Mapping[str, Import], reserved: Iterable[str]
-) -> tuple[list[str], str]:
-    """The import statements and the definitions that the classes need, in an order in which they run.
+@dataclass(frozen=True)
+class Inlined:
+    """Import statements, the definitions in an order in which they run, and what a class is called among them."""
+
+    imports: list[str]
+    definitions: str
+    names: Mapping[type, str]
+
+
+def inline(classes: Iterable[type], imports: Mapping[str, Import], reserved: Iterable[str]) -> Inlined:
+    """What the classes need. Of two definitions with one name the user's has its module's name added.
 
     Args:
         classes: what is wanted.
@@ -78,25 +87,24 @@ def inline(
         reserved: names that the file defines besides.
 
     Raises:
-        InvalidInput: the source of a module is not there; a class stands inside a function or another class;
-            two things have one name; something other than torch and the standard library is imported as a
-            module or under another name.
+        InvalidInput: the source of a module is not there; a class stands inside a function or another class; a name
+            is imported from two places; something other than torch and the standard library is imported as a module
+            or under another name; a name that would be changed is that of a variable, too.
     """
     needed: dict[Module, dict[str, str]] = {}
     before: dict[Module, set[Module]] = {}
     imports = dict(imports)
-    owner: dict[str, str] = dict.fromkeys(reserved, "the exported file itself")
-
-    def claim(name: str, place: str) -> None:
-        if owner.setdefault(name, place) != place:
-            raise InvalidInput(f"{name!r} stands for two things, in {owner[name]} and in {place}: rename one")
 
     def need(module: Module, name: str) -> None:
         if name in module.imports:
             place, original = module.imports[name]
             if _stays(place):
-                claim(name, _dotted(place, original))
-                imports[name] = (place, original)
+                if imports.setdefault(name, (place, original)) != (place, original):
+                    found = _dotted(*imports[name])
+                    raise InvalidInput(
+                        f"{name!r} stands for two things, {found} and {_dotted(place, original)} in {module.name}: "
+                        "import one under another name"
+                    )
             elif original is None or original != name:
                 raise InvalidInput(
                     f"module {module.name!r} imports {_dotted(place, original)} as {name!r}, "
@@ -108,21 +116,33 @@ def inline(
                 before.setdefault(module, set()).add(target)
                 need(target, name)
         elif name in module.definitions and name not in needed.setdefault(module, {}):
-            claim(name, module.name)
             needed[module][name] = module.definitions[name]
             for used in sorted(_globals(module.definitions[name])):
                 need(module, used)
 
-    for name, (place, original) in imports.items():
-        claim(name, _dotted(place, original))
-    for cls in classes:
-        module = _module(cls.__module__)
+    wanted = [(cls, _module(cls.__module__)) for cls in classes]
+    for cls, module in wanted:
         if cls.__qualname__ not in module.definitions:
             raise InvalidInput(f"class {cls.__qualname__} must stand at the top of its module, {module.name}")
         need(module, cls.__qualname__)
+    names = _names(needed, {*imports, *reserved, *dir(builtins)})
     order = TopologicalSorter({module: before.get(module, set()) for module in needed}).static_order()
-    sections = [_section(module, needed[module]) for module in order if needed.get(module)]
-    return _statements(imports), "\n\n\n".join(sections)
+    sections = [_section(module, needed[module], names) for module in order if needed.get(module)]
+    called = {cls: names[module, cls.__qualname__] for cls, module in wanted}
+    return Inlined(_statements(imports), "\n\n\n".join(sections), called)
+
+
+def _names(needed: Mapping[Module, Iterable[str]], taken: set[str]) -> dict[tuple[Module, str], str]:
+    """What each definition is called in the file: as in its module, ours first, unless that name is taken."""
+    names: dict[tuple[Module, str], str] = {}
+    for module in sorted(needed, key=lambda module: not module.name.startswith("spaces.")):
+        for name in needed[module]:
+            new = name
+            while new in taken:
+                new = f"{new}_{module.name.rpartition('.')[2]}"
+            taken.add(new)
+            names[module, name] = new
+    return names
 
 
 @cache
@@ -156,22 +176,79 @@ def _is_docstring(node: ast.stmt | None) -> bool:
 
 def _globals(text: str) -> set[str]:
     """The names that a definition takes from its module."""
+    return {
+        symbol.get_name()
+        for table, symbol in _symbols(text)
+        if (symbol.is_global() or table.get_type() == "module") and symbol.is_referenced()
+    }
 
-    def walk(table: symtable.SymbolTable) -> Iterator[symtable.Symbol]:
-        yield from (s for s in table.get_symbols() if s.is_global() or table.get_type() == "module")
+
+def _locals(text: str) -> set[str]:
+    """The names of variables inside a definition."""
+    return {
+        symbol.get_name()
+        for table, symbol in _symbols(text)
+        if table.get_type() != "module" and not symbol.is_global()
+    }
+
+
+def _symbols(text: str) -> Iterator[tuple[symtable.SymbolTable, symtable.Symbol]]:
+    def walk(table: symtable.SymbolTable) -> Iterator[tuple[symtable.SymbolTable, symtable.Symbol]]:
+        yield from ((table, symbol) for symbol in table.get_symbols())
         for inner in table.get_children():
             yield from walk(inner)
 
-    return {s.get_name() for s in walk(symtable.symtable(text, "definition", "exec")) if s.is_referenced()}
+    return walk(symtable.symtable(text, "definition", "exec"))
 
 
-def _section(module: Module, needed: dict[str, str]) -> str:
+def _home(module: Module, name: str) -> tuple[Module, str]:
+    """The module in which a name of this one is defined."""
+    while name in module.imports and not _stays(module.imports[name][0]):
+        module = _module(module.imports[name][0])
+    return module, name
+
+
+def _renamed(module: Module, text: str, names: Mapping[tuple[Module, str], str]) -> str:
+    """A definition with the names by which the file calls what it takes from its module, and itself.
+
+    Raises:
+        InvalidInput: such a name is that of a variable, too, or stands where it is not found.
+    """
+    tree = ast.parse(text)
+    bound = _bound(tree.body[0])  # type: ignore[arg-type]
+    new = {name: names.get(_home(module, name), name) for name in {*_globals(text), *bound}}
+    new = {name: other for name, other in new.items() if other != name}
+    if not new:
+        return text
+    clash = InvalidInput(
+        f"{', '.join(map(repr, new))} of {module.name} would be exported as {', '.join(new.values())}, as the exported "
+        f"file has another of that name, but it is the name of a variable, too, or in a string: rename it"
+    )
+    if new.keys() & _locals(text):
+        raise clash
+    spots = [
+        (n.lineno, n.col_offset, n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in new
+    ]
+    lines = [line.encode() for line in text.split("\n")]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in new:
+            spots.append((node.lineno, lines[node.lineno - 1].index(b" ") + 1, node.name))
+    for row, column, name in sorted(spots, reverse=True):
+        line, old = lines[row - 1], name.encode()
+        if line[column : column + len(old)] != old:
+            raise clash
+        lines[row - 1] = line[:column] + new[name].encode() + line[column + len(old) :]
+    return "\n".join(line.decode() for line in lines)
+
+
+def _section(module: Module, needed: Iterable[str], names: Mapping[tuple[Module, str], str]) -> str:
     """The definitions of one module in its order; under its legend, if there are classes among them."""
-    wanted = list(dict.fromkeys(text for name, text in module.definitions.items() if name in needed))
+    texts = dict.fromkeys(text for name, text in module.definitions.items() if name in needed)
+    wanted = [_renamed(module, text, names) for text in texts]
     section = wanted[0]
     for above, below in pairwise(wanted):
         section += ("\n\n\n" if _is_long(above) or _is_long(below) else "\n") + below
-    if module.classes & needed.keys():
+    if module.classes.intersection(needed):
         legend = "\n".join(f"# {line}".rstrip() for line in module.legend.splitlines())
         section = f"{legend}\n\n\n{section}"
     return section

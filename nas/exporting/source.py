@@ -65,11 +65,13 @@ def source(space: Space, genome: Genome, model: nn.Module) -> str:
     """The text of `model.py`."""
     body, classes = constructor(lambda: space.build(genome), model)
     needed = {"Path": ("pathlib", "Path"), "nn": ("torch", "nn")}
-    imports, definitions = inline(classes, needed, ("build", "load"))
+    inlined = inline(classes, needed, ("build", "load"))
+    if any(cls.__name__ != name for cls, name in inlined.names.items()):
+        body, _ = constructor(lambda: space.build(genome), model, inlined.names)
     return FRAME.format(
         title=f"Network {genome.digest[:12]} of the space {space.name!r}, written by grammar-nas.",
-        imports="\n\n".join(["from __future__ import annotations", *imports]),
-        definitions=definitions,
-        model=type(model).__name__,
+        imports="\n\n".join(["from __future__ import annotations", *inlined.imports]),
+        definitions=inlined.definitions,
+        model=inlined.names.get(type(model), type(model).__name__),
         body=render(prefixed("return ", body), indent=4),
     )

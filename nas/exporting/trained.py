@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import nn
@@ -18,7 +18,13 @@ from nas.training.evaluator import TrainingEvaluator, load_weights
 from nas.types import Context, Diverged, InvalidInput, Trial
 
 
-def export_trial(result: Result, to: str, out: str | Path, trial: int | None = None) -> list[Check]:
+def export_trial(
+    result: Result,
+    to: str,
+    out: str | Path,
+    trial: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Check]:
     """Exports a trial of a campaign, trained: by default its best.
 
     The best was trained on fresh seeds at the end of the campaign; the model of the first is taken, where its file
@@ -28,6 +34,7 @@ def export_trial(result: Result, to: str, out: str | Path, trial: int | None = N
         to: "onnx" or "source".
         out: a folder, see `export`.
         trial: the number of a trial that is done; None: the best.
+        say: is told, a line each, what is begun that takes a while.
 
     Raises:
         InvalidInput: there is no such trial, it cannot be exported so, or the task's data is gone or has changed.
@@ -38,7 +45,8 @@ def export_trial(result: Result, to: str, out: str | Path, trial: int | None = N
     check_free(Path(out), to, chosen.proposal.genome)
     setup = prepare(result.config, result.path)
     input_name(setup.space)
-    model, metrics = trained(result, setup, chosen)
+    model, metrics = trained(result, setup, chosen, say)
+    say(f"Exporting trial {chosen.id}, as trained on seed {metrics['seed']}, and checking what comes of it.")
     return export(setup.space, chosen.proposal.genome, model, to, out, metrics)
 
 
@@ -61,7 +69,9 @@ def choose(result: Result, trial: int | None) -> Trial:
     return done[trial]
 
 
-def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapping[str, float]]:
+def trained(
+    result: Result, setup: Setup, trial: Trial, say: Callable[[str], None] = lambda line: None
+) -> tuple[nn.Module, Mapping[str, float]]:
     """The model of a trial with its weights, and its metrics with the seed that it was trained on.
 
     Raises:
@@ -84,6 +94,7 @@ def trained(result: Result, setup: Setup, trial: Trial) -> tuple[nn.Module, Mapp
         assert isinstance(setup.evaluator, TrainingEvaluator)
         proposal = dataclasses.replace(trial.proposal, seed=seed, fidelity=fidelity, resume_from=None)
         alone = Context(trial.id, None, "cpu", math.inf, lambda step, metrics: None, lambda: None)
+        say(f"Training trial {trial.id} again for {fidelity} on seed {seed}, as its weights are not at hand.")
         try:
             model = setup.evaluator.train(proposal, alone)
         except Diverged as error:

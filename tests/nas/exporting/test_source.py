@@ -101,7 +101,7 @@ def test_all_blocks_together_fit_in_one_file():
         for module in model.modules()
         if "torch" not in type(module).__module__
     }
-    _, definitions = inline(sorted(classes, key=lambda cls: cls.__name__), {}, ())
+    definitions = inline(sorted(classes, key=lambda cls: cls.__name__), {}, ()).definitions
     assert all(f"class {cls.__name__}(" in definitions for cls in classes)
 
 
@@ -136,7 +136,7 @@ def test_a_layout_breaks_where_a_line_is_full():
 def test_a_block_of_a_users_own_is_written_with_what_it_needs():
     expression, classes = constructor(lambda: Own(4, 0.5), Own(4, 0.5))
     assert render(expression) == "Own(4, 0.5)"
-    _, definitions = inline(classes, {}, ())
+    definitions = inline(classes, {}, ()).definitions
     assert "class Own(Block)" in definitions
     assert "def linear(" in definitions
 
@@ -155,15 +155,37 @@ def module_of(tmp_path, monkeypatch, name, text):
     return importlib.import_module(name)
 
 
-def test_names_that_clash_and_foreign_imports_are_refused(tmp_path, monkeypatch):
-    one = module_of(tmp_path, monkeypatch, "clash_one", "def helper(): ...\n\n\nclass A:\n    x = helper()\n")
-    two = module_of(tmp_path, monkeypatch, "clash_two", "def helper(): ...\n\n\nclass B:\n    x = helper()\n")
-    with pytest.raises(InvalidInput, match="'helper' stands for two things, in clash_one and in clash_two"):
-        inline([one.A, two.B], {}, ())
+def test_names_that_clash_are_told_apart(tmp_path, monkeypatch):
+    text = "def helper(x):\n    return {}\n\n\nclass A:\n    x = helper(1)\n\n    def sum(self, items):\n        {}\n"
+    one = module_of(tmp_path, monkeypatch, "clash_one", text.format("x", "return sum(items)"))
+    module_of(tmp_path, monkeypatch, "clash_two", text.format("helper", "return A, helper(3)"))
+    three = module_of(
+        tmp_path,
+        monkeypatch,
+        "clash_three",
+        "from clash_two import A, helper\n\n\ndef sum(x): ...\n\n\nclass B(A):\n    y = [helper(2), helper, sum, 'ä', A]\n",
+    )
+    made = inline([one.A, three.B], {}, ["load"])
+    assert made.names == {one.A: "A", three.B: "B"}
+    assert inline([one.A], {}, ["A"]).names == {one.A: "A_clash_one"}
+    room = {}
+    exec(made.definitions, room)
+    (first, second, summed, _, base) = room["B"].y
+    assert (room["A"].x, first) == (1, second)
+    assert room["A"]().sum([2, 3]) == 5, "what is built in is not hidden"
+    assert summed is room["sum_clash_three"]
+    assert room["B"].mro()[1] is base is room["A_clash_two"] is not room["A"]
+    assert base().sum(0)[0] is base
+    assert "def helper_clash_two(x):\n    return helper_clash_two\n" in made.definitions
+    hiding = "def helper(): ...\n\n\nclass C:\n    def f(self, helper): ...\n\n    x = helper()\n"
+    hides = module_of(tmp_path, monkeypatch, "clash_hides", hiding)
     with pytest.raises(
-        InvalidInput, match="'A' stands for two things, in the exported file itself and in clash_one"
+        InvalidInput, match="'helper' of clash_hides would be exported as helper_clash_hides, as"
     ):
-        inline([one.A], {}, ["A"])
+        inline([one.A, hides.C], {}, ())
+
+
+def test_what_does_not_fit_in_one_file_is_refused(tmp_path, monkeypatch):
     inner = module_of(tmp_path, monkeypatch, "clash_inner", "class Outer:\n    class Inner: ...\n")
     with pytest.raises(
         InvalidInput, match=r"class Outer\.Inner must stand at the top of its module, clash_inner"

@@ -64,7 +64,11 @@ def test_weights_of_another_genome_are_not_taken(run):
 def test_export_and_verify_commands(capsys, run, tmp_path):
     out = tmp_path / "out"
     assert main(["export", str(run), "best", "--to", "source", "--out", str(out)]) == 0
-    assert f"Exported to {out}" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    best = nas.load(run).best().id
+    assert said[0] == f"Exporting trial {best}, as trained on seed 4, and checking what comes of it."
+    assert said[-1] == f"Exported to {out}"
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1
     assert main(["verify", str(out), "--json"]) == 0
     assert all(check["passed"] for check in json.loads(capsys.readouterr().out))
     (out / "model.py").write_text((out / "model.py").read_text() + "\n# changed\n")
