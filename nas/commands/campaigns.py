@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from nas.commands.common import DONE, FAILED, INTERRUPTED, Commands, at_least, print_json
+from nas.commands.common import DONE, FAILED, INTERRUPTED, Commands, aside, at_least, print_json
 
 
 def add(commands: Commands) -> None:
@@ -46,12 +46,15 @@ def _run(options: argparse.Namespace) -> int:
     from nas.report.tables import console, print_result
 
     out = console(stderr=options.json)
-    config = setup.configure(options.file, workers=options.workers, engine=options.engine)
+    with aside(options.json):
+        config = setup.configure(options.file, workers=options.workers, engine=options.engine)
     if options.dry_run:
         try:
             from nas.dry_run import plan
 
-            return _dry_run(plan(config), options.json)
+            with aside(options.json):
+                planned = plan(config)
+            return _dry_run(planned, options.json)
         except RuntimeError as error:  # a genome that was drawn does not build or train
             print(f"nas: {error}", file=sys.stderr)
             return FAILED
@@ -61,9 +64,10 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = f"runs/{config.name}" if options.dir is None else options.dir
     try:
-        prepared = setup.prepare(config, folder)
+        with aside(options.json):
+            prepared = setup.prepare(config, folder)
         progress = Progress(prepared.config, out)
-        with progress:
+        with aside(options.json), progress:
             result = campaign.execute(prepared, folder, address=options.address, observe=progress)
     except KeyboardInterrupt:
         # Counted in the log: the signal may have come between writing a trial and telling of it.

@@ -1,5 +1,6 @@
 """Campaigns with spaces, tasks and strategies of a user's own, right and wrong."""
 
+import json
 import random
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from own_modules import make_module
 
 import nas
+from nas.cli import main
 from nas.store import RunDir
 from nas.types import InvalidInput, Measured
 
@@ -344,3 +346,26 @@ def test_a_campaign_does_not_go_on_with_a_grammar_that_was_changed(campaign_file
     with pytest.raises(InvalidInput, match=f"space '{user_code}:tiny' is not what this campaign began with"):
         again(USER.replace("choice(2, 3, 4)", "choice(2, 3, 4, 5)"))
     assert len(again(f"{USER}\n# better\n", **{"budget.trials": 3}).trials) == 3
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_what_is_printed_on_the_way_is_no_part_of_the_json(campaign_file, tmp_path, capsys, flags):
+    name = make_module(
+        tmp_path,
+        """
+from nas.training.tasks.bytes import ByteText
+
+print("imported")
+
+class Loud(ByteText):
+    def loss(self, model, batch):
+        print("a batch")
+        return super().loss(model, batch)
+""",
+    )
+    file = campaign_file(**{"task.name": f'"{name}:Loud"', "budget.trials": 1})
+    assert main(["run", str(file), "--dir", str(tmp_path / "run"), "--json", *flags]) == 0
+    out, err = capsys.readouterr()
+    assert isinstance(json.loads(out), dict)
+    assert "imported\n" in err
+    assert "a batch\n" in err
