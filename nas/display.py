@@ -104,6 +104,12 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
+def constraint(bounded: Objective) -> str:
+    """An objective with a bound in words."""
+    side = "least" if bounded.direction == "max" else "most"
+    return f"{bounded.metric} at {side} {bounded.bound:,.12g}"
+
+
 def number(value: Any) -> str:
     """A metric as it is printed: with four decimals, one that these would hide with three digits."""
     if value is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.display import constraint
 from nas.setup import Setup
 from nas.types import InvalidInput, Objective
 from spaces import InvalidGenome, JointSpace, Space
@@ -98,11 +99,7 @@ def check_constraints(space: Space, bounds: dict[str, Objective]) -> None:
     told = []
     for each, meets in met.items():
         seen = [getattr(cost, each.metric) for cost in costs]
-        side = "most" if each.direction == "min" else "least"
-        told.append(
-            f"{each.metric} at {side} {each.bound:,.12g} (met by {meets.sum()}, of {min(seen):,.12g} to "
-            f"{max(seen):,.12g})"
-        )
+        told.append(f"{constraint(each)} (met by {meets.sum()}, of {min(seen):,.12g} to {max(seen):,.12g})")
     every = "all " if complete else ""
     said = f"{number} of {every}{len(costs)} genomes of space {space.name!r} meet the constraints: {', '.join(told)}"
     if complete and not number:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from nas.config import Config
-from nas.display import ranking_rows
+from nas.display import constraint, ranking_rows
 from nas.result import Result, load
 from nas.store import RunDir
 from nas.types import JSON, InvalidInput, Status, Trial
@@ -80,11 +80,7 @@ def failures(result: Result) -> dict[str, int]:
 
 def constraints(result: Result) -> list[str]:
     """All constraints of a campaign in words."""
-    return [
-        f"{each.metric} {'at least' if each.direction == 'max' else 'at most'} {each.bound:g}"
-        for each in result.config.objectives
-        if each.bound is not None
-    ]
+    return [constraint(each) for each in result.config.objectives if each.bound is not None]
 
 
 def breaking(result: Result, trials: Sequence[Trial]) -> list[int]:

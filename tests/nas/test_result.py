@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from nas.config import parse
-from nas.display import count, number, ranking_cells
+from nas.display import constraint, count, number, ranking_cells
 from nas.report.tables import console, print_ranking
 from nas.result import Result, student_quantile, welch_half_width
 from nas.store import Concluded, Confirmed
-from nas.types import Ended, Fidelity, Proposal, Proposed, Trial
+from nas.types import Ended, Fidelity, Objective, Proposal, Proposed, Trial
 from spaces.genome import Genome
 
 
@@ -202,3 +202,14 @@ def test_without_random_architectures_there_is_no_gain():
 )
 def test_counts(number, shown):
     assert count(number) == shown
+
+
+@pytest.mark.parametrize(
+    "bounded, said",
+    [
+        (Objective("parameters", "min", 1e6), "parameters at most 1,000,000"),
+        (Objective("valid_accuracy", "max", 0.125), "valid_accuracy at least 0.125"),
+    ],
+)
+def test_constraints_in_words(bounded, said):
+    assert constraint(bounded) == said
