@@ -6,7 +6,7 @@ import argparse
 import math
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,7 +182,8 @@ def _compare(options: argparse.Namespace) -> int:
         )
         return DONE
     interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
-    print(f"Regret (loss - best) / (median - best), median of {options.seeds} seeds{interval}")
+    alone = f" on {options.tables[0]}" if len(options.tables) == 1 else ""
+    print(f"Regret{alone}, (loss - best) / (median - best): median of {options.seeds} seeds{interval}")
     print(f"Best found: so many runs had one of the best {100 * top:g}% of the rows, and the median of when")
     search = "; over random search: than what that found" if "random" in strategies else ""
     print(f"Over average: by how much what was found is better than the mean row{search}")
@@ -194,12 +195,15 @@ def _compare(options: argparse.Namespace) -> int:
             "the median of when"
         )
     print()
-    cells: dict[tuple[str, str], list[str]] = {}
+    regrets: dict[tuple[str, str], list[str]] = {}
     for row in compare.summary(curves):
         between = f" [{row['low']:.3f}, {row['high']:.3f}]" if interval else ""
-        cells.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
-    milestones = compare.milestones(len(curves[0].median))
-    heads = ["table", "strategy", *(f"after {number}" for number in milestones)]
+        regrets.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
+    after = [f"after {number}" for number in compare.milestones(len(curves[0].median))]
+    _print_by_contestant(after, regrets)
+    print()
+    heads: list[str] = []
+    cells: dict[tuple[str, str], list[str]] = {key: [] for key in regrets}
     for over, found in better.items():
         heads.append(f"over {over}")
         for key, percent in found.items():
@@ -211,7 +215,7 @@ def _compare(options: argparse.Namespace) -> int:
     heads.append("best found")
     for curve in curves:
         cells[curve.table, curve.strategy].append(_found(curve.reached))
-    print_columns([heads, *([*key, *values] for key, values in cells.items())])
+    _print_by_contestant(heads, cells)
     print()
     if len(strategies) > 1:
         more = f"{ranks.difference:.2f} apart is more than chance"
@@ -231,6 +235,13 @@ def _compare(options: argparse.Namespace) -> int:
             _warn_of_unseen(strategy, load_table(name))
     print(f"Written: {', '.join(map(str, written))}")
     return DONE
+
+
+def _print_by_contestant(heads: Sequence[str], cells: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    """A line for each contestant on each table; without the table where there is but one."""
+    first = 0 if len({table for table, _ in cells}) > 1 else 1
+    names = ["table", "strategy"][first:]
+    print_columns([[*names, *heads], *([*key[first:], *values] for key, values in cells.items())])
 
 
 def _known(values: Iterable[float]) -> list[float | None]:

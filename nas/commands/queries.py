@@ -216,7 +216,9 @@ def _values_of(options: argparse.Namespace, table: Table, rows: Sequence[tuple[G
             ]
         )
     else:
-        print_columns([[name, "genome"], *([_number(value), genome.text] for genome, value in rows)])
+        print_columns(
+            [[_head(table, options), "genome"], *([_number(value), genome.text] for genome, value in rows)]
+        )
     return DONE
 
 
@@ -257,7 +259,9 @@ def _curve(options: argparse.Namespace, table: Table, rank: int) -> int:
         told = {"table": table.name, "genome": genome, "rank": rank, "metric": name, "seed": options.seed}
         print_json({**told, "unit": unit, "curve": [list(pair) for pair in pairs]})
     else:
-        print_columns([[unit, name], *([str(amount), _number(value)] for amount, value in pairs)])
+        print_columns(
+            [[unit, _head(table, options)], *([str(amount), _number(value)] for amount, value in pairs)]
+        )
     return DONE
 
 
@@ -282,7 +286,7 @@ def _nearest(options: argparse.Namespace, table: Table, item: Any) -> int:
         )
     else:
         cells = [[_number(near.distance), _number(value), near.genome.text] for near, value in rows]
-        print_columns([["distance", name, "genome"], *cells])
+        print_columns([["distance", _head(table, options), "genome"], *cells])
     return DONE
 
 
@@ -291,6 +295,12 @@ def _best(options: argparse.Namespace) -> int:
     name = table.metric(options.metric).name
     among = table.filter(*options.where, fidelity=options.fidelity)
     return _values_of(options, table, table.best(name, options.count, options.fidelity, among))
+
+
+def _head(table: Table, options: argparse.Namespace) -> str:
+    """What the column of a metric is called: its name, and its unit where it has one."""
+    metric = table.metric(options.metric)
+    return f"{metric.name}, {metric.unit}" if metric.unit else metric.name
 
 
 def _number(value: float) -> str:

@@ -184,7 +184,8 @@ class Progress:
         ]
         left = self.left()
         if self.confirming:
-            parts.append("training the best again on fresh seeds")
+            done = self.confirmed.get(self.best.id, 0) if self.best is not None else 0
+            parts.append(f"training the best again, {done} of {self.config.budget.confirm} fresh seeds done")
         elif left is not None:
             parts.append(f"{duration(left)} left")
         if self.best is not None:

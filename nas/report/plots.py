@@ -34,8 +34,11 @@ def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
     """
     from matplotlib.ticker import MaxNLocator
 
+    from nas.compare import FEWEST
+
     timed = curves[0].over == "seconds"
-    figure, panels = _panels(curves, f"regret, median of {curves[0].seeds} seeds")
+    interval = " and 95 % interval" if curves[0].seeds >= FEWEST else ""
+    figure, panels = _panels(curves, f"regret: median{interval}\nof {curves[0].seeds} seeds")
     for curve, panel, colour in panels:
         panel.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         panel.plot(curve.at, curve.median, color=colour, label=curve.strategy)

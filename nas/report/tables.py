@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nas.display import number, ranking_cells
-from nas.report.data import breaking, constraints, failures, first_line, ranking, status, strategy
+from nas.display import number, ranking_cells, ranking_rows
+from nas.report.data import breaking, constraints, failures, first_line, status, strategy
 from nas.result import Result
-from nas.types import JSON, Status
+from nas.types import JSON, Status, Trial
 
 SHOWN = 20
 """Trials of a Pareto front that are named."""
@@ -30,9 +30,9 @@ def console(stderr: bool = False) -> Console:
     )
 
 
-def ranking_table(result: Result, top: int = 10) -> Table:
-    """The best trials with their objectives, costs and origins."""
-    heads, rows = ranking_cells(ranking(result, top))
+def ranking_table(result: Result, trials: Sequence[Trial]) -> Table:
+    """Trials with their objectives, costs and origins."""
+    heads, rows = ranking_cells(ranking_rows(result.config.objectives, trials))
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     for head in heads:
         table.add_column(head, justify="left" if head == heads[-1] else "right")
@@ -84,12 +84,16 @@ def print_result(result: Result, out: Console) -> None:
 
 
 def print_ranking(result: Result, out: Console, top: int = 10) -> None:
-    """The best trials, the best genome in full, and what the campaign concludes."""
+    """The best trials, first those of a Pareto front, the best genome in full, and what the campaign concludes."""
     if not result.done:
         out.print("No trial finished.")
         return
-    out.print(ranking_table(result, top))
-    if broken := breaking(result, result.ranking()[:top]):
+    front = result.pareto() if len(result.aims) > 1 else []
+    named = {trial.id for trial in front[:SHOWN]}
+    others = [trial for trial in result.ranking() if trial.id not in named]
+    leading = [*front[:SHOWN], *others][: max(top, len(named))]
+    out.print(ranking_table(result, leading))
+    if broken := breaking(result, leading):
         some = len(breaking(result, result.done)) < len(result.done)
         these = f"Trial {broken[0]} does" if len(broken) == 1 else f"Trials {', '.join(map(str, broken))} do"
         named = f"{these} not meet" if some else "No trial meets"
@@ -99,12 +103,13 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
     out.print(Text.assemble(("Best genome  ", "bold"), best.text), soft_wrap=True)
     if "\n" in best.outline and not out.options.ascii_only:
         out.print(Text(f"\n{indent(best.outline, '  ')}\n"), soft_wrap=True)
-    if len(result.aims) > 1:
-        aims, front = [aim.metric for aim in result.aims], result.pareto()
+    if front:
+        aims = [aim.metric for aim in result.aims]
         shown = ", ".join(str(trial.id) for trial in front[:SHOWN])
         more = f" and {len(front) - SHOWN} more" if len(front) > SHOWN else ""
         out.print(
-            f"Pareto front of {', '.join(aims[:-1])} and {aims[-1]}: trials {shown}{more}", soft_wrap=True
+            f"Pareto front of {', '.join(aims[:-1])} and {aims[-1]}, first in the table: trials {shown}{more}",
+            soft_wrap=True,
         )
     for line in conclusion_lines(result):
         out.print(line, soft_wrap=True)

@@ -99,7 +99,7 @@ def test_several_genomes(capsys):
     query = ("query", "nasbench201/cifar10", "7", CELL, "resnet", "--seed", "1")
     code, out, _ = call(capsys, "bench", *query)
     heads, *rows = [line.split() for line in out.splitlines()]
-    assert (code, heads) == (0, ["valid_acc", "genome"])
+    assert (code, heads) == (0, ["valid_acc,", "percent", "genome"])
     assert rows == [
         [f"{table.query(item, seed=1):.6g}", table.genome(table.rank(item)).text] for item in (7, CELL, CELL)
     ]
@@ -148,9 +148,9 @@ def test_best(capsys):
     code, out, _ = call(capsys, "bench", "best", "nasbench201/cifar10", "--count", "2")
     assert code == 0
     heads, first, _ = out.splitlines()
-    assert heads.split() == ["valid_acc", "genome"]
+    assert heads.split("  ") == ["valid_acc, percent", "genome"]
     best = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
-    assert first == f"91.6067    {best}"
+    assert first == f"91.6067             {best}"
     _, out, _ = call(capsys, "bench", "best", "nasbench201/cifar10", "--metric", "latency", "--json")
     assert json.loads(out)[0]["latency"] < 0.01
 

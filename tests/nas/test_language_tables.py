@@ -266,7 +266,7 @@ def test_queries_along_training_and_of_what_is_like_it(table, capsys):
     assert capsys.readouterr().out.startswith("train_loss after 2000683008 tokens 4.0399 nats per token\n")
     assert main(["bench", "query", path, text, "--curve"]) == 0
     heads, first, *rest = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["tokens", "train_loss"]
+    assert heads.split("  ")[-1] == "train_loss, nats per token"
     assert first.split() == ["2000683008", "4.0399"]
     assert len(rest) == 49
     assert main(["bench", "query", path, text, "--curve", "--json"]) == 0
@@ -277,7 +277,11 @@ def test_queries_along_training_and_of_what_is_like_it(table, capsys):
     assert (same["rank"], same["distance"]) == (rank, 0)
     assert other["distance"] == 1
     assert main(["bench", "query", path, text, "--nearest", "2"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["distance", "train_loss", "genome"]
+    assert capsys.readouterr().out.splitlines()[0].split("  ") == [
+        "distance",
+        "train_loss, nats per token",
+        "genome",
+    ]
     assert main(["bench", "query", path, text, "--fidelity", "5"]) == 2
     assert "was not measured after 5 tokens; nearest: 2000683008, of 61 from" in capsys.readouterr().err
 

@@ -50,7 +50,18 @@ def test_the_front_is_told_with_the_ranking(capsys):
     rows = [({"a": float(i), "b": float(i)}, "") for i in range(23)]
     print_ranking(Result(aims, records([*rows, ({"a": 30.0, "b": 0.0}, "")])), console())
     shown = ", ".join(map(str, range(20)))
-    assert f"Pareto front of a and b: trials {shown} and 3 more\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"Pareto front of a and b, first in the table: trials {shown} and 3 more\n" in out
+    assert [line.split()[1] for line in out.splitlines()[1:21]] == [str(k) for k in range(20)]
+    print_ranking(
+        Result(
+            aims,
+            records([({"a": float(i), "b": -float(i)}, "") for i in (0, 2)] + [({"a": 3.0, "b": 1.0}, "")]),
+        ),
+        console(),
+        top=2,
+    )
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:3]] == ["0", "2"]
     print_ranking(Result(config({"metric": "a"}), records(rows)), console())
     assert "front" not in capsys.readouterr().out
 
