@@ -89,9 +89,9 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
         out.print("No trial finished.")
         return
     front = result.pareto() if len(result.aims) > 1 else []
-    named = {trial.id for trial in front[:SHOWN]}
-    others = [trial for trial in result.ranking() if trial.id not in named]
-    leading = [*front[:SHOWN], *others][: max(top, len(named))]
+    first = front[:SHOWN]
+    others = [trial for trial in result.ranking() if trial not in first]
+    leading = [*first, *others][: max(top, len(first))]
     out.print(ranking_table(result, leading))
     if broken := breaking(result, leading):
         some = len(breaking(result, result.done)) < len(result.done)
