@@ -60,7 +60,8 @@ class BayesianOptimisation(HistoryStrategy):
         acquisition: Acquisition = "improvement",
         named: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity, named)
+        super().__init__(space, objectives, seed, fidelity)
+        self.begin_with(named)
         self.initial = max(initial, len(named) + 2)
         self.points = spread_out(space, initial, seed)
         self._surrogate = Surrogate(surrogate, space, seed, acquisition)

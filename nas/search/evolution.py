@@ -52,7 +52,8 @@ class RegularisedEvolution(HistoryStrategy):
         restart: Annotated[int, Ge(1)] | None = None,
         named: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity, named)
+        super().__init__(space, objectives, seed, fidelity)
+        self.begin_with(named)
         if tournament > population:
             raise InvalidInput(
                 f"strategy.tournament = {tournament}, but a population of {population} cannot hold more"

@@ -49,14 +49,10 @@ class HistoryStrategy(ABC):
     screening: Screening | None = None
     """Ranks candidates for each proposal, once a predictor can tell."""
 
-    def __init__(
-        self,
-        space: Space,
-        objectives: Sequence[Objective],
-        seed: int,
-        fidelity: Fidelity,
-        named: Sequence[str] = (),
-    ) -> None:
+    named: tuple[tuple[str, Genome], ...] = ()
+    """Known models, or genomes by their texts, which are proposed before all else; each with its origin."""
+
+    def __init__(self, space: Space, objectives: Sequence[Objective], seed: int, fidelity: Fidelity) -> None:
         self.aims = tuple(objective for objective in objectives if objective.bound is None)
         aims = self.aims
         if not aims or (len(aims) > 1 and not self.several):
@@ -74,16 +70,22 @@ class HistoryStrategy(ABC):
         self.objectives = tuple(objectives)
         self.seed = seed
         self.fidelity = fidelity
-        self.named = tuple(
-            (name if name in space.named else "given", find_genome(space, name)) for name in named
-        )
-        """Known models, or genomes by their texts, which are proposed before all else; each with its origin."""
         self.proposals: list[Proposal] = []
         self.ended: list[Trial] = []
         self._outcomes = array("d")
         """The outcome of each trial that has ended, two numbers each."""
         self._digests: set[str] = set()
         self._running: dict[int, Proposal] = {}
+
+    def begin_with(self, named: Sequence[str]) -> None:
+        """Proposes these before all else: architectures of the space, by name or text.
+
+        Raises:
+            InvalidInput: one is unknown.
+        """
+        self.named = tuple(
+            (name if name in self.space.named else "given", find_genome(self.space, name)) for name in named
+        )
 
     @property
     def losses(self) -> np.ndarray:

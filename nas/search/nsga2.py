@@ -80,7 +80,8 @@ class NSGA2(HistoryStrategy):
         selection: Selection = "crowding",
         named: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity, named)
+        super().__init__(space, objectives, seed, fidelity)
+        self.begin_with(named)
         for key, number in (
             ("tournament", tournament),
             ("elitism", elitism or 0),
