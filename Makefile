@@ -35,6 +35,7 @@ clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "Installing PyTorch, Ray and what else is needed in .venv: some minutes, in which nothing is printed."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_ARGS) -e .
 	touch $@
