@@ -11,7 +11,11 @@ from nas.types import Finished, Proposal
 
 
 class RandomSearch(HistoryStrategy):
-    """Draws genomes at random; a network is proposed once. What the objectives are does not matter."""
+    """Draws genomes at random; a network is proposed once. What the objectives are does not matter.
+
+    Args:
+        named: architectures of the space, by name or text, that stand first.
+    """
 
     several = True
 
