@@ -77,6 +77,11 @@ def configure(
     if changes:
         plain = to_dict(config)
         config = parse({**plain, "workers": {**plain["workers"], **changes}})
+    if config.workers.engine == "serial" and config.workers.count > 1:
+        raise InvalidInput(
+            f"'workers.count' is {config.workers.count}, but 'workers.engine' is \"serial\", which runs one trial at a "
+            'time: take 1, or engine = "ray"'
+        )
     return config
 
 
@@ -120,11 +125,6 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
 
     for each in _folders_before(folder):
         importable(each)
-    if config.workers.engine == "serial" and config.workers.count > 1:
-        raise InvalidInput(
-            f"'workers.count' is {config.workers.count}, but 'workers.engine' is \"serial\", which runs one trial at a "
-            'time: take 1, or engine = "ray"'
-        )
     task_type = resolve(config.task.name, TASKS, "task", InvalidInput)
     task_options = call_options(task_type, config.task.options, "task")
     task = _make("task", config.task.name, lambda: task_type(**task_options))
