@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.search.history import TRIES, HistoryStrategy
-from nas.types import Finished, Proposal
+from nas.types import Fidelity, Finished, Objective, Proposal
+from spaces import Space
 
 
 class RandomSearch(HistoryStrategy):
@@ -18,6 +19,17 @@ class RandomSearch(HistoryStrategy):
     """
 
     several = True
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        fidelity: Fidelity,
+        named: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(space, objectives, seed, fidelity)
+        self.begin_with(named)
 
     def propose(
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]

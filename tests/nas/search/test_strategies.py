@@ -169,9 +169,9 @@ def test_a_genome_may_stand_first_by_its_text():
     ]
 
 
-def test_named_architectures_stand_first():
-    evolution = strategy(population=3, tournament=2, named=["mamba-2", "transformer++"])
-    origins = [proposal.origin for proposal in evolution.ask(3)]
+@pytest.mark.parametrize("name, options", [("evolution", {"population": 3, "tournament": 2}), ("random", {})])
+def test_named_architectures_stand_first(name, options):
+    origins = [each.origin for each in strategy(name, named=["mamba-2", "transformer++"], **options).ask(3)]
     assert origins == ["mamba-2", "transformer++", "random"]
 
 
