@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spaces.blame import reason
-from spaces.blocks.base import Block
+from spaces.blocks.base import Block, State
 from spaces.compile import builder_of
 from spaces.derivation import Table
 from spaces.errors import InvalidGrammar
@@ -31,8 +31,8 @@ def check_blocks(grammar: Grammar, tables: Iterable[Table]) -> None:
 
     Raises:
         InvalidGrammar: a production has no module; its `build` fails or gives no `Block`, or one that cannot be called
-            with what blocks are called with, changes the shape, reads tokens ahead without being `Whole`, or has other
-            parameters than its cost says.
+            with what blocks are called with, changes the shape, reads tokens ahead without being `Whole`, decodes to
+            something else where it has a state of its own, or has other parameters than its cost says.
     """
     used = {
         part.nonterminal
@@ -75,18 +75,49 @@ def _check(table: Table, index: int) -> None:
             )
         x_BLD = torch.randn(BATCH, LENGTH, table.at.width)
         y_BLD = _run(block, x_BLD, place)
+        name = type(block).__name__
         if block.causal:
             ahead_BLD = x_BLD.clone()
             ahead_BLD[:, -1] = torch.randn(BATCH, table.at.width)
             before, after = y_BLD[:, :-1], _run(block, ahead_BLD, place)[:, :-1]
-            if not torch.allclose(before, after, rtol=1e-3, atol=1e-4, equal_nan=True):
+            if not _alike(before, after):
                 raise InvalidGrammar(
-                    f"{place} gives a {type(block).__name__} that reads ahead: another last token changes outputs "
+                    f"{place} gives a {name} that reads ahead: another last token changes outputs "
                     "before it, so a language model would be told what it has to predict"
+                )
+        if block.causal and type(block).init_state is not Block.init_state:
+            block.eval()
+            if not _alike(_run(block, x_BLD, place), _decoded(block, x_BLD, place)):
+                raise InvalidGrammar(
+                    f"{place} gives a {name} that decodes to something else: tokens by parts, from init_state(batch) "
+                    "on and each with the state after the last, must give the y of all at once"
                 )
     found, told = sum(weights.numel() for weights in block.parameters()), int(table.own[index][2])
     if found != told:
         raise InvalidGrammar(f"{place} gives {found:,} parameters, but cost= says {told:,}")
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+def _decoded(block: Block, x_BLD: Tensor, place: str) -> Tensor:
+    """What a block gives for a prompt and then for tokens one by one.
+
+    Raises:
+        InvalidGrammar: it fails.
+    """
+    parts = []
+    try:
+        state: State | None = block.init_state(len(x_BLD))
+        for part_BLD in x_BLD.split([LENGTH - 2, 1, 1], dim=1):
+            y_BLD, state = block(part_BLD, state, None)
+            parts.append(y_BLD)
+        return torch.cat(parts, dim=1).view_as(x_BLD)
+    except Exception as error:
+        raise InvalidGrammar(
+            f"{place} gives a {type(block).__name__} that fails where it goes on from a state: {reason(error)}"
+        ) from error
 
 
 def _run(block: Block, x_BLD: Tensor, place: str) -> Tensor:

@@ -49,6 +49,22 @@ class Refusing(Mixer):
         return super().forward(x_BLD)
 
 
+class Summed(Mixer):
+    """Adds up all tokens until each; `keep` says what is remembered of the sums."""
+
+    def __init__(self, width, keep):
+        super().__init__(width)
+        self.keep = keep
+
+    def init_state(self, batch):
+        return (torch.zeros(batch, 1, 16),)
+
+    def forward(self, x_BLD, state=None, segments_BL=None):
+        (before,) = self.init_state(len(x_BLD)) if state is None else state
+        sums_BLD = before + self.linear(x_BLD).cumsum(1)
+        return sums_BLD, None if state is None else self.keep(sums_BLD)
+
+
 def square(at, context, **choices):
     return Cost(at.width**2, at.width**2, 2 * at.width**2, 0)
 
@@ -90,6 +106,14 @@ def space(build, cost=square, **rules):
             "a Reverse that reads ahead: another last token changes outputs before it",
         ),
         (lambda at, mult: Normed(16), "a Normed that reads ahead"),
+        (
+            lambda at, mult: Summed(16, lambda sums: (sums[:, :1],)),
+            r"a Summed that decodes to something else: tokens by parts, from init_state\(batch\) on",
+        ),
+        (
+            lambda at, mult: Summed(16, lambda sums: ()),
+            "a Summed that fails where it goes on from a state: ValueError",
+        ),
         (lambda at, mult: All(), "gives 0 parameters, but cost= says 256"),
         (lambda at, mult: Mixer(16) if mult < 3 else None, r"\(mult=3\) gives a NoneType"),
     ],
@@ -106,6 +130,7 @@ def test_blocks_pass_and_leave_the_random_state_alone():
     space(lambda at, mult: Mixer(at.width)).check_modules()
     space(lambda at, mult: Dropped(at.width)).check_modules()
     space(lambda at, mult: All(), free).check_modules()
+    space(lambda at, mult: Summed(at.width, lambda sums: (sums[:, -1:],))).check_modules()
     assert torch.rand(1) == expected
 
 
