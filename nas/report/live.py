@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.config import Config
-from nas.display import duration, number, short
+from nas.display import constraint, duration, number, short
 from nas.report.data import first_line, strategy
 from nas.store import Amended, Concluded, Confirmed, Opened
 from nas.store.records import Record
@@ -147,9 +147,11 @@ class Progress:
             return f"trial {trial.id} failed: {first_line(trial.error)} ({trial.proposal.origin})"
         value = number(trial.merits.get(self.aim.metric))
         cost = short(trial.cost.get("parameters"))
+        broken = [constraint(each) for each in self.config.objectives if each.violation(trial.merits)]
         return (
             f"trial {trial.id} {trial.status}{self._after(trial)}: {self.aim.metric} {value}, {cost} parameters, "
             f"{trial.duration:.1f} s ({trial.proposal.origin})"
+            + (f", not {', '.join(broken)}" if broken else "")
         )
 
     def _after(self, trial: Trial) -> str:

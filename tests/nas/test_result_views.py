@@ -1,5 +1,6 @@
 """A result as others see it: its table in pandas, Polars and DuckDB, and itself in a notebook."""
 
+import dataclasses
 import io
 import logging
 import math
@@ -16,7 +17,7 @@ from nas.report.live import Progress
 from nas.result import Result
 from nas.store import Concluded, Opened
 from nas.store.parquet import write_trials
-from nas.types import Ended, Fidelity, Measurement, Proposal, Proposed, Trial
+from nas.types import Ended, Fidelity, Measurement, Objective, Proposal, Proposed, Trial
 from spaces.genome import Genome
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -158,6 +159,18 @@ def test_progress_says_what_is_logged_while_it_runs():
         logger.info("step %d of %d", 1, 2)
     logger.info("step 2 of 2")
     assert out.getvalue() == "step 1 of 2\n"
+
+
+def test_a_trial_that_breaks_a_constraint_says_so():
+    result, records = made()
+    bounded = (*result.config.objectives, Objective("parameters", "min", 3000.0))
+    out = io.StringIO()
+    progress = Progress(dataclasses.replace(result.config, objectives=bounded), Console(file=out, width=200))
+    for record in records:
+        progress(record, False)
+    told = [line.partition(" s (")[2] for line in out.getvalue().splitlines()]
+    assert told[0].startswith("random); best 2.5000;")
+    assert told[3].startswith("mutation of 0), not parameters at most 3,000; best 2.0000;")
 
 
 def test_what_is_left_is_told_by_how_long_trials_took(monkeypatch):
