@@ -95,7 +95,9 @@ def size(number: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two largest units."""
+    """Seconds in the two largest units; what would be none of them in tenths."""
+    if 0.05 <= seconds < 0.5:
+        return f"{seconds:.1f} s"
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -43,8 +43,8 @@ def pick(
         inner = pick(space, objectives, trials, screened)
         told = ", ".join(map(str, rungs))
         because = (
-            f"rungs at {told} below {fidelity}: many networks train for little and the best of them on; sampler "
-            f"{inner.name}: {inner.because}"
+            f"many networks train to rungs at {told} of {fidelity}, and the best of them on; the sampler is "
+            f"{inner.name}, as {inner.because}"
         )
         return Pick("asha", because, {"sampler": {"name": inner.name, **inner.options}})
     aims = [objective.metric for objective in objectives if objective.bound is None]
@@ -68,7 +68,7 @@ def pick(
     if trials > MANY:
         because = f"{trials:,} trials are so many that mutations find what a surrogate would, at no cost"
         return Pick(evolution, because, sized)
-    because = f"{told} and {trials:,} trial{'s' * (trials > 1)}: a surrogate makes the most of each"
+    because = f"with {told} and {trials:,} trial{'s' * (trials > 1)} a surrogate makes the most of each"
     return Pick("bayesian", because, {"initial": max(2, min(10, trials // 4))})
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.config import parse
-from nas.display import constraint, count, number, ranking_cells
+from nas.display import constraint, count, duration, number, ranking_cells
 from nas.report.tables import console, print_ranking
 from nas.result import Result, student_quantile, welch_half_width
 from nas.store import Concluded, Confirmed
@@ -224,3 +224,10 @@ def test_counts(number, shown):
 )
 def test_constraints_in_words(bounded, said):
     assert constraint(bounded) == said
+
+
+@pytest.mark.parametrize(
+    "seconds, told", [(0, "0 s"), (0.26, "0.3 s"), (0.6, "1 s"), (61.2, "1 min 01 s"), (7260, "2 h 01 min")]
+)
+def test_durations(seconds, told):
+    assert duration(seconds) == told

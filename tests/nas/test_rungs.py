@@ -209,7 +209,7 @@ def test_auto_takes_rungs_and_says_why(file):
     chosen = config.strategy.options["chosen"]
     assert (chosen["name"], chosen["sampler"]["name"]) == ("asha", "bayesian")
     assert config.strategy.options["because"].startswith(
-        "rungs at 2, 4 below 8 steps: many networks train for little"
+        "many networks train to rungs at 2, 4 of 8 steps, and the best of them on; the sampler is "
     )
     assert prepare(config).config == config
 

@@ -38,10 +38,10 @@ def test_conformance(check):
 @pytest.mark.parametrize(
     "asked, name, because",
     [
-        ({}, "bayesian", "one objective and 100 trials: a surrogate"),
-        ({"trials": 1}, "bayesian", "one objective and 1 trial: a"),
+        ({}, "bayesian", "one objective and 100 trials a surrogate"),
+        ({"trials": 1}, "bayesian", "one objective and 1 trial a"),
         ({"trials": MANY + 1}, "evolution", "5,001 trials are so many"),
-        ({"objectives": AIMS}, "bayesian", "loss and size as objectives and 100 trials: a surrogate"),
+        ({"objectives": AIMS}, "bayesian", "loss and size as objectives and 100 trials a surrogate"),
         ({"objectives": AIMS, "trials": MANY + 1}, "nsga2", "5,001 trials are so many"),
         ({"objectives": AIMS, "space": Opaque(SPACE)}, "nsga2", "space 'opaque' does not say"),
         ({"screened": True}, "evolution", "a predictor is given"),
@@ -105,7 +105,7 @@ def test_a_campaign_freezes_and_tells_what_was_chosen(left_to_auto, tmp_path, ca
     result = nas.run(left_to_auto, dir=folder)
     facts = status(result)
     assert facts["strategy"] == "bayesian"
-    assert facts["because"] == "one objective and 6 trials: a surrogate makes the most of each"
+    assert facts["because"] == "with one objective and 6 trials a surrogate makes the most of each"
     print_status(nas.load(folder), console())
     assert f"strategy bayesian: {facts['because']}" in capsys.readouterr().out
     frozen = nas.load(folder).config.strategy
