@@ -23,6 +23,7 @@ from nas.training.tasks.base import Task
 from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal, floats
 from spaces.blocks.allocation import freed_memory_kept
 from spaces.blocks.kernels import preferring
+from spaces.blocks.products import onednn_products
 from spaces.genome import Genome
 from spaces.io import TokenIO
 from spaces.pairs import hyperparameters
@@ -302,13 +303,13 @@ def worker_threads() -> int:
 def _reproducible(seed: int, device: str, threads: int | None = None) -> Iterator[None]:
     """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards.
 
-    Memory that is freed stays with the process until then.
+    Memory that is freed stays with the process until then, and oneDNN multiplies matrices.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or worker_threads())
     cuda = [device] if device.startswith("cuda") else []
     try:
-        with torch.random.fork_rng(cuda), freed_memory_kept():
+        with torch.random.fork_rng(cuda), freed_memory_kept(), onednn_products():
             torch.manual_seed(seed)
             yield
     finally:

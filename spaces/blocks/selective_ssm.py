@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, dispatch, linear, without_autocast
 from spaces.blocks.conv import causal_conv, conv_taps
 from spaces.blocks.documents import refuse_both, starts
+from spaces.blocks.products import mkl_products
 from spaces.blocks.scan import linear_scan
 from spaces.blocks.sizes import CONV_KERNEL, step_rank
 
@@ -212,6 +213,7 @@ class _SelectiveScan(torch.autograd.Function):
     """Piece by piece, in the same memory, which stays in the cache."""
 
     @staticmethod
+    @mkl_products()
     def forward(
         ctx: Any,
         x_BLI: Tensor,
@@ -244,6 +246,7 @@ class _SelectiveScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @mkl_products()
     def backward(ctx: Any, pull_BLI: Tensor, pull_BNI: Tensor) -> tuple[Tensor | None, ...]:
         x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, first_BL, before_MBNI = ctx.saved_tensors
         parts = (x_BLI, dt_BLI, b_BLN, c_BLN)

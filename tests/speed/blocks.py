@@ -2,7 +2,7 @@
 
     python tests/speed/blocks.py [training] [length] [decoding] [--width 256] [--length 1024] [--only mamba]
 
-float32, one thread, seconds of the processor, freed memory kept as in campaigns. Training is forward and backward,
+float32, one thread, seconds of the processor, freed memory kept and products by oneDNN as in campaigns. Training is forward and backward,
 the median of some runs in turn, so that a change of the machine's speed meets all blocks alike; its memory is what a
 first run adds to the process at its peak, in a process of its own, whose further runs tell the speed where no freed
 memory is kept. Growth is the time of one sequence of 1k, 4k and 16k tokens; "-" where it would take long if it grew by
@@ -40,6 +40,7 @@ from spaces.blocks.memory import ProductKeyMemory
 from spaces.blocks.mlp import MLP, SwiGLU
 from spaces.blocks.moe import MoE
 from spaces.blocks.multi_axis import MambaND
+from spaces.blocks.products import onednn_products
 from spaces.blocks.rg_lru import RGLRU
 from spaces.blocks.routing import ChunkMoE, ExpertChoiceMoE, HashedMoE, SinkhornMoE
 from spaces.blocks.s4 import S4
@@ -217,7 +218,7 @@ def main() -> None:
     torch.manual_seed(0)
     names = [name for name in BLOCKS if name == "attention" or chosen.only.lower() in name.lower()]
     print(f"width {chosen.width}, float32, one thread; training on {chosen.batch} x {chosen.length} tokens")
-    with freed_memory_kept():
+    with freed_memory_kept(), onednn_products():
         if "training" in parts:
             training(names, (chosen.batch, chosen.length, chosen.width), chosen.runs)
             if "Mamba of mambapy" not in BLOCKS:
