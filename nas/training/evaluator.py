@@ -22,8 +22,8 @@ from nas.training.recipe import Recipe
 from nas.training.tasks.base import Task
 from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal, floats
 from spaces.blocks.allocation import freed_memory_kept
-from spaces.blocks.kernels import preferring
-from spaces.blocks.products import onednn_products
+from spaces.blocks.kernels import Foreign, preferring
+from spaces.blocks.products import onednn_products, steps_by_token
 from spaces.genome import Genome
 from spaces.io import TokenIO
 from spaces.pairs import hyperparameters
@@ -85,8 +85,8 @@ class TrainingEvaluator:
             TypeError: the task measures what is no number.
         """
         recipe = self.recipe_of(proposal.genome)
-        with _reproducible(proposal.seed, context.device), preferring(recipe.kernels) as foreign:
-            model, training = self._train(proposal, context, recipe)
+        with self._built(proposal, recipe, context.device) as (model, foreign):
+            training = self._train(model, proposal, context, recipe)
             metrics: dict[str, float] = {}
             with precision_of(recipe, model):
                 for split in context.splits:
@@ -108,16 +108,26 @@ class TrainingEvaluator:
     def train(self, proposal: Proposal, context: Context) -> nn.Module:
         """The trained model of a proposal, as `evaluate` trains it; raises what that does."""
         recipe = self.recipe_of(proposal.genome)
-        with _reproducible(proposal.seed, context.device), preferring(recipe.kernels):
-            return self._train(proposal, context, recipe)[0]
+        with self._built(proposal, recipe, context.device) as (model, _):
+            self._train(model, proposal, context, recipe)
+        return model
 
-    def _train(self, proposal: Proposal, context: Context, recipe: Recipe) -> tuple[nn.Module, Training]:
+    @contextmanager
+    def _built(
+        self, proposal: Proposal, recipe: Recipe, device: str, threads: int | None = None
+    ) -> Iterator[tuple[nn.Module, Foreign]]:
+        """A new model, and inside all that decides how it computes; restored afterwards."""
+        with _reproducible(proposal.seed, device, threads), preferring(recipe.kernels) as foreign:
+            model = self.space.build(proposal.genome).to(device)
+            with onednn_products(not steps_by_token(model)):
+                yield model, foreign
+
+    def _train(self, model: nn.Module, proposal: Proposal, context: Context, recipe: Recipe) -> Training:
         steps = self.steps(proposal.fidelity)
 
         def report(step: int, metrics: Mapping[str, float]) -> None:
             context.report(round(proposal.fidelity.amount * step / steps), metrics)
 
-        model = self.space.build(proposal.genome).to(context.device)
         seed = proposal.seed
         check = context.check_deadline
         schedule = steps if self.full is None else self.steps(self.full)
@@ -142,7 +152,7 @@ class TrainingEvaluator:
         goes_on = self.full is not None and (ends is None or steps < schedule)
         if goes_on and context.folder is not None and "test" not in context.splits:
             checkpoints.save(context.folder, identity, training.end.state())
-        return model, training
+        return training
 
     def recipe_of(self, genome: Genome) -> Recipe:
         """The recipe, with what the genome says of it in a joint space."""
@@ -236,15 +246,20 @@ def estimate(
     rows: list[dict[str, float]] = []
     for proposal in proposals:
         recipe = evaluator.recipe_of(proposal.genome)
-        with _reproducible(proposal.seed, device, threads), preferring(recipe.kernels):
-            rows.append(_estimate(evaluator, proposal, recipe, steps, device, seconds / len(proposals)))
+        with evaluator._built(proposal, recipe, device, threads) as (model, _):
+            rows.append(_estimate(evaluator, model, proposal, recipe, steps, seconds / len(proposals)))
         if time.monotonic() >= deadline:
             break
     return rows
 
 
 def _estimate(
-    evaluator: TrainingEvaluator, proposal: Proposal, recipe: Recipe, steps: int, device: str, seconds: float
+    evaluator: TrainingEvaluator,
+    model: nn.Module,
+    proposal: Proposal,
+    recipe: Recipe,
+    steps: int,
+    seconds: float,
 ) -> dict[str, float]:
     task = evaluator.task
     saved: dict[int, int] = {}
@@ -254,7 +269,7 @@ def _estimate(
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    model = evaluator.space.build(proposal.genome).to(device).train()
+    model.train()
     optimization = Optimization(model, task, recipe, steps)
     batches = list(islice(task.train_batches(proposal.seed), steps))
     times: list[float] = []
@@ -303,13 +318,13 @@ def worker_threads() -> int:
 def _reproducible(seed: int, device: str, threads: int | None = None) -> Iterator[None]:
     """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards.
 
-    Memory that is freed stays with the process until then, and oneDNN multiplies matrices.
+    Memory that is freed stays with the process until then.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or worker_threads())
     cuda = [device] if device.startswith("cuda") else []
     try:
-        with torch.random.fork_rng(cuda), freed_memory_kept(), onednn_products():
+        with torch.random.fork_rng(cuda), freed_memory_kept():
             torch.manual_seed(seed)
             yield
     finally:

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from spaces.blocks.base import Block, State, at_least_float32, check_sizes, linear, without_autocast
 from spaces.blocks.chunking import UNMODELLED
 from spaces.blocks.documents import each_alone, refuse_both
+from spaces.blocks.products import mkl_products
 from spaces.blocks.sizes import hidden_width
 from spaces.blocks.state_space import log_uniform
 
@@ -172,6 +173,7 @@ class _LTC(torch.autograd.Function):
     """v <- v / (keep + sigmoid(v R + drive) / steps) - fall, `steps` times a token; [B, L, N]."""
 
     @staticmethod
+    @mkl_products()
     def forward(
         ctx: Any,
         drive_BLN: Tensor,
@@ -194,6 +196,7 @@ class _LTC(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @mkl_products()
     def backward(ctx: Any, pull_BLN: Tensor) -> tuple[Tensor | None, ...]:
         drive_BLN, v_KBN, recurrent_NN, keep_N, fall_N = ctx.saved_tensors
         steps, back_NN = ctx.steps, recurrent_NN.T
@@ -231,6 +234,7 @@ class _CfC(torch.autograd.Function):
     """h <- what `_mixed` makes of tanh(drive + h R) heads + bias; [B, L, N]."""
 
     @staticmethod
+    @mkl_products()
     def forward(
         ctx: Any, drive_BLM: Tensor, h_BN: Tensor, recurrent_NM: Tensor, heads_MX: Tensor, bias_X: Tensor
     ) -> Tensor:
@@ -244,6 +248,7 @@ class _CfC(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @mkl_products()
     def backward(ctx: Any, pull_BLN: Tensor) -> tuple[Tensor, ...]:
         drive_BLM, h_LBN, recurrent_NM, heads_MX, bias_X = ctx.saved_tensors
         units_LBM = (h_LBN[:-1] @ recurrent_NM).add_(drive_BLM.transpose(0, 1)).tanh_()

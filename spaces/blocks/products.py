@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import nn
 
 EXACT = 1e-5
 """How far a product may be off, relative to its norm: float32 stays well below, bfloat16 is a hundred times above."""
@@ -15,7 +16,7 @@ _SETTING: Any = getattr(torch.backends.mkldnn, "matmul", None)
 
 
 @contextmanager
-def onednn_products() -> Iterator[None]:
+def onednn_products(wanted: bool = True) -> Iterator[None]:
     """float32 matrices are multiplied by oneDNN, unless it rounds them to less here; the setting before is restored.
 
     By itself PyTorch has MKL multiply them, which does not use all of AMD's processors: on a core of an EPYC of 2024
@@ -23,7 +24,7 @@ def onednn_products() -> Iterator[None]:
     oneDNN does where the processor multiplies such matrices (AMX): there nothing is changed. Nor is it with versions
     of PyTorch before 2.9.
     """
-    if _SETTING is None or not _exact():
+    if not wanted or _SETTING is None or not _exact():
         yield
         return
     with _products("bf16"):
@@ -32,12 +33,17 @@ def onednn_products() -> Iterator[None]:
 
 @contextmanager
 def mkl_products() -> Iterator[None]:
-    """Inside of `onednn_products`, as before: products of single rows take oneDNN more than twice as long."""
+    """Inside of `onednn_products`, as before: products of few rows take oneDNN up to four times as long."""
     if _SETTING is None:
         yield
         return
     with _products("ieee"):
         yield
+
+
+def steps_by_token(model: nn.Module) -> bool:
+    """Whether a module of a model says so: almost all of its products are of few rows, those of one token each."""
+    return any(getattr(module, "steps_by_token", False) for module in model.modules())
 
 
 @contextmanager

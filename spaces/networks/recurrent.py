@@ -29,6 +29,8 @@ class RecurrentLayer(nn.Module):
         inputs, width: features of a token and of a state.
     """
 
+    steps_by_token = True
+
     def __init__(self, nodes: Sequence[Node], states: Sequence[int], inputs: int, width: int) -> None:
         super().__init__()
         self.nodes, self.states, self.width = tuple(nodes), tuple(states), width

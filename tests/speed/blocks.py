@@ -2,11 +2,11 @@
 
     python tests/speed/blocks.py [training] [length] [decoding] [--width 256] [--length 1024] [--only mamba]
 
-float32, one thread, seconds of the processor, freed memory kept and products by oneDNN as in campaigns. Training is forward and backward,
-the median of some runs in turn, so that a change of the machine's speed meets all blocks alike; its memory is what a
-first run adds to the process at its peak, in a process of its own, whose further runs tell the speed where no freed
-memory is kept. Growth is the time of one sequence of 1k, 4k and 16k tokens; "-" where it would take long if it grew by
-the square. Decoding is token by token after a context of 1k and 16k.
+float32, one thread, seconds of the processor; for training freed memory is kept and oneDNN multiplies, as in campaigns.
+Training is forward and backward, the median of some runs in turn, so that a change of the machine's speed meets all
+blocks alike; its memory is what a first run adds to the process at its peak, in a process of its own, whose further
+runs tell the speed with neither. Growth is the time of one sequence of 1k, 4k and 16k tokens; "-" where it would take
+long if it grew by the square. Decoding is token by token after a context of 1k and 16k, as PyTorch multiplies by itself.
 Mamba stands beside that of the package mambapy, where it is installed.
 """
 
@@ -131,8 +131,8 @@ def seconds(block: nn.Module, x_BLD: Tensor) -> float:
 
 
 def alone(name: str, shape: tuple[int, int, int], runs: int) -> tuple[int, float]:
-    """What a first run adds to the memory of this process, at its peak, bytes; tokens a second of others, no freed
-    memory being kept."""
+    """What a first run adds to the memory of this process, at its peak, bytes; tokens a second of others, with PyTorch
+    as it is."""
     torch.set_num_threads(1)
     block, x_BLD = BLOCKS[name](shape[2]), torch.randn(shape, requires_grad=True)
     seconds(block, x_BLD[:, :COLUMNS])  # what is loaded on first use is no part of the block
@@ -155,7 +155,7 @@ def training(names: list[str], shape: tuple[int, int, int], runs: int) -> None:
                 times[name].append(took)
     speeds = {name: shape[0] * shape[1] / statistics.median(each) for name, each in times.items()}
     print(
-        "training: thousand tokens a second, relative to attention; both where no memory is kept; MiB at the peak"
+        "training: thousand tokens a second, relative to attention; both with PyTorch as it is; MiB at the peak"
     )
     lone = dict(zip(names, apart, strict=True))
     for name, speed in speeds.items():
@@ -225,8 +225,8 @@ def main() -> None:
                 print("Mamba of mambapy         not installed")
         if "length" in parts:
             growth(names, chosen.width, chosen.patience)
-        if "decoding" in parts:
-            decoding(names, chosen.width)
+    if "decoding" in parts:
+        decoding(names, chosen.width)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import spaces
 from nas.training.evaluator import TrainingEvaluator, estimate
 from nas.training.recipe import Recipe
 from nas.training.tasks.bytes import ByteText
 from nas.types import Diverged, Fidelity, InvalidInput, Proposal, TooSlow, TrialStopped
-from spaces.blocks import kernels
+from spaces.blocks import kernels, products
 
 
 def measured(metrics: dict[str, float]) -> dict[str, float]:
@@ -48,6 +49,19 @@ def test_the_callers_torch_is_left_as_it_was(evaluator, propose, context):
     assert set(seen) == {1}
     assert after == 2
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="PyTorch is older than 2.9")
+@pytest.mark.parametrize("by_token", [False, True])
+def test_products_are_onednns_but_those_of_few_rows(evaluator, propose, context, monkeypatch, by_token):
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    monkeypatch.setattr(products, "_exact", lambda: True)
+    monkeypatch.setattr(nn.Embedding, "steps_by_token", by_token, raising=False)
+    seen = []
+    evaluator.evaluate(propose(), context(check_deadline=lambda: seen.append(setting.fp32_precision)))
+    assert set(seen) == {before if by_token else "bf16"}
+    assert setting.fp32_precision == before
 
 
 def test_the_test_split_is_read_only_when_asked_for(evaluator, propose, context, monkeypatch):
