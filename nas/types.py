@@ -111,7 +111,7 @@ class Trial:
     proposal: Proposal
     status: Status
     metrics: Mapping[str, float] = field(default_factory=dict)
-    curve: tuple[Measurement, ...] = ()
+    curve: tuple[Measurement, ...] = field(default=(), repr=False)
     cost: Mapping[str, float] = field(default_factory=dict)
     started: float = 0.0
     duration: float = 0.0

@@ -73,6 +73,12 @@ def load(name: str, io: IO | None = None, **limits: Any) -> Space:
         InvalidSpace: the name is unknown or does not lead to a space; a limit is unknown or impossible.
         InvalidGrammar: a user's own grammar cannot work.
     """
+    if not isinstance(name, str):
+        made = {Grammar: "GrammarSpace(grammar, io)", FlowGrammar: "FlowSpace(grammar, io)"}.get(type(name))
+        raise InvalidSpace(
+            f"spaces.load takes a name, got a {type(name).__name__}"
+            + (f": take spaces.{made}" if made else "")
+        )
     make = maker(name)
     known = [key for key in inspect.signature(make).parameters if key not in ("io", "source")]
     for key in limits:

@@ -85,3 +85,12 @@ def test_suggest() -> None:
     assert suggest("LR", ["lr"], "recipe.") == ", did you mean 'recipe.lr'? allowed: lr"
     assert suggest("x", ["heads", "window"]) == "; allowed: heads, window"
     assert suggest("x", []) == "; allowed: none"
+
+
+def test_a_grammar_is_no_name():
+    with pytest.raises(
+        spaces.InvalidSpace, match=r"takes a name, got a Grammar: take spaces.GrammarSpace\(grammar, io\)$"
+    ):
+        spaces.load(spaces.Grammar("own", start="model"))
+    with pytest.raises(spaces.InvalidSpace, match=r"takes a name, got a int$"):
+        spaces.load(3)
