@@ -191,7 +191,7 @@ class TestRay:
             assert run_one(engine, "shows").metrics == {"gpu": 0}
 
     def test_trials_run_at_once(self, tmp_path: Path) -> None:
-        with on_ray(workers=0, folder=tmp_path) as engine:
+        with on_ray(workers=0, folder=tmp_path, seconds=60) as engine:
             assert engine.workers == 2
             first, second = run(engine, proposal(0, "meets"), proposal(1, "meets"))
         assert first.status == second.status == "done"
