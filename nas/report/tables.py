@@ -92,7 +92,9 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
     first = front[:SHOWN]
     others = [trial for trial in result.ranking() if trial not in first]
     leading = [*first, *others][: max(top, len(first))]
-    out.print(ranking_table(result, leading))
+    table = ranking_table(result, leading)
+    table.collapse_padding = out.measure(table, options=out.options.update(width=1000)).maximum > out.width
+    out.print(table)
     if broken := breaking(result, leading):
         some = len(breaking(result, result.done)) < len(result.done)
         these = f"Trial {broken[0]} does" if len(broken) == 1 else f"Trials {', '.join(map(str, broken))} do"

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nas.config import parse
 from nas.report.live import Progress
+from nas.report.tables import print_ranking
 from nas.result import Result
 from nas.store import Concluded, Opened
 from nas.store.parquet import write_trials
@@ -171,6 +172,19 @@ def test_a_trial_that_breaks_a_constraint_says_so():
     told = [line.partition(" s (")[2] for line in out.getvalue().splitlines()]
     assert told[0].startswith("random); best 2.5000;")
     assert told[3].startswith("mutation of 0), not parameters at most 3,000; best 2.0000;")
+
+
+@pytest.mark.parametrize("width, gap", [(100, "  "), (80, " ")])
+def test_a_ranking_fits_on_a_narrow_terminal(width, gap):
+    result, records = made()
+    rung = dataclasses.replace(records[0].proposal, fidelity=Fidelity(5), origin="promotion of 12")
+    records[:2] = [Proposed(rung), Ended(dataclasses.replace(records[1].trial, proposal=rung))]
+    out = io.StringIO()
+    print_ranking(Result(result.config, records), Console(file=out, width=width))
+    heads, *rows = out.getvalue().splitlines()[:4]
+    assert f"FLOPs/token{gap}decode state" in heads
+    assert [row.split()[:2] for row in rows] == [["1", "1"], ["2", "3"], ["3", "0"]]
+    assert rows[2].rstrip().endswith("promotion of 12")
 
 
 def test_what_is_left_is_told_by_how_long_trials_took(monkeypatch):
