@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FULL = ("budget.steps", "budget.tokens", "budget.epochs")
 """The keys that say what a full training is."""
 
+SHOWN = 20
+"""The most trials of a Pareto front that are shown."""
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -65,7 +68,7 @@ class Result:
     def _repr_html_(self) -> str:
         """The standing and the best ten, for a notebook."""
         said = f"<p>{escape(self._headline())}</p>"
-        best = ranking_rows(self.config.objectives, self.ranking()[:10])
+        best = ranking_rows(self.config.objectives, self.leading(10))
         return f"{said}\n{html_table(*ranking_cells(best))}" if best else said
 
     def _headline(self) -> str:
@@ -96,6 +99,12 @@ class Result:
     def ranking(self) -> list[Trial]:
         """The done trials, best first: the longest training, then constraints, the first objective, and age."""
         return sorted(self.done, key=lambda trial: placing(self.config.objectives, trial))
+
+    def leading(self, top: int) -> list[Trial]:
+        """The best trials, `top` of them; where there are several objectives, the Pareto front first, up to `SHOWN`."""
+        front = self.pareto()[:SHOWN] if len(self.aims) > 1 else []
+        others = [trial for trial in self.ranking() if trial not in front]
+        return [*front, *others][: max(top, len(front))]
 
     def best(self) -> Trial:
         """The best trial by validation.

@@ -12,11 +12,8 @@ from rich.text import Text
 
 from nas.display import number, ranking_cells, ranking_rows
 from nas.report.data import breaking, constraints, failures, first_line, status, strategy
-from nas.result import Result
+from nas.result import SHOWN, Result
 from nas.types import JSON, Status, Trial
-
-SHOWN = 20
-"""Trials of a Pareto front that are named."""
 
 WIDTH = 110
 """Columns where the output is no terminal."""
@@ -89,9 +86,7 @@ def print_ranking(result: Result, out: Console, top: int = 10) -> None:
         out.print("No trial finished.")
         return
     front = result.pareto() if len(result.aims) > 1 else []
-    first = front[:SHOWN]
-    others = [trial for trial in result.ranking() if trial not in first]
-    leading = [*first, *others][: max(top, len(first))]
+    leading = result.leading(top)
     table = ranking_table(result, leading)
     table.collapse_padding = out.measure(table, options=out.options.update(width=1000)).maximum > out.width
     out.print(table)
