@@ -66,6 +66,15 @@ def test_the_front_is_told_with_the_ranking(capsys):
     assert "front" not in capsys.readouterr().out
 
 
+def test_the_front_comes_before_what_ranks_above_it():
+    aims = config({"metric": "a"}, {"metric": "b"})
+    rows = [({"a": 1.0, "b": 3.0}, ""), ({"a": 2.0, "b": 4.0}, ""), ({"a": 3.0, "b": 1.0}, "")]
+    result = Result(aims, records(rows))
+    assert [trial.id for trial in result.ranking()] == [0, 1, 2]
+    assert [trial.id for trial in result.leading(1)] == [0, 2]
+    assert [trial.id for trial in result.leading(3)] == [0, 2, 1]
+
+
 def test_equal_trials_are_all_on_the_front():
     result = Result(config({"metric": "a"}), records([({"a": 1.0}, ""), ({"a": 1.0}, ""), ({"a": 2.0}, "")]))
     assert [trial.id for trial in result.pareto()] == [0, 1]
