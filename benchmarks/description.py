@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import spaces
 from spaces import ProductSpace, Space
 from spaces.errors import InvalidInput
 from spaces.fields import Choice, Real
+from spaces.io import from_plain
 
 TRAIN_TIME = "train_time"
 """The metric that says how long training took, in seconds, by which campaigns are simulated."""
@@ -121,20 +122,10 @@ class Description:
             InvalidTable: its genomes are neither ranked nor listed, or the input and output or the hyperparameters are
                 not understood.
         """
-        kinds: dict[str, Callable[..., spaces.IO]] = {
-            "image": spaces.image,
-            "nodes": spaces.nodes,
-            "tokens": spaces.tokens,
-            "vector": spaces.vector,
-        }
         try:
-            ((kind, sizes),) = self.io.items()
-            io = kinds[kind](**sizes)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InvalidTable(
-                f"table {self.name!r}: io is {self.io!r}, but must be one of {', '.join(kinds)} with its sizes, as in "
-                "{'vector': {'features': 9}}"
-            ) from None
+            io = from_plain(self.io)
+        except spaces.InvalidSpace as error:
+            raise InvalidTable(f"table {self.name!r}: {error}") from None
         space: Space = spaces.load(self.space, io, **self.options)
         if self.hyperparameters:
             space = spaces.joint(space, {key: self._field(key) for key in self.hyperparameters})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nas.exporting.trained import export_trial as export
     from nas.result import Result, load
     from nas.types import (
+        Context,
         Ended,
         Event,
         Fidelity,
@@ -46,6 +47,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Context",
     "Ended",
     "Event",
     "Fidelity",

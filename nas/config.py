@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from annotated_types import Ge, Gt
 
@@ -41,9 +41,9 @@ class Section:
 class Budget:
     """What a campaign may spend: `trials`, and for each one a fidelity and `seconds` of wall time.
 
-    Exactly one of `steps`, `tokens`, `epochs` is set. `confirm` is the number of fresh seeds on which the
-    best is trained again at the end. `rungs` are smaller amounts of the same unit, ascending, after which
-    multi-fidelity strategies compare trials; each rung of a network is a trial.
+    One of `steps`, `tokens`, `epochs` is set; none, where a user's own function does not care. `confirm` is the number
+    of fresh seeds on which the best is trained again at the end. `rungs` are smaller amounts of the same unit,
+    ascending, after which multi-fidelity strategies compare trials; each rung of a network is a trial.
     """
 
     trials: Count
@@ -55,14 +55,20 @@ class Budget:
     rungs: tuple[Count, ...] | None = None
 
     @property
+    def units(self) -> list[str]:
+        """Those of `steps`, `tokens`, `epochs` that are set."""
+        return [unit for unit in ("steps", "tokens", "epochs") if getattr(self, unit) is not None]
+
+    @property
     def fidelity(self) -> Fidelity:
-        """What one trial spends."""
+        """What one trial spends; 1 where nothing is said."""
         if self.steps is not None:
             return Fidelity(self.steps, "steps")
         if self.tokens is not None:
             return Fidelity(self.tokens, "tokens")
-        assert self.epochs is not None, "parse lets exactly one of them through"
-        return Fidelity(self.epochs, "epochs")
+        if self.epochs is not None:
+            return Fidelity(self.epochs, "epochs")
+        return Fidelity(1)
 
 
 @dataclass(frozen=True)
@@ -218,12 +224,8 @@ def _config(
     if not objectives:
         refuse("objectives", objectives, "a list of one table or more")
     spent = Budget(**call_options(Budget, budget, "budget"))
-    units = [unit for unit in ("steps", "tokens", "epochs") if getattr(spent, unit) is not None]
-    if len(units) != 1:
-        raise InvalidInput(
-            "exactly one of 'budget.steps', 'budget.tokens', 'budget.epochs' must be given, "
-            f"got {' and '.join(units) or 'none'}"
-        )
+    if len(spent.units) > 1 or (spent.rungs and not spent.units):
+        refuse_units(spent)
     return Config(
         name=name,
         space=_section(**call_options(_section, space, "space")),
@@ -235,6 +237,18 @@ def _config(
         predictor=None if predictor is None else _section(**call_options(_section, predictor, "predictor")),
         recipe=recipe or {},
         workers=Workers(**call_options(Workers, workers or {}, "workers")),
+    )
+
+
+def refuse_units(budget: Budget) -> NoReturn:
+    """Says that a budget must name one unit.
+
+    Raises:
+        InvalidInput: always.
+    """
+    raise InvalidInput(
+        "exactly one of 'budget.steps', 'budget.tokens', 'budget.epochs' must be given, "
+        f"got {' and '.join(budget.units) or 'none'}"
     )
 
 

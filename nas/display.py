@@ -31,10 +31,11 @@ def ranking_rows(objectives: Sequence[Objective], ranked: Sequence[Trial]) -> li
 def ranking_cells(rows: Sequence[JSON]) -> tuple[list[str], list[list[str]]]:
     """The heads and cells of a table of `ranking_rows`, without the genomes; its last column is text.
 
-    Where no network has a decode state, as none over images has, there is no column for it, and FLOPs are told without
-    saying that they are those of a token.
+    There are columns for those costs that are known. Where no network has a decode state, as none over images has,
+    there is no column for it, and FLOPs are told without saying that they are those of a token.
     """
     columns = [key for key in (rows[0] if rows else ()) if key not in ("rank", "trial", "origin", "genome")]
+    columns = [key for key in columns if key not in _COSTS or any(row[key] is not None for row in rows)]
     names = {key: name for key, (name, _) in _COSTS.items()}
     if not any(row["state_bytes"] for row in rows):
         columns = [key for key in columns if key != "state_bytes"]

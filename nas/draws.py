@@ -30,9 +30,10 @@ def check_draws(setup: Setup) -> None:
     """Tells what would only be seen when trials fail, or in the end.
 
     Raises:
-        InvalidInput: no network of a user's own space that was drawn can be built, or no genome meets a constraint.
+        InvalidInput: no network that was drawn can be built, of a user's own space or for their function, or no genome
+            meets a constraint.
     """
-    from nas.training.evaluator import TrainingEvaluator
+    from nas.training.function import FunctionEvaluator
 
     config, space = setup.config, setup.space
     bounds = {
@@ -44,7 +45,9 @@ def check_draws(setup: Setup) -> None:
         check_constraints(space, bounds)
     tried = hasattr(_architectures(space), "check_modules")  # part by part, when the space was made
     own = ":" in config.space.name and not tried
-    if own and isinstance(setup.evaluator, TrainingEvaluator) and not config.workers.gpus:
+    if isinstance(setup.evaluator, FunctionEvaluator):
+        own = "model" in setup.evaluator.takes
+    if own and not config.workers.gpus:
         check_networks(space)
 
 

@@ -27,11 +27,10 @@ from nas.types import (
     OnReport,
     Strategy,
 )
-from nas.user_code import named, user_modules
-from spaces import Space, suggest
-from spaces.blame import reason
+from nas.user_code import demand, made, named, user_modules
+from spaces import IO, Space, suggest
 from spaces.cost import COST_NAMES
-from spaces.lookup import importable, resolve
+from spaces.lookup import importable
 from spaces.protocol import tells_costs
 
 PATHS = {"text": "stdlib", "images": "digits"}
@@ -118,27 +117,16 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
     Raises:
         InvalidInput: whatever the campaign asks for cannot be had; the message names the key.
     """
-    from nas.training import hyperparameters
-    from nas.training.evaluator import TrainingEvaluator
-    from nas.training.recipe import Recipe
-    from nas.training.tasks import TASKS
+    from nas.measured import measured
 
     for each in _folders_before(folder):
         importable(each)
-    task_type = resolve(config.task.name, TASKS, "task", InvalidInput)
-    task_options = call_options(task_type, config.task.options, "task")
-    task = _make("task", config.task.name, lambda: task_type(**task_options))
-    _demand(
-        "task",
-        config.task.name,
-        task,
-        ("io", "metrics", "tokens_per_step", "train_batches", "loss", "evaluate"),
-    )
-    recipe = call_options(Recipe, config.recipe, "recipe")
-    space, space_options = _space(config.space, task, tried=not config.workers.gpus)
-    hyperparameters.check(space, recipe)
-    costed = _make("space", config.space.name, lambda: tells_costs(space))
-    objectives = _objectives(config, task, costed)
+    subject = measured(config)
+    space, space_options = _space(config.space, subject.io, tried=not config.workers.gpus)
+    costed = made("space", config.space.name, lambda: tells_costs(space))
+    metrics = subject.metrics(costed)
+    objectives = _objectives(config, metrics, costed)
+    evaluator = subject.evaluator(space, metrics)
     predictor, screened = screening(config, space)
     rungs = config.budget.rungs or ()
     strategy_options = search.settled(
@@ -151,7 +139,7 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
         rungs=rungs,
         fidelity=config.budget.fidelity,
     )
-    strategy = _make(
+    strategy = made(
         "strategy",
         config.strategy.name,
         lambda: search.load(
@@ -162,27 +150,25 @@ def prepare(config: Config, folder: str | Path | None = None) -> Setup:
             fidelity=config.budget.fidelity,
             screening=screened,
             trials=config.budget.trials,
-            task=task,
+            task=subject.task,
             rungs=rungs,
             **strategy_options,
         ),
     )
-    _demand("strategy", config.strategy.name, strategy, ("ask", "tell", "proceed"))
-    evaluator = TrainingEvaluator(space, task, Recipe(**recipe), config.budget.fidelity if rungs else None)
-    evaluator.steps(config.budget.fidelity)
+    demand("strategy", config.strategy.name, strategy, ("ask", "tell", "proceed"))
     resolved = dataclasses.replace(
         config,
         space=Section(config.space.name, space_options),
-        task=Section(config.task.name, task_options),
+        task=Section(config.task.name, subject.options),
         strategy=Section(config.strategy.name, strategy_options),
         objectives=objectives,
         predictor=predictor,
-        recipe=recipe,
+        recipe=subject.recipe,
     )
     # By way of plain data, so that a configuration equals the one that was frozen in a run folder.
-    data = getattr(task, "fingerprint", "")
-    units = getattr(task, "units", {})
-    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, task.metrics, units)
+    data = getattr(subject.task, "fingerprint", "")
+    units = getattr(subject.task, "units", {})
+    return Setup(parse(to_dict(resolved)), space, evaluator, strategy, data, costed, metrics, units)
 
 
 def _folders_before(folder: str | Path | None) -> list[str]:
@@ -204,29 +190,7 @@ def _chosen_before(strategy: Section, folder: str | Path | None) -> dict[str, An
     return frozen.options if frozen.name == "auto" else {}
 
 
-def _make(what: str, name: str, make: Callable[[], Any]) -> Any:
-    """What a constructor gives; whatever it raises becomes an error that names the section.
-
-    Raises:
-        InvalidInput: the constructor failed.
-    """
-    try:
-        return make()
-    except InvalidInput:
-        raise
-    except Exception as error:
-        if ":" not in name:
-            raise
-        raise InvalidInput(f"{what} {name!r} cannot be made: {reason(error)}") from error
-
-
-def _demand(what: str, name: str, made: Any, wanted: tuple[str, ...]) -> None:
-    missing = [attribute for attribute in wanted if not hasattr(made, attribute)]
-    if missing:
-        raise InvalidInput(f"{what} {name!r} is a {type(made).__name__}, which has no {', '.join(missing)}")
-
-
-def _objectives(config: Config, task: Any, costed: bool) -> tuple[Objective, ...]:
+def _objectives(config: Config, metrics: Mapping[str, Direction], costed: bool) -> tuple[Objective, ...]:
     """The objectives of a campaign, each with a direction: where none is said, that of the task's metric.
 
     Costs are better when smaller. A constraint may have any direction, since it may bound from either side.
@@ -234,13 +198,13 @@ def _objectives(config: Config, task: Any, costed: bool) -> tuple[Objective, ...
     Raises:
         InvalidInput: a metric is unknown or would be made worse, or the task does not say which way its are better.
     """
-    name, metrics = config.task.name, task.metrics
+    name = config.task.name
     if not isinstance(metrics, Mapping) or any(way not in get_args(Direction) for way in metrics.values()):
         raise InvalidInput(
             f"task {name!r} has metrics {metrics!r}, but must say which way each is better: a mapping, each value "
             '"min" or "max"'
         )
-    directions = {**dict.fromkeys(COST_NAMES if costed else (), "min"), **metrics}
+    directions: dict[str, Direction] = {**dict.fromkeys(COST_NAMES if costed else (), "min"), **metrics}
     found = []
     for i, objective in enumerate(config.objectives):
         metric, said = objective.metric, objective.direction
@@ -260,10 +224,11 @@ def _objectives(config: Config, task: Any, costed: bool) -> tuple[Objective, ...
     return tuple(found)
 
 
-def _space(section: Section, task: Any, tried: bool) -> tuple[Space, dict[str, Any]]:
-    """The space of a campaign, bound to what its task reads and predicts, and its options in full.
+def _space(section: Section, bound: Callable[..., IO | None], tried: bool) -> tuple[Space, dict[str, Any]]:
+    """The space of a campaign, bound to what its networks read and predict, and its options in full.
 
     Args:
+        bound: tells that from the space's maker, what the section says of it, and the width.
         tried: whether modules of a user's own are run here, which those that need a GPU may not.
 
     Raises:
@@ -275,15 +240,17 @@ def _space(section: Section, task: Any, tried: bool) -> tuple[Space, dict[str, A
     options = call_options(factory, rest, "space", given=("io", "source"), beside=shared)
     chosen = {key: value for key, value in section.options.items() if key in shared}
     ours = call_options(_common_options, chosen, "space")
-    space = _make("space", section.name, lambda: factory(io=task.io(ours["width"]), **options))
-    _demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
+    io = bound(factory, ours["io"], ours["width"])
+    given = options if io is None else {"io": io, **options}
+    space = made("space", section.name, lambda: factory(**given))
+    demand("space", section.name, space, ("io", "sample", "mutate", "parse", "check", "cost", "build"))
     if training := getattr(space, "training", ()):
         raise InvalidInput(
             f"space {section.name!r} is for tables: its genomes hold training choices ({', '.join(training)}), which "
             "campaigns do not follow yet"
         )
     if tried and ":" in section.name:
-        _make("space", section.name, getattr(space, "check_modules", lambda: None))
+        made("space", section.name, getattr(space, "check_modules", lambda: None))
     if ours["hyperparameters"]:
         from nas.training import hyperparameters
 
@@ -301,15 +268,17 @@ def screening(config: Config, space: Space) -> tuple[Section | None, search.Scre
     def make() -> predictors.Predictor:
         return predictors.load(name, space=space, seed=config.seed)
 
-    _demand("predictor", name, _make("predictor", name, make), ("fit", "predict"))
+    demand("predictor", name, made("predictor", name, make), ("fit", "predict"))
     return Section(name, options), search.Screening(make, **options)
 
 
 def _common_options(
-    width: Annotated[int, Ge(1)] = 128, hyperparameters: dict[str, Any] | None = None
+    width: Annotated[int, Ge(1)] = 128,
+    hyperparameters: dict[str, Any] | None = None,
+    io: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """The signature is the options that every space of a campaign has: the residual stream of its input and output, and
-    what of the recipe its genomes say."""
+    """The signature is the options that every space of a campaign has: the residual stream of its input and output,
+    what of the recipe its genomes say, and, of a function that does not say it, its input and output."""
 
 
 def make_engine(setup: Setup, on_report: OnReport, folder: Path, address: str | None) -> Engine:

@@ -225,20 +225,31 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What an evaluator may use while it measures one proposal.
+    """What an evaluator, or a user's own function, may use while it measures one proposal.
 
     `report(step, metrics)` tells the campaign how far training is, and raises `TrialStopped` when the trial
     should end; `deadline` is a `time.monotonic()` value, and `check_deadline` raises `TooSlow` past it.
     `splits` are the parts of the data to measure on: a campaign asks for "test" once, when it concludes.
+    `seed` is what everything random of the trial follows from; `amount` is what it spends, in the unit of the budget.
+
+    A function finds `folder` made: files in it stay, also those of a run that was killed. What it writes into the
+    folder `checkpoint`, empty at first, is `previous` of the trial that goes on from this one, and is removed when none
+    will; `previous` is None where a trial begins anew. Other evaluators are given neither.
+
+    The defaults are for a function that is called by hand.
     """
 
-    trial_id: int
-    folder: Path | None
-    device: str
-    deadline: float
-    report: Callable[[int, Mapping[str, float]], None]
-    check_deadline: Callable[[], None]
+    trial_id: int = 0
+    folder: Path | None = None
+    device: str = "cpu"
+    deadline: float = math.inf
+    report: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
+    check_deadline: Callable[[], None] = lambda: None
     splits: tuple[Split, ...] = ("valid",)
+    seed: int = 0
+    amount: int = 1
+    checkpoint: Path | None = None
+    previous: Path | None = None
 
 
 class TrialStopped(Exception):
@@ -264,7 +275,9 @@ def floats(metrics: Mapping[str, float]) -> dict[str, float]:
     floats = {}
     for name, value in metrics.items():
         try:
-            floats[name] = float(value)
+            if isinstance(value, str | bytes):  # which float reads
+                raise TypeError
+            floats[name] = float(value.detach() if hasattr(value, "detach") else value)
         except (TypeError, ValueError):
             raise TypeError(f"metric {name!r} must be a number, but is {value!r}") from None
     return floats

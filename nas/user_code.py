@@ -1,11 +1,15 @@
-"""The user's own modules that a campaign names, which workers must be given."""
+"""The user's own code that a campaign names: what it makes, and its modules, which workers must be given."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from nas.config import Config
+from nas.types import InvalidInput
+from spaces.blame import reason
 
 OURS = ("nas", "spaces", "predictors", "benchmarks")
 
@@ -47,3 +51,26 @@ def _home(module: str) -> Path | None:
         return Path(folders[0]).resolve() if folders else None
     path = Path(file).resolve()
     return path.parent if path.name == "__init__.py" else path
+
+
+def made(what: str, name: str, make: Callable[[], Any]) -> Any:
+    """What a constructor gives; whatever it raises becomes an error that names the section.
+
+    Raises:
+        InvalidInput: the constructor failed.
+    """
+    try:
+        return make()
+    except InvalidInput:
+        raise
+    except Exception as error:
+        if ":" not in name:
+            raise
+        raise InvalidInput(f"{what} {name!r} cannot be made: {reason(error)}") from error
+
+
+def demand(what: str, name: str, thing: Any, wanted: tuple[str, ...]) -> None:
+    """Raises InvalidInput where what a user's code made lacks an attribute."""
+    missing = [attribute for attribute in wanted if not hasattr(thing, attribute)]
+    if missing:
+        raise InvalidInput(f"{what} {name!r} is a {type(thing).__name__}, which has no {', '.join(missing)}")

@@ -52,20 +52,27 @@ def maker(name: str) -> Callable[..., Space]:
         return partial(GrammarSpace, found, source=name)
     if isinstance(found, FlowGrammar):
         return partial(FlowSpace, found, source=name)
+    if not isinstance(found, type) and hasattr(found, "sample"):
+        return partial(_moved, found)
     if not callable(found):
         raise InvalidSpace(
-            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar or a function that is "
-            "called with io= and gives a space"
+            f"space {name!r} is a {type(found).__name__}, but must be a Grammar, a FlowGrammar, a space or a function "
+            "that is called with io= and gives a space"
         )
     return found
+
+
+def _moved(space: Space, io: IO | None = None) -> Space:
+    """A space that was made already, at an input and output."""
+    return space if io is None or io == space.io else space.at(io)
 
 
 def load(name: str, io: IO | None = None, **limits: Any) -> Space:
     """A space by name, or a user's own as "package.module:attribute", bound to an input and output.
 
     Args:
-        name: one of `SPACES`, or the place of a `Grammar` or `FlowGrammar` (or of a function that takes `io` and
-            limits and gives a `Space`).
+        name: one of `SPACES`, or the place of a `Grammar`, a `FlowGrammar` or a space (or of a function that takes `io`
+            and limits and gives one).
         io: default: that of the space; `tokens(vocab=256, width=128)` for grammars, `image()` for flow grammars.
         limits: see `GrammarSpace` and `FlowSpace`.
 

@@ -5,7 +5,8 @@ B: batch, L: length, N: nodes, E: edges. All sizes are integers of at least 1; e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from spaces.errors import InvalidSpace
@@ -95,3 +96,32 @@ def vector(features: int, outputs: int = 1) -> VectorIO:
 def nodes(features: int = 1433, classes: int = 7) -> NodeIO:
     """Classification of the nodes of a graph; by default of Cora (Yang et al. 2016, arXiv 1603.08861). See `NodeIO`."""
     return NodeIO(features, classes)
+
+
+KINDS: dict[str, Callable[..., IO]] = {"image": image, "nodes": nodes, "tokens": tokens, "vector": vector}
+"""What makes each input and output, by the name that files and the command line call it by."""
+
+
+def plain(io: IO) -> dict[str, dict[str, int]]:
+    """An input and output as plain values, {"image": {"channels": 3, ...}}; `from_plain` is the inverse."""
+    names = {TokenIO: "tokens", ImageIO: "image", VectorIO: "vector", NodeIO: "nodes"}
+    return {names[type(io)]: asdict(io)}
+
+
+def from_plain(said: Any) -> IO:
+    """The input and output of plain values; sizes that are left out have their defaults.
+
+    Raises:
+        InvalidSpace: it is none.
+    """
+    try:
+        ((kind, sizes),) = said.items()
+        io: IO = KINDS[kind](**sizes)
+    except InvalidSpace:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InvalidSpace(
+            f"io is {said!r}, but must be one of {', '.join(KINDS)} with its sizes, as in "
+            "{'vector': {'features': 9}}"
+        ) from None
+    return io

@@ -25,12 +25,15 @@ from spaces.errors import InvalidGenome, InvalidSpace, suggest
 from spaces.fields import Choice, Real, spell
 from spaces.genome import Genome, read
 from spaces.graph import Graph
-from spaces.io import IO
+from spaces.io import IO, VectorIO
 from spaces.mutations import Mutable, Mutation
 from spaces.volume import Interval, Place, centre, coordinates
 
 if TYPE_CHECKING:
     from torch import nn
+
+NOWHERE = VectorIO(1, 1)
+"""The input and output of a space that builds no networks, where they mean nothing."""
 
 Code = tuple[int, ...]
 """The place of the value of each field in its choice."""
@@ -63,7 +66,7 @@ class ProductSpace(Mutable):
     Args:
         name: of the space; a genome is written `name(field=value, ...)`.
         fields: the choices by name. The rank of a genome counts the last of them fastest.
-        io: what goes in and out.
+        io: what goes in and out, of a space that builds networks.
 
     Raises:
         InvalidSpace: there are no fields, one is no choice, or a name is more than letters, digits and "_".
@@ -72,7 +75,7 @@ class ProductSpace(Mutable):
     context = 1
     named: tuple[str, ...] = ()
 
-    def __init__(self, name: str, fields: Mapping[str, Choice], io: IO) -> None:
+    def __init__(self, name: str, fields: Mapping[str, Choice], io: IO = NOWHERE) -> None:
         if not fields:
             raise InvalidSpace(f"space {name!r} has no fields")
         for word in (name, *fields):

@@ -67,7 +67,17 @@ def run_trial(
         if time.monotonic() > context.deadline:
             raise TooSlow
 
-    context = Context(proposal.id, folder, device, clock + seconds, report, check_deadline, splits)
+    context = Context(
+        proposal.id,
+        folder,
+        device,
+        clock + seconds,
+        report,
+        check_deadline,
+        splits,
+        proposal.seed,
+        proposal.fidelity.amount,
+    )
     status: Status = "failed"
     metrics: Mapping[str, float] = {}
     error: str | None = None

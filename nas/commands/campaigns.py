@@ -109,7 +109,7 @@ def _outcome(result: Any) -> dict[str, Any]:
 
 
 def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
-    from nas.display import count, duration, size
+    from nas.display import count, duration, number, size
 
     if as_json:
         print_json(plan)
@@ -117,7 +117,8 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(json.dumps(plan["config"], indent=2))
     print()
     space, trial = plan["space"], plan["trial"]
-    print(f"space     {space['name']}: {count(space['genomes'])} genomes, before the limits on cost")
+    limited = ", before the limits on cost" * space["costed"]
+    print(f"space     {space['name']}: {count(space['genomes'])} genomes{limited}")
     if space["unavailable"]:
         print(f"          not at this width: {', '.join(space['unavailable'])}")
     strategy = plan["config"]["strategy"]
@@ -126,10 +127,15 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     based = f"{duration(trial['slowest'])} the slowest of {trial['drawn']} draws, each"
     based = "one draw," if trial["drawn"] == 1 else based
     threads = f"{trial['threads']} thread{'s' * (trial['threads'] > 1)}"
-    print(f"trial     about {duration(trial['seconds'])} ({based} on {threads})")
-    print(
-        f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
-    )
+    mean = duration(trial["seconds"]) if trial["seconds"] >= 1 else f"{trial['seconds']:.2g} s"
+    print(f"trial     about {mean} ({based} on {threads})")
+    if "bytes" in trial:
+        print(
+            f"memory    about {size(trial['bytes'])} a worker for weights, gradients, optimiser and activations"
+        )
+    if "metrics" in trial:
+        told = ", ".join(f"{name} {number(value)}" for name, value in trial["metrics"].items())
+        print(f"measured  {told} by {trial['genome']}")
     print(
         f"campaign  about {duration(plan['seconds'])} on {plan['workers']} worker{'s' * (plan['workers'] > 1)}"
     )

@@ -73,6 +73,7 @@ def _io(options: argparse.Namespace) -> Any:
     from nas.types import InvalidInput
     from spaces.errors import suggest
     from spaces.genome import read
+    from spaces.io import KINDS
 
     sizes = {
         name: getattr(options, name) for name in ("vocab", "width") if getattr(options, name) is not None
@@ -81,19 +82,13 @@ def _io(options: argparse.Namespace) -> Any:
         return spaces.tokens(**sizes) if sizes else None
     if sizes:
         raise InvalidInput(f"--io and --{next(iter(sizes))} exclude each other")
-    kinds: dict[str, Any] = {
-        "tokens": spaces.tokens,
-        "image": spaces.image,
-        "vector": spaces.vector,
-        "nodes": spaces.nodes,
-    }
     try:
         term = read(options.io)
     except spaces.InvalidGenome as error:
         raise InvalidInput(f"--io: {error}") from error
-    if term.name not in kinds:
-        raise InvalidInput(f"--io: unknown {term.name!r}{suggest(term.name, kinds)}")
-    known = inspect.signature(kinds[term.name]).parameters
+    if term.name not in KINDS:
+        raise InvalidInput(f"--io: unknown {term.name!r}{suggest(term.name, KINDS)}")
+    known = inspect.signature(KINDS[term.name]).parameters
     values = {}
     for key, value in term.fields.items():
         if key not in known:
@@ -102,7 +97,7 @@ def _io(options: argparse.Namespace) -> Any:
             raise InvalidInput(f"--io: {key} must be an integer of at least 1")
         values[key] = int(value)
     try:
-        return kinds[term.name](**values)
+        return KINDS[term.name](**values)
     except TypeError as error:
         raise InvalidInput(f"--io: {error}") from error
 

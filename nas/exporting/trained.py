@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import nn
 
@@ -14,8 +14,11 @@ from nas.exporting.verify import Check
 from nas.result import Result
 from nas.setup import Setup, prepare
 from nas.store import RunDir
-from nas.training.evaluator import TrainingEvaluator, load_weights
-from nas.types import Context, Diverged, InvalidInput, Trial
+from nas.training.evaluator import TrainingEvaluator
+from nas.training.function import FunctionEvaluator
+from nas.training.weights import load_weights
+from nas.types import Context, InvalidInput, Trial
+from spaces.blame import reason
 
 
 def export_trial(
@@ -91,14 +94,17 @@ def trained(
                 f"trial {trial.id} would have to be trained again, but the data of task {result.config.task.name!r} is "
                 "not what the campaign began with"
             )
-        assert isinstance(setup.evaluator, TrainingEvaluator)
+        assert isinstance(setup.evaluator, TrainingEvaluator | FunctionEvaluator)
         proposal = dataclasses.replace(trial.proposal, seed=seed, fidelity=fidelity, resume_from=None)
-        alone = Context(trial.id, None, "cpu", math.inf, lambda step, metrics: None, lambda: None)
         say(f"Training trial {trial.id} again for {fidelity} on seed {seed}, as its weights are not at hand.")
-        try:
-            model = setup.evaluator.train(proposal, alone)
-        except Diverged as error:
-            raise RuntimeError(f"trial {trial.id} could not be trained again: {error}") from error
+        with TemporaryDirectory() as scratch:
+            alone = Context(trial.id, Path(scratch) / str(trial.id), seed=seed, amount=fidelity.amount)
+            try:
+                model = setup.evaluator.train(proposal, alone)
+            except InvalidInput:
+                raise
+            except Exception as error:  # a user's own code may raise anything
+                raise RuntimeError(f"trial {trial.id} could not be trained again: {reason(error)}") from error
     return model, {**metrics, "seed": seed}
 
 

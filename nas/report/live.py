@@ -146,10 +146,11 @@ class Progress:
         if trial.status == "failed":
             return f"trial {trial.id} failed: {first_line(trial.error)} ({trial.proposal.origin})"
         value = number(trial.merits.get(self.aim.metric))
-        cost = short(trial.cost.get("parameters"))
+        parameters = trial.cost.get("parameters")
+        cost = "" if parameters is None else f"{short(parameters)} parameters, "
         broken = [constraint(each) for each in self.config.objectives if each.violation(trial.merits)]
         return (
-            f"trial {trial.id} {trial.status}{self._after(trial)}: {self.aim.metric} {value}, {cost} parameters, "
+            f"trial {trial.id} {trial.status}{self._after(trial)}: {self.aim.metric} {value}, {cost}"
             f"{trial.duration:.1f} s ({trial.proposal.origin})"
             + (f", not {', '.join(broken)}" if broken else "")
         )
@@ -198,7 +199,8 @@ class Progress:
         lines: list[RenderableType] = [head, Text("; ".join(parts))]
         for proposal, since in self.running.values():
             steps = self.steps.get(proposal.id, 0)
-            shown = f"  {proposal.id} {proposal.origin}: step {steps} of {proposal.fidelity}"
+            of = f" of {proposal.fidelity}" if self.config.budget.units else ""
+            shown = f"  {proposal.id} {proposal.origin}: step {steps}{of}"
             lines.append(Text(f"{shown}, {time.monotonic() - since:.0f} s", "cyan"))
         for trial in self.ended[: -LATEST - 1 : -1]:
             lines.append(Text(f"  {self.line(trial)}", "red" if trial.status == "failed" else "dim"))

@@ -62,7 +62,9 @@ class GradientSearch(HistoryStrategy):
                 "nasbench201, darts and sharpdarts have one"
             )
         if task is None:
-            raise InvalidInput("strategy 'gradient' trains a supernet on a task, which a table does not have")
+            raise InvalidInput(
+                "strategy 'gradient' trains a supernet on a task, which neither a table nor a function is"
+            )
         self._relaxed, self._task = space, task
         self._relaxation: Relaxation | None = None
         self._options: dict[str, Any] = {

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -19,6 +20,9 @@ from nas.types import JSON, InvalidInput
 
 CHECKPOINT = "checkpoint.pt"
 """The file in the folder of a trial from which another goes on with its training."""
+
+KEPT = "checkpoint"
+"""The folder there, of a user's own function, which writes what it likes into it."""
 
 logger = logging.getLogger(__name__)
 
@@ -146,10 +150,12 @@ class RunDir:
         folder = self.path / "trials" / str(trial)
         try:
             (folder / CHECKPOINT).unlink(missing_ok=True)
+            if (folder / KEPT).is_dir():
+                shutil.rmtree(folder / KEPT)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         except OSError as error:
-            logger.warning("%s could not be removed: %s", folder / CHECKPOINT, error)
+            logger.warning("the checkpoint in %s could not be removed: %s", folder, error)
 
     def journal(self) -> Journal:
         """The event log, open for writing.

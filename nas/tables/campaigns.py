@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,7 @@ from nas.store import RunDir
 from nas.tables.places import free
 from nas.types import RESUMED, Direction, InvalidInput, Trial
 from spaces.cost import COST_NAMES, COST_UNITS
-from spaces.io import IO, ImageIO, NodeIO, TokenIO, VectorIO
-
-KINDS: Mapping[type[IO], str] = {TokenIO: "tokens", ImageIO: "image", NodeIO: "nodes", VectorIO: "vector"}
-"""How a description calls what a space is bound to."""
+from spaces.io import plain
 
 
 def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, licence: str = "") -> Table:
@@ -93,13 +89,14 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
             metrics.append(Metric(cost, "min", COST_UNITS[cost]))
             columns[cost] = values
     options = dict(config.space.options)
-    options.pop("width", None)
+    for key in ("width", "io"):
+        options.pop(key, None)
     hyperparameters = options.pop("hyperparameters", None) or {}
     described = Description(
         name=name or f"own/{config.name}",
-        about=f"{len(texts):,} genomes of {config.space.name} trained on {config.task.name} for {full}",
+        about=f"{len(texts):,} genomes of {config.space.name} {_how(config)}",
         space=config.space.name,
-        io={KINDS[type(setup.space.io)]: asdict(setup.space.io)},
+        io=plain(setup.space.io),
         objective=runs[0].aims[0].metric,
         metrics=tuple(metrics),
         source=_source(runs),
@@ -129,11 +126,19 @@ def _source(runs: Sequence[Result]) -> str:
     task = dict(training["task"])
     searched = runs[0].config.space.options.get("hyperparameters") or {}
     recipe = {key: value for key, value in training["recipe"].items() if key not in searched}
-    name = task.pop("name")
-    return (
-        f"campaigns {names} of grammar-nas{versions}: task {name} ({_settings(task)}), {training['fidelity']}, "
-        f"recipe {_settings(recipe)}"
-    )
+    name, options = task.pop("name"), f" ({_settings(task)})" if task else ""
+    told = [f"task {name}{options}"]
+    if runs[0].config.budget.units:
+        told.append(training["fidelity"])
+    if recipe:
+        told.append(f"recipe {_settings(recipe)}")
+    return f"campaigns {names} of grammar-nas{versions}: {', '.join(told)}"
+
+
+def _how(config: Config) -> str:
+    """What a campaign did to its genomes, and for how long; a function has no recipe."""
+    amount = f" for {config.budget.fidelity}" if config.budget.units else ""
+    return f"{'trained on' if config.recipe else 'measured by'} {config.task.name}{amount}"
 
 
 def _settings(options: Mapping[str, Any]) -> str:

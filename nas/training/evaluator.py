@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,20 +16,16 @@ from torch import Tensor, nn
 from nas.training import checkpoints
 from nas.training.loop import Optimization, Training, precision_of, train
 from nas.training.recipe import Recipe
+from nas.training.reproducible import reproducible
 from nas.training.tasks.base import Task
+from nas.training.weights import save_weights
 from nas.types import RESUMED, Context, Diverged, Fidelity, InvalidInput, Proposal, floats
-from spaces.blocks.allocation import freed_memory_kept
 from spaces.blocks.kernels import Foreign, preferring
 from spaces.blocks.products import onednn_products, steps_by_token
 from spaces.genome import Genome
 from spaces.io import TokenIO
 from spaces.pairs import hyperparameters
 from spaces.protocol import Space
-
-logger = logging.getLogger(__name__)
-
-WEIGHTS = "weights.pt"
-"""The file of a trained model in the folder of its trial."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ class TrainingEvaluator:
         self, proposal: Proposal, recipe: Recipe, device: str, threads: int | None = None
     ) -> Iterator[tuple[nn.Module, Foreign]]:
         """A new model, and inside all that decides how it computes; restored afterwards."""
-        with _reproducible(proposal.seed, device, threads), preferring(recipe.kernels) as foreign:
+        with reproducible(proposal.seed, device, threads), preferring(recipe.kernels) as foreign:
             model = self.space.build(proposal.genome).to(device)
             with onednn_products(not steps_by_token(model)):
                 yield model, foreign
@@ -174,34 +167,6 @@ class TrainingEvaluator:
                 f"the fidelity is {fidelity}, but task {name} has no epochs: use steps or tokens"
             )
         return fidelity.amount * self.task.steps_per_epoch
-
-
-def save_weights(folder: Path, genome: Genome, model: nn.Module) -> None:
-    """Keeps a trained model in a folder, whole or not at all; a folder that cannot be written only brings a warning."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f"{WEIGHTS}.tmp"
-        torch.save({"genome": genome.text, "weights": model.state_dict()}, made)
-        made.replace(folder / WEIGHTS)
-    except (OSError, RuntimeError) as error:  # torch turns some of the first into the second
-        logger.warning("the weights could not be kept in %s: %s", folder, error)
-
-
-def load_weights(folder: Path, space: Space, genome: Genome) -> nn.Module | None:
-    """The trained model of a genome on the CPU; None where the folder keeps none that is whole and of this genome."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        return None
-    try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        if kept["genome"] != genome.text:
-            return None
-        model = space.build(genome)
-        model.load_state_dict(kept["weights"])
-    except Exception as error:  # a damaged file may raise anything
-        logger.warning("%s cannot be used: %s", path, error)
-        return None
-    return model
 
 
 def usable_device(gpus: float) -> str:
@@ -307,25 +272,3 @@ def _validation(model: nn.Module, task: Task, batches: Sequence[Any]) -> float:
         for batch in batches:
             task.loss(model, batch).item()
     return (time.perf_counter() - started) * tokens / (len(batches) * task.tokens_per_step)
-
-
-def worker_threads() -> int:
-    """The threads that trials compute on in this process: OMP_NUM_THREADS, which workers set, else 1."""
-    return int(os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0])
-
-
-@contextmanager
-def _reproducible(seed: int, device: str, threads: int | None = None) -> Iterator[None]:
-    """As many threads as the worker has (their number changes bits), and torch seeded; both restored afterwards.
-
-    Memory that is freed stays with the process until then.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or worker_threads())
-    cuda = [device] if device.startswith("cuda") else []
-    try:
-        with torch.random.fork_rng(cuda), freed_memory_kept():
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)

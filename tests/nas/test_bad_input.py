@@ -30,7 +30,7 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
     [
         (
             {"space.widht": 3},
-            f"unknown key 'space.widht', did you mean 'space.width'? allowed: width, hyperparameters, context, nodes, operators, {COSTS.replace('active_parameters, ', '')}, weights",
+            f"unknown key 'space.widht', did you mean 'space.width'? allowed: width, hyperparameters, io, context, nodes, operators, {COSTS.replace('active_parameters, ', '')}, weights",
         ),
         (
             {"budget.trails": 3},
@@ -288,7 +288,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space sample darts --io imag()",
-            "nas: --io: unknown 'imag', did you mean 'image'? allowed: tokens, image, vector, nodes",
+            "nas: --io: unknown 'imag', did you mean 'image'? allowed: image, nodes, tokens, vector",
         ),
         (
             "space sample darts --io image(chanels=1)",
@@ -324,7 +324,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             "space check own_module:number x",
-            "nas: space 'own_module:number' is a int, but must be a Grammar, a FlowGrammar or a function that is called with io= and gives a space",
+            "nas: space 'own_module:number' is a int, but must be a Grammar, a FlowGrammar, a space or a function that is called with io= and gives a space",
         ),
         (
             "space check own_module:raises x",

@@ -137,7 +137,7 @@ def test_fidelity_is_the_unit_that_is_given(unit: Literal["steps", "tokens", "ep
             "'budget.seconds' must be a finite number, got Infinity",
         ),
         (
-            {"budget": {"trials": 5}},
+            {"budget": {"trials": 5, "rungs": [1]}},
             "exactly one of 'budget.steps', 'budget.tokens', 'budget.epochs' must be given, got none",
         ),
         (

@@ -74,7 +74,7 @@ class Scripted:
         return {}
 
     def threads(self, context: Context) -> dict[str, float]:
-        return {name: os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")}
+        return {name: int(os.environ[f"{name}_NUM_THREADS"]) for name in ("OMP", "MKL", "OPENBLAS")}
 
     def shows(self, context: Context) -> dict[str, float]:
         return {"gpu": context.device != "cpu"}

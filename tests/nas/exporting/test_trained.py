@@ -11,7 +11,7 @@ from nas.cli import main
 from nas.exporting.trained import trained
 from nas.setup import prepare
 from nas.store import Opened
-from nas.training.evaluator import load_weights
+from nas.training.weights import load_weights
 from nas.types import InvalidInput
 from spaces.blocks.products import onednn_products
 

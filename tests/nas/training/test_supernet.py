@@ -213,7 +213,7 @@ def test_the_strategy_proposes_what_the_supernet_found(digits, caplog):
         again.tell(Proposed(proposal))
     assert again._relaxation is None
     assert again.ask(1) == [others[2]]
-    with pytest.raises(InvalidInput, match="which a table does not have"):
+    with pytest.raises(InvalidInput, match="which neither a table nor a function is"):
         strategy(task=None)
     with pytest.raises(InvalidInput, match="needs a space with a supernet, which 'mlp' lacks"):
         nas.search.load("gradient", space=spaces.load("mlp"), objectives=[Objective("loss")], task=digits)
