@@ -28,13 +28,28 @@ from spaces.testing import space_checks
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-GRAMMAR, BLOCK, PROGRAMS, JOINT, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY, LOOKUP, OWN_TABLE = (
+(
+    GRAMMAR,
+    BLOCK,
+    PROGRAMS,
+    JOINT,
+    FUNCTION,
+    TASK,
+    LIBRARY,
+    SHARING,
+    FLOW,
+    EXPORT,
+    STRATEGY,
+    LOOKUP,
+    OWN_TABLE,
+) = (
     next(block for block in BLOCKS if word in block)
     for word in (
         "@tiny.production",
         "(Block):",
         "symbolic.space",
         "spaces.joint",
+        "def error(",
         "(Task):",
         "space.sample",
         "star.cost",
@@ -46,7 +61,7 @@ GRAMMAR, BLOCK, PROGRAMS, JOINT, TASK, LIBRARY, SHARING, FLOW, EXPORT, STRATEGY,
     )
 )
 TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-WHOLE, RUNGS, OWN_SPACE, OWN_TASK, OWN_FILE = TOML
+WHOLE, RUNGS, OWN_SPACE, OF_FUNCTION, OWN_TASK, OWN_FILE = TOML
 
 
 @pytest.fixture
@@ -84,8 +99,11 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (12, 5)
-    assert max(len(block.splitlines()) for block in (GRAMMAR, BLOCK, FLOW, TASK, WHOLE, OWN_TABLE)) <= 40
+    assert (len(BLOCKS), len(TOML)) == (13, 6)
+    assert (
+        max(len(block.splitlines()) for block in (GRAMMAR, BLOCK, FLOW, FUNCTION, TASK, WHOLE, OWN_TABLE))
+        <= 40
+    )
 
 
 def test_the_library(campaign, tmp_path):
@@ -233,6 +251,24 @@ def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, eng
     metric = "accuracy" if OWN_TASK in own else "bpb"
     assert result.best().metrics[f"valid_{metric}"] >= 0
     assert len(result.confirmed(f"test_{metric}")) == 1
+
+
+def test_a_function_of_ones_own(tmp_path, monkeypatch):
+    """Beside the table that says more of it: hyperparameters that may be called anything."""
+    (tmp_path / "ridge.py").write_text(FUNCTION)
+    file = tmp_path / "ridge.toml"
+    file.write_text(OF_FUNCTION)
+    monkeypatch.chdir(tmp_path)
+    result = nas.run(file, engine="serial")
+    errors = [trial.metrics["valid_error"] for trial in result.done]
+    assert len(errors) == 40
+    assert min(errors) < 0.07 < max(errors), "the noise alone is 0.04"
+    assert len(result.confirmed("valid_error")) == 3
+    (said,) = re.findall(r"`hyperparameters = (.*?\})`", README.split("## A function of your own")[1])
+    extra = f'name = "ridge:space"\nhyperparameters = {said}'
+    file.write_text(OF_FUNCTION.replace('name = "ridge:space"', extra).replace("40", "4"))
+    result = nas.run(file, engine="serial", dir="joint")
+    assert all("noise=" in trial.proposal.genome.text for trial in result.done)
 
 
 def test_the_example_of_a_space_is_the_one_here():
