@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from spaces.blame import reason
-from spaces.blocks.base import Block, State
+from spaces.blocks.base import Block, State, state_bytes
 from spaces.compile import builder_of
 from spaces.derivation import Table
 from spaces.errors import InvalidGrammar
 from spaces.fields import spell
 from spaces.grammar import Grammar
+from spaces.pricing import own_cost
 
 BATCH, LENGTH = 2, 6
 MOST = 8
@@ -32,7 +33,7 @@ def check_blocks(grammar: Grammar, tables: Iterable[Table]) -> None:
     Raises:
         InvalidGrammar: a production has no module; its `build` fails or gives no `Block`, or one that cannot be called
             with what blocks are called with, changes the shape, reads tokens ahead without being `Whole`, decodes to
-            something else where it has a state of its own, or has other parameters than its cost says.
+            something else where it has a state of its own, or has other parameters or another state than its cost says.
     """
     used = {
         part.nonterminal
@@ -87,10 +88,17 @@ def _check(table: Table, index: int) -> None:
                 )
         if block.causal and type(block).init_state is not Block.init_state:
             block.eval()
-            if not _alike(_run(block, x_BLD, place), _decoded(block, x_BLD, place)):
+            if not _alike(_run(block, x_BLD, place), _decoded(block, x_BLD, place)[0]):
                 raise InvalidGrammar(
                     f"{place} gives a {name} that decodes to something else: tokens by parts, from init_state(batch) "
                     "on and each with the state after the last, must give the y of all at once"
+                )
+            kept = state_bytes(_decoded(block, x_BLD[:1], place)[1])
+            said_kept = own_cost(production, table.at, values, LENGTH).state_bytes
+            if kept != said_kept:
+                raise InvalidGrammar(
+                    f"{place} gives a {name} whose state holds {kept:,} bytes of a sequence after {LENGTH} tokens, but "
+                    f"cost= says {said_kept:,} at context={LENGTH}"
                 )
     found, told = sum(weights.numel() for weights in block.parameters()), int(table.own[index][2])
     if found != told:
@@ -101,8 +109,8 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
-def _decoded(block: Block, x_BLD: Tensor, place: str) -> Tensor:
-    """What a block gives for a prompt and then for tokens one by one.
+def _decoded(block: Block, x_BLD: Tensor, place: str) -> tuple[Tensor, State | None]:
+    """What a block gives for a prompt and then for tokens one by one, and its state after them.
 
     Raises:
         InvalidGrammar: it fails.
@@ -113,7 +121,7 @@ def _decoded(block: Block, x_BLD: Tensor, place: str) -> Tensor:
         for part_BLD in x_BLD.split([LENGTH - 2, 1, 1], dim=1):
             y_BLD, state = block(part_BLD, state, None)
             parts.append(y_BLD)
-        return torch.cat(parts, dim=1).view_as(x_BLD)
+        return torch.cat(parts, dim=1).view_as(x_BLD), state
     except Exception as error:
         raise InvalidGrammar(
             f"{place} gives a {type(block).__name__} that fails where it goes on from a state: {reason(error)}"

@@ -69,6 +69,10 @@ def square(at, context, **choices):
     return Cost(at.width**2, at.width**2, 2 * at.width**2, 0)
 
 
+def kept(at, context, **choices):
+    return square(at, context) + Cost(0, 0, 0, 64)
+
+
 def free(at, context, **choices):
     return Cost(0, 0, 0, 0)
 
@@ -114,6 +118,10 @@ def space(build, cost=square, **rules):
             lambda at, mult: Summed(16, lambda sums: ()),
             "a Summed that fails where it goes on from a state: ValueError",
         ),
+        (
+            lambda at, mult: Summed(16, lambda sums: (sums[:, -1:],)),
+            "a Summed whose state holds 64 bytes of a sequence after 6 tokens, but cost= says 0 at context=6",
+        ),
         (lambda at, mult: All(), "gives 0 parameters, but cost= says 256"),
         (lambda at, mult: Mixer(16) if mult < 3 else None, r"\(mult=3\) gives a NoneType"),
     ],
@@ -130,7 +138,7 @@ def test_blocks_pass_and_leave_the_random_state_alone():
     space(lambda at, mult: Mixer(at.width)).check_modules()
     space(lambda at, mult: Dropped(at.width)).check_modules()
     space(lambda at, mult: All(), free).check_modules()
-    space(lambda at, mult: Summed(at.width, lambda sums: (sums[:, -1:],))).check_modules()
+    space(lambda at, mult: Summed(at.width, lambda sums: (sums[:, -1:],)), kept).check_modules()
     assert torch.rand(1) == expected
 
 
