@@ -24,6 +24,7 @@ OF_USERS = {
     "model.py",
     "my_task.py",
     "my_table.py",
+    "ridge.py",
 }
 """Files of run folders, of exports and of users, which the documents name too."""
 
