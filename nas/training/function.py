@@ -20,6 +20,7 @@ from nas.store.run_dir import KEPT
 from nas.training.reproducible import reproducible
 from nas.training.weights import save_weights
 from nas.types import RESUMED, Context, Diverged, InvalidInput, Proposal, floats
+from spaces.blocks.products import onednn_products, steps_by_token
 from spaces.errors import suggest
 from spaces.genome import Genome
 from spaces.pairs import JointSpace
@@ -141,7 +142,8 @@ class FunctionEvaluator:
                 given["values"] = values(self.space, genome)
             if "model" in self.takes:
                 given["model"] = model = self.space.build(genome).to(context.device)
-            return self.function(**{name: given[name] for name in self.takes}, **self.options), model
+            with onednn_products(model is not None and not steps_by_token(model)):
+                return self.function(**{name: given[name] for name in self.takes}, **self.options), model
 
     def _measured(self, returned: Any) -> dict[str, float]:
         """What a function returned as metrics by name."""

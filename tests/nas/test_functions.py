@@ -210,6 +210,22 @@ def test_what_a_function_is_given():
     assert second.keys() == {"x", "lr"}
 
 
+def test_reports_end_a_trial_that_is_stopped_or_too_slow(tmp_path):
+    def function(genome, context):
+        context.report(1, {"loss": 0.5})
+        raise AssertionError("goes on")
+
+    evaluator = FunctionEvaluator(function, toy(), ("loss",))
+    trials = [
+        run_trial(evaluator, propose(), seconds, lambda *_: False, "", "cpu", folder)
+        for seconds in (60, 0)
+        for folder in (None, tmp_path / "0")
+    ]
+    assert [trial.status for trial in trials] == ["stopped", "stopped", "failed", "failed"]
+    assert trials[0].metrics == {"loss": 0.5}
+    assert trials[2].error == "too slow: more than 0 s"
+
+
 def test_global_random_numbers_follow_from_the_seed_and_are_left_alone():
     def function(genome):
         return random.random() + np.random.rand() + torch.rand(1).item()  # noqa: NPY002
