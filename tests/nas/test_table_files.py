@@ -133,7 +133,14 @@ def test_the_command(folder, capsys, cache):
     assert main(["bench", "add", str(folder / "svm.toml"), "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"mine/svm: 6 rows, valid_error, train_time\nKept in {out}\n"
     assert main(["bench", "best", str(out)]) == 0
-    assert capsys.readouterr().out.split() == ["valid_error", "genome", "22", "svm(kernel=rbf,", "c=1)"]
+    assert capsys.readouterr().out.split() == [
+        "valid_error,",
+        "percent",
+        "genome",
+        "22",
+        "svm(kernel=rbf,",
+        "c=1)",
+    ]
     assert main(["bench", "add", "nasbench201/cifar10"]) == 0
     assert "nasbench201/cifar10: 15,625 rows" in capsys.readouterr().out
     for arguments, message in (
