@@ -19,6 +19,7 @@ from spaces.lookup import resolve
 from spaces.pairs import JointSpace, joint
 from spaces.product import ProductSpace
 from spaces.protocol import Space
+from spaces.settings import SettingsSpace, settings
 from spaces.space import GrammarSpace
 
 SPACES = {
@@ -120,6 +121,7 @@ __all__ = [
     "JointSpace",
     "NoNeighbour",
     "ProductSpace",
+    "SettingsSpace",
     "Space",
     "child",
     "choice",
@@ -130,6 +132,7 @@ __all__ = [
     "many",
     "nodes",
     "real",
+    "settings",
     "tokens",
     "vector",
 ]

@@ -254,7 +254,6 @@ def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, eng
 
 
 def test_a_function_of_ones_own(tmp_path, monkeypatch):
-    """Beside the table that says more of it: hyperparameters that may be called anything."""
     (tmp_path / "ridge.py").write_text(FUNCTION)
     file = tmp_path / "ridge.toml"
     file.write_text(OF_FUNCTION)
@@ -264,11 +263,6 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch):
     assert len(errors) == 40
     assert min(errors) < 0.07 < max(errors), "the noise alone is 0.04"
     assert len(result.confirmed("valid_error")) == 3
-    (said,) = re.findall(r"`hyperparameters = (.*?\})`", README.split("## A function of your own")[1])
-    extra = f'name = "ridge:space"\nhyperparameters = {said}'
-    file.write_text(OF_FUNCTION.replace('name = "ridge:space"', extra).replace("40", "4"))
-    result = nas.run(file, engine="serial", dir="joint")
-    assert all("noise=" in trial.proposal.genome.text for trial in result.done)
 
 
 def test_the_example_of_a_space_is_the_one_here():

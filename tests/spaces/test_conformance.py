@@ -72,6 +72,9 @@ SPACES = {
         spaces.vector(4),
     ),
     "regnet": spaces.load("regnet", spaces.image(1, 32, 32, classes=3), depth=8, width=16, stem_stride=1),
+    "settings": spaces.settings(
+        alpha=real(1e-6, 1.0, log=True), degree=choice(1, 2, 3, ordered=True), kind=choice("a", None, True)
+    ),
     "sharpdarts": spaces.load("sharpdarts", spaces.image(1, 9, 8, classes=3), channels=2, layers=3),
     "star": spaces.load("star"),
     "star, limited": spaces.load(
