@@ -16,6 +16,7 @@ from nas.config import Config, to_dict
 from nas.draws import check_draws
 from nas.setup import Setup, prepare
 from nas.types import JSON, Fidelity, Proposal
+from spaces.io import plain
 
 if TYPE_CHECKING:
     from nas.training.evaluator import TrainingEvaluator
@@ -54,7 +55,7 @@ def plan(config: Config) -> JSON:
         workers = spec.count or max(1, int(cores / spec.cpus))
         threads = max(1, min(int(spec.cpus), cores))
     if isinstance(setup.evaluator, TrainingEvaluator):
-        trial = _trained(setup.evaluator, drawn, threads)
+        trial = {"io": plain(setup.space.io), **_trained(setup.evaluator, drawn, threads)}
     else:
         trial = _called(setup, drawn[0], amounts[0])
     rounds = share * math.ceil(config.budget.trials / workers) + math.ceil(config.budget.confirm / workers)

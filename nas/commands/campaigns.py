@@ -121,6 +121,9 @@ def _dry_run(plan: dict[str, Any], as_json: bool) -> int:
     print(f"space     {space['name']}: {count(space['genomes'])} genomes{limited}")
     if space["unavailable"]:
         print(f"          not at this width: {', '.join(space['unavailable'])}")
+    if "io" in trial:
+        ((kind, sizes),) = trial["io"].items()
+        print(f"io        {kind}({', '.join(f'{name}={length}' for name, length in sizes.items())})")
     strategy = plan["config"]["strategy"]
     if "because" in strategy:
         print(f"strategy  {strategy['chosen']['name']}: {strategy['because']}")

@@ -103,6 +103,7 @@ def test_dry_run_starts_nothing(capsys, campaign_file, tmp_path):
     size = call(capsys, "space", "count", campaign_file())[1].strip()
     for word in (
         f"space     hybrid: {size} genomes, before the limits on cost",
+        "\nio        tokens(vocab=256, width=",
         "trial     about",
         "memory    about",
         "campaign  about",
