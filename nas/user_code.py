@@ -11,6 +11,8 @@ from nas.config import Config
 from nas.types import InvalidInput
 from spaces.blame import reason
 
+MAIN = "__main__"
+
 OURS = ("nas", "spaces", "predictors", "benchmarks")
 
 
@@ -18,11 +20,15 @@ def user_modules(config: Config) -> list[str]:
     """The files and packages of the user's own code that a campaign needs, which workers must be given.
 
     Those that the campaign names, and what this process has imported from the same folders. Installed packages
-    are left out: they have to be installed on every node.
+    are left out: they have to be installed on every node. So is the script or notebook that runs, as what is in it
+    is pickled whole.
     """
     found: dict[str, None] = {}
     folders = {Path(folder) for folder in user_folders(config)}
-    for name in [key for key in sys.modules if "." not in key and key not in OURS]:
+    script = sys.modules.get(MAIN)  # which multiprocessing gives a second name
+    for name in [key for key, module in sys.modules.items() if "." not in key and module is not script]:
+        if name in OURS:
+            continue
         place = _home(name)
         if place is not None and place.parent in folders:
             found[str(place)] = None
@@ -43,9 +49,11 @@ def named(config: Config) -> list[str]:
 
 
 def _home(module: str) -> Path | None:
-    """The file of a module, or the folder of a package."""
+    """The file of a module, or the folder of a package; of what runs without a file, one in the current folder."""
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
+    if module == MAIN and (file is None or not Path(file).is_file()):  # a notebook, or the standard input
+        return Path.cwd() / MAIN
     if file is None:
         folders = list(getattr(loaded, "__path__", ()))
         return Path(folders[0]).resolve() if folders else None

@@ -47,6 +47,11 @@ def export_trial(
     chosen = choose(result, trial)
     check_free(Path(out), to, chosen.proposal.genome)
     setup = prepare(result.config, result.path)
+    if isinstance(setup.evaluator, FunctionEvaluator) and "model" not in setup.evaluator.takes:
+        raise InvalidInput(
+            f"campaign {result.config.name!r} measures with the function {result.config.task.name!r}, which takes no "
+            "'model': there is none to export"
+        )
     input_name(setup.space)
     model, metrics = trained(result, setup, chosen, say)
     say(f"Exporting trial {chosen.id}, as trained on seed {metrics['seed']}, and checking what comes of it.")

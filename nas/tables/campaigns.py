@@ -74,7 +74,7 @@ def tabulate(runs: Sequence[Result], path: str | Path, name: str | None = None, 
         if split == "valid":
             told[f"test_{metric.partition('_')[2]}"] = (direction, unit, "test")
     for metric, (direction, unit, split) in told.items():
-        data = f"{config.task.name}, {_data(runs[0])}" if split else ""
+        data = ", ".join(filter(None, [config.task.name, _data(runs[0])])) if split else ""
         add(Metric(metric, direction, unit, split=split, seeds=len(seeds), data=data))
     add(Metric(TRAIN_TIME, "min", "seconds", seeds=len(seeds)))
     costs = {

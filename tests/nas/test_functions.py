@@ -308,6 +308,12 @@ engine = "serial"
     assert "failed: OSError: gone" in capsys.readouterr().err
 
 
+def test_without_a_network_there_is_nothing_to_export(user, tmp_path):
+    result = nas.run(config(user, budget={"trials": 1, "confirm": 0}), dir=tmp_path / "run")
+    with pytest.raises(InvalidInput, match=f"'{user}:loss', which takes no 'model': there is none to export"):
+        nas.export(result, "source", tmp_path / "out")
+
+
 def test_a_table_of_what_a_function_measured(user, tmp_path):
     from nas.tables.campaigns import tabulate
 
@@ -417,11 +423,13 @@ print(result.best().proposal.genome)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["serial", "ray"])
-def test_a_script_that_is_its_own_campaign(tmp_path, engine):
-    (tmp_path / "script.py").write_text(SCRIPT.replace("ENGINE", engine))
+@pytest.mark.parametrize("engine, script", [("serial", "script.py"), ("ray", "script.py"), ("ray", "-")])
+def test_a_script_that_is_its_own_campaign(tmp_path, engine, script):
+    """ "-" is a script without a file, as notebooks are."""
+    text = SCRIPT.replace("ENGINE", engine)
+    (tmp_path / "script.py").write_text(text)
     done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, script], input=text, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith("toy(x=7)\n")
 
