@@ -40,5 +40,5 @@ def reduced():
 def users_modules(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
-    for name in ("my_space", "my_task", "my_table", "ridge"):
+    for name in ("my_space", "my_task", "my_table", "ridge", "descent"):
         sys.modules.pop(name, None)

@@ -34,6 +34,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     PROGRAMS,
     JOINT,
     FUNCTION,
+    GOING_ON,
     TASK,
     LIBRARY,
     SHARING,
@@ -50,6 +51,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
         "symbolic.space",
         "spaces.joint",
         "def error(",
+        "def descent(",
         "(Task):",
         "space.sample",
         "star.cost",
@@ -99,7 +101,7 @@ engine = "serial"
 
 
 def test_every_block_is_run_here_and_short():
-    assert (len(BLOCKS), len(TOML)) == (13, 6)
+    assert (len(BLOCKS), len(TOML)) == (14, 6)
     assert (
         max(len(block.splitlines()) for block in (GRAMMAR, BLOCK, FLOW, FUNCTION, TASK, WHOLE, OWN_TABLE))
         <= 40
@@ -263,6 +265,15 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch):
     assert len(errors) == 40
     assert min(errors) < 0.07 < max(errors), "the noise alone is 0.04"
     assert len(result.confirmed("valid_error")) == 3
+    (tmp_path / "descent.py").write_text(GOING_ON)
+    (rungs,) = re.findall(r"With `(steps = .*?)` and `(rungs = .*?)`", README)
+    tables = OF_FUNCTION.replace("ridge:error", "descent:descent").replace("folds = 10\n", "")
+    file.write_text(tables.replace("trials = 40", "\n".join(["trials = 20", *rungs])))
+    result = nas.run(file, engine="serial", dir="rungs")
+    assert {trial.proposal.fidelity.amount for trial in result.done} == {10, 30, 90}
+    for trial in result.done:
+        alpha = float(re.search("alpha=(.*?),", trial.proposal.genome.text)[1])
+        assert trial.metrics["valid_error"] == pytest.approx(abs(1 - alpha) ** trial.proposal.fidelity.amount)
 
 
 def test_the_example_of_a_space_is_the_one_here():

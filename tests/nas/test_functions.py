@@ -226,6 +226,11 @@ def test_reports_end_a_trial_that_is_stopped_or_too_slow(tmp_path):
     assert trials[2].error == "too slow: more than 0 s"
 
 
+def test_hyperparameters_of_a_function_are_not_those_of_a_recipe(user):
+    space = prepare(config(user, space={"name": f"{user}:space", "hyperparameters": {"noise": [1, 2]}})).space
+    assert set(space.fields) == {"noise"}
+
+
 def test_global_random_numbers_follow_from_the_seed_and_are_left_alone():
     def function(genome):
         return random.random() + np.random.rand() + torch.rand(1).item()  # noqa: NPY002
