@@ -35,8 +35,8 @@ class Block(nn.Module):
     to each other. Packed documents all start from nothing: a block that keeps a state refuses one together
     with segments (ValueError).
 
-    Every block refuses a width, number or size of parts below 1 by name, and inputs without sequences or tokens
-    (ValueError). One that is not causal, and keeps no state, is `Whole`.
+    Every block refuses a width, number or size of parts below 1 by name, inputs without sequences or tokens, and
+    segments of another shape than [B, L] (ValueError). One that is not causal, and keeps no state, is `Whole`.
     """
 
     aux_loss: Tensor | None = None
@@ -49,6 +49,11 @@ class Block(nn.Module):
             raise ValueError(
                 f"{type(self).__name__} was given no tokens: x_BLD of shape {tuple(x_BLD.shape)}; it needs a sequence "
                 "and a token at least"
+            )
+        if segments_BL is not None and segments_BL.shape != x_BLD.shape[:2]:
+            raise ValueError(
+                f"{type(self).__name__} was given segments_BL of shape {tuple(segments_BL.shape)} for x_BLD of shape "
+                f"{tuple(x_BLD.shape)}: each token of each sequence needs the number of its document"
             )
         result: tuple[Tensor, State | None] = super().__call__(x_BLD, state, segments_BL)
         return result

@@ -20,6 +20,20 @@ def refuse_both(state: Any, segments_BL: Tensor | None) -> None:
         )
 
 
+def numbered(cu_seqlens: Tensor) -> Tensor:
+    """The number of the document that each token belongs to, [1, L], from cumulative lengths 0, ..., L.
+
+    Such are what flash-attn and flash-linear-attention take for documents packed in one sequence. Empty documents are
+    allowed.
+
+    Raises ValueError if they are no vector that begins at 0 and nowhere falls.
+    """
+    if cu_seqlens.dim() != 1 or len(cu_seqlens) < 2 or cu_seqlens[0] != 0 or (cu_seqlens.diff() < 0).any():
+        raise ValueError(f"cumulative lengths begin at 0 and nowhere fall, unlike {cu_seqlens.tolist()}")
+    numbers_N = torch.arange(len(cu_seqlens) - 1, device=cu_seqlens.device)
+    return numbers_N.repeat_interleave(cu_seqlens.diff())[None]
+
+
 def starts(segments_BL: Tensor) -> Tensor:
     """Whether a token is the first of its document, [B, L]."""
     first_BL = torch.ones_like(segments_BL, dtype=torch.bool)

@@ -195,7 +195,10 @@ def keeps_states_intact(case: BlockCase) -> None:
 
 
 def packs_documents(case: BlockCase) -> None:
-    """Packed documents give what each gives alone, no gradient crosses between them, and no state goes with them."""
+    """Packed documents give what each gives alone, no gradient crosses between them, and no state goes with them.
+
+    Documents of some tokens only, or of one sequence for all, are refused.
+    """
     block = case.build(torch.float64)
     x_BLD = case.inputs(2, sum(DOCUMENTS[0]), torch.float64).requires_grad_()
     # Numbers of documents need neither rise nor start at 0.
@@ -217,6 +220,14 @@ def packs_documents(case: BlockCase) -> None:
             ours[place] = 0
             assert not ours.any(), f"{case}: gradient {where} reaches other documents"
             start += size
+    for misshaped in (segments_BL[:1], segments_BL[:, 1:], segments_BL[0]):
+        try:
+            block(x_BLD, None, misshaped)
+        except ValueError:
+            continue
+        raise AssertionError(
+            f"{case}: documents of shape {tuple(misshaped.shape)} are taken for inputs {tuple(x_BLD.shape)}"
+        )
     state = block.init_state(2)
     if state_bytes(block(x_BLD, state)[1]):
         try:
