@@ -95,13 +95,14 @@ def _called(setup: Setup, proposal: Proposal, amount: int) -> JSON:
     Raises:
         RuntimeError: the call fails.
     """
+    import torch
+
     from nas.cluster.worker import run_trial
-    from nas.training.evaluator import usable_device
     from nas.training.reproducible import worker_threads
 
     config, full = setup.config, proposal.fidelity
     short = dataclasses.replace(proposal, fidelity=Fidelity(amount, full.unit))
-    device = usable_device(config.workers.gpus)
+    device = "cuda" if config.workers.gpus and torch.cuda.is_available() else "cpu"
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "0"
         trial = run_trial(

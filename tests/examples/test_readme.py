@@ -258,17 +258,18 @@ def test_a_campaign_of_ones_own(tmp_path, text_folder, reduced, monkeypatch, eng
 def test_a_function_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "ridge.py").write_text(FUNCTION)
     file = tmp_path / "ridge.toml"
-    file.write_text(OF_FUNCTION)
+    file.write_text(OF_FUNCTION.replace("trials = 40", "trials = 16"))
     monkeypatch.chdir(tmp_path)
     result = nas.run(file, engine="serial")
     errors = [trial.metrics["valid_error"] for trial in result.done]
-    assert len(errors) == 40
+    assert len(errors) == 16
     assert min(errors) < 0.07 < max(errors), "the noise alone is 0.04"
     assert len(result.confirmed("valid_error")) == 3
     (tmp_path / "descent.py").write_text(GOING_ON)
     (rungs,) = re.findall(r"With `(steps = .*?)` and `(rungs = .*?)`", README)
     tables = OF_FUNCTION.replace("ridge:error", "descent:descent").replace("folds = 10\n", "")
-    file.write_text(tables.replace("trials = 40", "\n".join(["trials = 20", *rungs])))
+    file.write_text(tables.replace("trials = 40", "\n".join(["trials = 14", *rungs])))
+    file.write_text(f'{file.read_text()}\n[strategy]\nname = "asha"\nsampler = "random"\n')
     result = nas.run(file, engine="serial", dir="rungs")
     assert {trial.proposal.fidelity.amount for trial in result.done} == {10, 30, 90}
     for trial in result.done:
