@@ -140,7 +140,7 @@ def selective_scan(
     first_BL = None if segments_BL is None else starts(segments_BL)
     with without_autocast(x_BLI.device):
         if torch.compiler.is_exporting():  # in pieces, the graph would have a node for each token
-            return _scan_whole(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, state_BNI)
+            return _scan_whole(x_BLI, dt_BLI, a_NI, b_BLN, c_BLN, state_BNI, first_BL)
         if x_BLI.shape[1] == 1 and first_BL is None:  # decoding, to which a piece's memory would add
             keep_BNI, added_BNI = (dt_BLI * a_NI).exp(), b_BLN.mT * (dt_BLI * x_BLI)
             state_BNI = torch.addcmul(added_BNI, keep_BNI, state_BNI)
@@ -150,9 +150,17 @@ def selective_scan(
 
 
 def _scan_whole(
-    x_BLI: Tensor, dt_BLI: Tensor, a_NI: Tensor, b_BLN: Tensor, c_BLN: Tensor, h_BNI: Tensor
+    x_BLI: Tensor,
+    dt_BLI: Tensor,
+    a_NI: Tensor,
+    b_BLN: Tensor,
+    c_BLN: Tensor,
+    h_BNI: Tensor,
+    first_BL: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     keep_BLNI = (dt_BLI[:, :, None] * a_NI).exp()
+    if first_BL is not None:
+        keep_BLNI = keep_BLNI.masked_fill(first_BL[..., None, None], 0)
     h_BLNI = linear_scan(keep_BLNI, b_BLN[..., None] * (dt_BLI * x_BLI)[:, :, None], h_BNI)
     return _read(c_BLN, h_BLNI), h_BLNI[:, -1]
 

@@ -89,3 +89,13 @@ def test_a_mimetic_layer_begins_as_linear_attention_with_queries_that_are_keys()
 def test_an_unknown_init_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown init 'mimetc': use 'decaying' or 'mimetic'"):
         Mamba(16, state=4, expand=2, init="mimetc")  # type: ignore[arg-type]
+
+
+def test_documents_are_kept_apart_in_an_exported_graph_too() -> None:
+    block = Mamba(8, state=4, expand=1, init="decaying").eval()
+    x_BLD, other_BLD = torch.randn(2, 2, 20, 8)
+    documents_BL = torch.tensor([[0] * 7 + [1] * 13, [4] * 20])
+    program = torch.export.export(block, (x_BLD, None, documents_BL), strict=False).module()
+    for documents_BL in (documents_BL, documents_BL.flip(1)):
+        ours_BLD, theirs_BLD = (form(other_BLD, None, documents_BL)[0] for form in (program, block))
+        torch.testing.assert_close(ours_BLD, theirs_BLD)
