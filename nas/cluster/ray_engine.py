@@ -65,8 +65,9 @@ class RayEngine:
         seconds: wall time that a trial may take.
         address: of a cluster to join, as `ray.init` takes it, else that in the environment as RAY_ADDRESS.
             Without one, the Ray that this process has already, else one started here, and ended by `close`.
-        user_modules: files (.py) and folders of packages to be importable by name on all workers. Only these
-            are sent; not what lies beside them.
+        user_modules: files (.py) and folders of packages to be importable by name on all workers. To those of a cluster
+            only these are sent, not what lies beside them; on this machine they are imported from where they are, so
+            that they find their files.
         folder: where every trial has a folder of its own, named by its id; on a cluster, a shared one.
 
     Raises:
@@ -101,6 +102,8 @@ class RayEngine:
         try:
             count = _count(workers, cpus, gpus, may_grow=address is not None)
             self._pickled = ray.put(pickled)
+            here = address is None and self._owns_ray
+            self._folders = [str(Path(module).resolve().parent) for module in user_modules] if here else []
             self._pool = [self._start() for _ in range(count)]
         except BaseException:
             self.close()
@@ -157,7 +160,7 @@ class RayEngine:
         sized = _Actor.options(num_cpus=self._cpus, num_gpus=self._gpus)
         threads, device = max(1, int(self._cpus)), "cuda" if self._gpus else "cpu"
         actor = sized.remote(self._seconds, device, self._folder, threads)
-        return _Worker(actor, actor.load.remote(self._pickled), failures)
+        return _Worker(actor, actor.load.remote(self._pickled, self._folders), failures)
 
     def _replace(self, worker: _Worker, why: str) -> None:
         """Ends a worker and starts another in its place, unless it failed to start too often."""
@@ -326,7 +329,7 @@ def _init(address: str | None, user_modules: Sequence[str]) -> bool:
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    if user_modules:
+    if user_modules and address is not None:
         options["runtime_env"] = {"py_modules": [str(Path(module).resolve()) for module in user_modules]}
     try:
         if address is not None:

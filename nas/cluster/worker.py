@@ -7,7 +7,7 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.types import (
@@ -25,6 +25,7 @@ from nas.types import (
     floats,
 )
 from spaces.blame import told, where
+from spaces.lookup import importable
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -126,8 +127,11 @@ class TrialRunner:
         # Read by libraries when they are first imported, which making the evaluator does.
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
 
-    def load(self, pickled: bytes) -> tuple[str, str | None]:
-        """Makes the evaluator; gives the name of this worker, and the reason if that failed."""
+    def load(self, pickled: bytes, folders: Sequence[str] = ()) -> tuple[str, str | None]:
+        """Makes the evaluator, of modules in these folders too; gives the name of this worker, and the reason if that
+        failed."""
+        for folder in folders:
+            importable(folder)
         try:
             self.evaluator: Evaluator = pickle.loads(pickled)
         except Exception as error:

@@ -100,7 +100,15 @@ def test_a_campaign_that_was_killed_goes_on_as_if_nothing_had_happened(user, tmp
     assert again.config == whole.config == prepare(again.config).config
 
 
-def test_on_ray(user, tmp_path):
+def test_on_ray(user, tmp_path, monkeypatch):
+    """Also what reads a file beside its module."""
+    monkeypatch.chdir("/")
+    source = tmp_path / f"{user}.py"
+    read = 'return float(Path(__file__).with_name("one.txt").read_text()) * ('
+    source.write_text(
+        "from pathlib import Path\n" + USER.replace("return (", f"{read}(").replace("rand()", "rand())")
+    )
+    (tmp_path / "one.txt").write_text("1")
     result = nas.run(config(user, workers={"engine": "ray", "count": 1}), dir=tmp_path / "run")
     serial = nas.run(config(user), dir=tmp_path / "serial")
     assert facts(result) == facts(serial)
