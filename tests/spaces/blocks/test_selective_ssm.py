@@ -96,6 +96,6 @@ def test_documents_are_kept_apart_in_an_exported_graph_too() -> None:
     x_BLD, other_BLD = torch.randn(2, 2, 20, 8)
     documents_BL = torch.tensor([[0] * 7 + [1] * 13, [4] * 20])
     program = torch.export.export(block, (x_BLD, None, documents_BL), strict=False).module()
-    for documents_BL in (documents_BL, documents_BL.flip(1)):
-        ours_BLD, theirs_BLD = (form(other_BLD, None, documents_BL)[0] for form in (program, block))
+    for packed_BL in (documents_BL, documents_BL.flip(1)):
+        ours_BLD, theirs_BLD = (form(other_BLD, None, packed_BL)[0] for form in (program, block))
         torch.testing.assert_close(ours_BLD, theirs_BLD)
