@@ -231,7 +231,8 @@ class S5(Block):
         z_PN = a_PN * at_least_float32(self.log_dt).exp()
         written_BLNP = at_least_float32(x_BLD @ self.write).unflatten(-1, (-1, 2))
         added_PBLN = times(held(z_PN, a_PN)[:, None, None], written_BLNP.movedim(-1, 0))
-        if torch.compiler.is_exporting():
+        # ONNX has no complex numbers; a convolution begins with nothing, and knows of no documents.
+        if torch.compiler.is_exporting() and state is None and segments_BL is None:
             h_BLNP = _convolved(z_PN, added_PBLN)
         else:
             keep_BLN = torch.complex(*powers(z_PN, z_PN.new_ones(1)).squeeze(-1)).expand(*x_BLD.shape[:2], -1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spaces.blocks.base import Block
 from spaces.blocks.costs import COSTS
-from spaces.blocks.testing import CHECKS, BlockCase, compiles, exports
+from spaces.blocks.testing import CHECKS, BlockCase, compiles, exports, exports_states_and_documents
 
 WIDTH = 16
 AT = SimpleNamespace(width=WIDTH)
@@ -29,13 +29,16 @@ def case(block: type[Block], twin: Callable[[Any, Tensor], Tensor], **choices: A
 
 
 def suite(cases: list[BlockCase], checks: tuple[object, ...] = CHECKS) -> list[object]:
-    """One parameter a case and check; a block is exported and compiled in its first setting, the others are slow."""
+    """One parameter a case and check; a block is exported and compiled in its first setting, the others are slow,
+    as are exports with states and documents.
+    """
     seen: set[str] = set()
     parameters = []
     for case in cases:
         block = case.name.partition("(")[0].partition(" ")[0]
         for check in checks:
-            slow = [pytest.mark.slow] if check in (compiles, exports) and block in seen else []
+            again = block in seen and check in (compiles, exports)
+            slow = [pytest.mark.slow] if again or check is exports_states_and_documents else []
             parameters.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=slow))
         seen.add(block)
     return parameters

@@ -128,6 +128,14 @@ class BranchesOnExport(Decay):
         return super().step(h_BD, x_BD) * (2 if torch.compiler.is_exporting() else 1)
 
 
+class ForgetsOnExport(Decay):
+    def forward(
+        self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        begun = self.init_state(len(x_BLD)) if torch.compiler.is_exporting() and state else state
+        return super().forward(x_BLD, begun, segments_BL)
+
+
 class BreaksUnderCompilation(Decay):
     def step(self, h_BD: Tensor, x_BD: Tensor) -> Tensor:
         return super().step(h_BD, x_BD) * (2 if torch.compiler.is_compiling() else 1)
@@ -217,6 +225,7 @@ def case(block: type[Block]) -> BlockCase:
 SHORT = {
     testing.matches_twin: {"lengths": (1, 5)},
     testing.exports: {"length": 5},
+    testing.exports_states_and_documents: {"length": 10},
     testing.compiles: {"length": 5},
 }
 """Where a loop over tokens would take long."""
@@ -256,6 +265,11 @@ def test_a_correct_block_passes(check: Callable[..., None]) -> None:
             partial(testing.exports, length=5),
             BranchesOnExport,
             "BranchesOnExport: exported output differs by",
+        ),
+        (
+            partial(testing.exports_states_and_documents, length=10),
+            ForgetsOnExport,
+            "ForgetsOnExport: exported output after a state differs by",
         ),
         (
             partial(testing.compiles, length=5),
