@@ -63,6 +63,8 @@ class Experts(Block):
         return torch.einsum("te,etd->td", weight_TE.to(x_TD.dtype), y_ETD)
 
 
+# How many rows each expert has is no shape of a graph: torch.compile calls this as it is.
+@torch.compiler.disable
 def one_by_one(x_RD: Tensor, rows_E: Tensor, gate_up_EDF: Tensor, out_EFD: Tensor) -> Tensor:
     """What each expert gives for its rows, which stand next to each other."""
     y_RD = [x_RD[:0]]

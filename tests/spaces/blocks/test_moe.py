@@ -83,3 +83,11 @@ def test_weights_are_not_renormalised() -> None:
 def test_impossible_top_k_is_refused(top_k: int) -> None:
     with pytest.raises(ValueError, match=f"top_k {top_k} is not between 1 and the number of experts, 4"):
         MoE(8, experts=4, top_k=top_k, mult=1)
+
+
+def test_a_compiled_mixture_takes_sequences_of_any_length() -> None:
+    block, x_BLD = MoE(8, experts=4, top_k=2, mult=1), torch.randn(2, 12, 8)
+    torch._dynamo.reset()
+    compiled = torch.compile(block, backend="aot_eager")
+    for length in (12, 7, 3):
+        torch.testing.assert_close(compiled(x_BLD[:, :length])[0], block(x_BLD[:, :length])[0])
