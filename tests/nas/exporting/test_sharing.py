@@ -25,9 +25,10 @@ CLASSES = [
 
 @pytest.mark.parametrize("number", CLASSES)
 def test_as_source(number, tmp_path):
-    files, clean = export(SPACE, one(number), built(SPACE, one(number)), "source", tmp_path / "out")
+    files, clean, decoding = export(SPACE, one(number), built(SPACE, one(number)), "source", tmp_path / "out")
     assert files.passed
     assert clean.difference <= 1e-5
+    assert decoding.difference <= 1e-4
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import spaces
-from nas.exporting import export, verify
+from nas.exporting import ExportFailed, export, verify
 from nas.exporting.constructor import constructor
 from nas.exporting.inline import inline
 from nas.exporting.layout import Group, render
@@ -28,9 +29,10 @@ def imported(path):
 @pytest.mark.parametrize("space, genome", known(SPACE) + RANDOM)
 def test_a_genome_as_source_computes_the_same_in_a_clean_process(space, genome, tmp_path):
     model = built(space, genome)
-    files, clean = export(space, genome, model, "source", tmp_path / "out", {"valid_bpb": 2.5})
+    files, clean, decoding = export(space, genome, model, "source", tmp_path / "out", {"valid_bpb": 2.5})
     assert files.passed
     assert clean.difference <= 1e-5
+    assert decoding.difference <= 1e-4
     loaded = imported(tmp_path / "out/model.py").load()
     x = torch.randint(64, (2, 77))
     with torch.no_grad():
@@ -207,7 +209,7 @@ def test_a_tampered_or_missing_file_is_found(tmp_path):
     data = bytearray(weights.read_bytes())
     data[-2] ^= 0x40  # the exponent of one weight
     weights.write_bytes(data)
-    files, clean = verify(tmp_path)
+    files, clean, _ = verify(tmp_path)
     assert not files.passed
     assert files.error == "changed or missing since the export: model.safetensors"
     assert not clean.passed
@@ -217,3 +219,32 @@ def test_a_tampered_or_missing_file_is_found(tmp_path):
     assert not files.passed
     assert not clean.passed
     assert "No such file" in clean.error
+
+
+class Forgetful(Block):
+    """Takes what stood before each token from the part that it is given, and keeps no state."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inside = linear(width, width)
+
+    def forward(self, x_BLD, state=None, segments_BL=None):
+        return self.inside(nn.functional.pad(x_BLD, (0, 0, 1, -1))), state
+
+
+def test_a_block_that_forgets_decodes_to_something_else(tmp_path):
+    grammar = spaces.Grammar("own", start="model")
+    grammar.add(
+        "forgetful",
+        ("model",),
+        {},
+        build=lambda at: Forgetful(16),
+        cost=lambda at, context: spaces.Cost(256, 256, 512, 0),
+    )
+    space = spaces.GrammarSpace(grammar, spaces.tokens(vocab=64, width=16))
+    genome = space.sample(np.random.default_rng(0))
+    with pytest.raises(
+        ExportFailed, match=r"decoding with a state failed, .*: a block forgets what its state is for"
+    ):
+        export(space, genome, space.build(genome), "source", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
