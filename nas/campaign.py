@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nas.config import Amendment, Config
 from nas.draws import check_draws
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    campaign: str | Path | Config,
+    campaign: str | Path | Mapping[str, Any] | Config,
     *,
     dir: str | Path | None = None,
     workers: int | None = None,
@@ -52,7 +53,7 @@ def run(
     """Runs a campaign to its end, or goes on with it where its folder says that it stopped.
 
     Args:
-        campaign: a campaign file, or its contents.
+        campaign: a campaign file, or its contents as a mapping or a configuration.
         dir: the run folder, default runs/NAME.
         workers, engine: in place of what the campaign says.
         address: of a Ray cluster to join; default: Ray is started on this machine.

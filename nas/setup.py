@@ -56,9 +56,12 @@ class Setup:
 
 
 def configure(
-    campaign: str | Path | Config, *, workers: int | None = None, engine: str | None = None
+    campaign: str | Path | Mapping[str, Any] | Config,
+    *,
+    workers: int | None = None,
+    engine: str | None = None,
 ) -> Config:
-    """The configuration of a campaign file with what the caller changes.
+    """The configuration of a campaign file, or of its contents, with what the caller changes.
 
     The file's folder becomes importable, and a relative path of its task is looked for in it.
 
@@ -67,6 +70,8 @@ def configure(
     """
     if isinstance(campaign, Config):
         config = campaign
+    elif isinstance(campaign, Mapping):
+        config = parse(campaign)
     else:
         folder = Path(campaign).resolve().parent
         config = _beside(load(campaign), folder)

@@ -423,14 +423,14 @@ SHIFT = 7
 def loss(values):
     return (values["x"] - SHIFT) ** 2
 
-result = nas.run(nas.config.parse({
+result = nas.run({
     "name": "script",
     "space": {"name": "__main__:space"},
     "task": {"name": "__main__:loss"},
     "budget": {"trials": 20, "confirm": 0},
     "objectives": [{"metric": "loss", "direction": "min"}],
     "workers": {"engine": "ENGINE", "count": 1},
-}))
+})
 print(result.best().proposal.genome)
 """
 
