@@ -98,7 +98,7 @@ BUILDERS: Mapping[str, Build] = {
     "post_norms": lambda at, layers: layers,
     "post_norm": lambda at, body: body,
     "stack": lambda at, layers: Stack(layers),
-    "shared": lambda at, layer, passes, templates: Shared(layer, passes=passes),
+    "shared": lambda at, layer, passes, templates: Shared(layer, passes=passes, norms=hasattr(at, "norms")),
     "parallel_streams": lambda at, layer, streams: ParallelStreams(at.width, layer, streams=streams),
 }
 """How each production that is known by name is built: from the attributes and its fields, by name."""

@@ -336,8 +336,14 @@ def product_key_memory(at: HasWidth, context: int, *, keys: int, heads: int, top
 
 
 def norm(at: HasWidth, context: int) -> Cost:
-    """A number for each channel: all that a residual, a group of parallel branches or a layer scale owns itself."""
+    """A number for each channel: all that a layer scale owns itself."""
     return Cost(at.width, at.width, 0, 0)
+
+
+def pre_norm(at: HasWidth, context: int) -> Cost:
+    """All that a residual or a group of parallel branches owns itself: a norm, or one for each of so many `norms`."""
+    gains = at.width * getattr(at, "norms", 1)
+    return Cost(gains, gains, 0, 0)
 
 
 def rezero(at: HasWidth, context: int) -> Cost:
@@ -411,8 +417,8 @@ COSTS: dict[str, Callable[..., Cost]] = {
     "chunk_moe": chunk_moe,
     "hierarchical_memory": hierarchical_memory,
     "product_key_memory": product_key_memory,
-    "residual": norm,
-    "parallel": norm,
+    "residual": pre_norm,
+    "parallel": pre_norm,
     "layer_scale": norm,
     "rezero": rezero,
     "deep_norm": deep_norm,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from spaces.blocks.base import Block, State, linear, rms_norm, total_aux_loss
+from spaces.blocks.topology import Parallel
 
 SMOOTHING = 0.1
 
@@ -19,20 +20,20 @@ SMOOTHING = 0.1
 class Shared(Block):
     """A layer, `passes` times one after the other, each time with a state of its own and weights of a few templates.
 
-    With one template all passes have the same weights, as in ALBERT (arXiv 1909.11942) and WideNet (arXiv 2107.11817),
-    their norms too, of which WideNet has one a pass. With several, layers of one kind, the weights of pass p are the
-    sum over k of mix[p, k] times those of template k, a bank as of Shapeshifter networks (neural parameter allocation
-    search, arXiv 2006.10598, whose coefficients are for each matrix): so the number of parameters is chosen apart
-    from the depth. Passes begin as the templates in turn. What is no parameter, as the directions of hashed experts,
-    is that of the first template. The sums are made anew in each call: that is nothing beside the products for many
-    tokens, and about as much as they for one.
+    With one template all passes have the same weights, as in ALBERT (arXiv 1909.11942), and with `norms` each has
+    residuals' norms of its own, as in WideNet (arXiv 2107.11817). With several, layers of one kind, the weights of pass
+    p, norms too, are the sum over k of mix[p, k] times those of template k, a bank as of Shapeshifter networks (neural
+    parameter allocation search, arXiv 2006.10598, whose coefficients are for each matrix): so the number of parameters
+    is chosen apart from the depth. Passes begin as the templates in turn. What is no parameter, as the directions of
+    hashed experts, is that of the first template. The sums are made anew in each call: that is nothing beside the
+    products for many tokens, and about as much as they for one.
 
     In training, `aux_loss` is the mean over the passes of the layer's auxiliary losses.
 
     Raises ValueError if passes is below 1, or there are more templates than passes.
     """
 
-    def __init__(self, templates: Iterable[Block], *, passes: int) -> None:
+    def __init__(self, templates: Iterable[Block], *, passes: int, norms: bool = False) -> None:
         super().__init__()
         self.templates, self.passes = nn.ModuleList(templates), passes
         if passes < 1:
@@ -42,6 +43,16 @@ class Shared(Block):
         # Indexed, not cut out of a longer one: a parameter that is a part of its storage is refused by safetensors.
         turns_PK = torch.eye(number)[torch.arange(passes) % number]
         self.mix = nn.Parameter(turns_PK) if number > 1 else None
+        # The layer's own norms are those of the first pass.
+        found = self.templates[0].named_modules() if norms and number == 1 else ()
+        own = [
+            (f"{name}.norm.weight".lstrip("."), part) for name, part in found if isinstance(part, Parallel)
+        ]
+        self.gains = [name for name, _ in own]
+        self.norms = nn.ModuleList(
+            nn.ParameterList(torch.ones_like(part.norm.weight) for _, part in own)
+            for _ in range(passes - 1 if own else 0)
+        )
 
     def forward(
         self, x_BLD: Tensor, state: State | None = None, segments_BL: Tensor | None = None
@@ -62,7 +73,10 @@ class Shared(Block):
     def weights(self, number: int) -> dict[str, Tensor]:
         """The parameters of a pass by name, of which those that are left out are the first template's."""
         if self.mix is None:
-            return {}
+            if not number or not self.gains:
+                return {}
+            later = cast(nn.ParameterList, self.norms[number - 1])
+            return dict(zip(self.gains, later, strict=True))
         banks = [dict(template.named_parameters()) for template in self.templates]
         shares = self.mix[number].unbind()
         return {

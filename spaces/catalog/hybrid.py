@@ -13,7 +13,7 @@ from spaces.catalog.hybrid_models import MODELS
 from spaces.fields import child, choice, many
 from spaces.grammar import Grammar
 
-hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False, "scaled": False})
+hybrid = Grammar("hybrid", start="model", attributes={"nested": 0, "run": False, "scaled": False, "norms": 1})
 
 
 @hybrid.production(
@@ -40,20 +40,21 @@ def post_norms(layers=many("post_norm", 1, 8), repeat=choice(1, 2, 3, 4, 6, 8, 1
 def post_norm(body=child("mixer")): ...
 
 
-@hybrid.production("layer", weight=4)
+@hybrid.production("layer", weight=4, attributes=lambda at: {"norms": 1})
 def residual(body=child("mixer")): ...
 
 
-@hybrid.production("layer", weight=1)
+@hybrid.production("layer", weight=1, attributes=lambda at: {"norms": 1})
 def parallel(branches=many("mixer", 2, 3)): ...
 
 
-# Passes of passes would be other words for more of them, so nothing that is run again stands in another.
+# Passes of passes would be other words for more of them, so nothing that is run again stands in another. Each pass has
+# norms of its own (WideNet), of several templates those of their mixture.
 @hybrid.production(
     "layer",
     weight=0.25,
     where=lambda at, passes, templates: not at.run and templates < passes,
-    attributes=lambda at: {"run": True},
+    attributes=lambda at, passes, templates: {"run": True, "norms": passes if templates == 1 else 1},
 )
 def shared(
     layer=child("layer"),

@@ -3,7 +3,7 @@
 Transformer++ (Touvron et al. 2023: RoPE attention and SwiGLU), Mamba-2 (Dao and Gu 2024), Jamba-like (Lieber et al.
 2024: one attention in eight mixers, experts in every other layer, here with Mamba-2), BlackMamba-like (Anthony et al.
 2024: Mamba and experts in turn, here with Mamba-2), WideNet-like (Xue et al. 2022: one layer of attention and experts,
-passed over and over, here with its norms shared too), Hydra-like (Chaudhary et al. 2025: a state space backbone with
+passed over and over, each pass with norms of its own), Hydra-like (Chaudhary et al. 2025: a state space backbone with
 attention now and then, experts for each chunk, a workspace and a product-key memory; here with Mamba-2 and windowed
 attention), a Transformer with cross-layer attention (Brandon et al. 2024: two attentions to one of keys and values),
 and a Transformer with a product-key memory in place of one feed-forward layer (Lample et al. 2019).

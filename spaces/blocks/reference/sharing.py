@@ -25,6 +25,9 @@ def shared(block: Shared, x_BLD: Tensor, layer: Twin) -> Tensor:
                     setattr(module, own, sum(share * each for share, each in zip(shares, every, strict=True)))
                 else:
                     setattr(module, own, None)
+        if p and block.gains:
+            for name, gain_D in zip(block.gains, block.norms[p - 1].parameters(), strict=True):
+                version.get_submodule(name.rpartition(".")[0]).weight = gain_D
         x_BLD = layer(version, x_BLD)
     return x_BLD
 

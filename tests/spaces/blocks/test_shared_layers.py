@@ -43,9 +43,9 @@ def group(block: Stack, x_BLD: Tensor) -> Tensor:
     return x_BLD
 
 
-def group_cost(context: int) -> Cost:
+def group_cost(context: int, norms: int = 1) -> Cost:
     inside = COSTS["attention"](AT, context, **ATTENTION) + COSTS["moe"](AT, context, **EXPERTS)
-    return inside + COSTS["residual"](AT, context).times(2)
+    return inside + COSTS["residual"](SimpleNamespace(width=WIDTH, norms=norms), context).times(2)
 
 
 def mamba_cost(context: int) -> Cost:
@@ -63,6 +63,24 @@ def passes(
             COSTS["shared"](AT, context, passes=number, templates=templates)
             + cost(context).run(number, templates)
         ),
+        WIDTH,
+    )
+
+
+def passes_with_norms(number: int) -> BlockCase:
+    """Groups whose passes have norms of their own, which here are far apart from the start."""
+
+    def make(width: int) -> Shared:
+        block = Shared([make_group(width)], passes=number, norms=True)
+        for gain_D in block.norms.parameters():
+            torch.nn.init.uniform_(gain_D, 0.5, 1.5)
+        return block
+
+    return BlockCase(
+        "passes of attention and experts with norms of their own",
+        make,
+        lambda block, x_BLD: shared(block, x_BLD, group),
+        lambda context: COSTS["shared"](AT, context, passes=number) + group_cost(context, number).run(number),
         WIDTH,
     )
 
@@ -101,6 +119,7 @@ def cross_layer(name: str, layers: int, **choices: object) -> BlockCase:
 
 CASES = [
     passes("passes of attention and experts", 2, make_group, group, group_cost),
+    passes_with_norms(3),
     passes("passes of Mamba-2", 3, make_mamba, mamba2, mamba_cost),
     passes("templates of attention and experts", 3, make_group, group, group_cost, templates=2),
     passes("templates of Mamba-2", 2, make_mamba, mamba2, mamba_cost, templates=2),
