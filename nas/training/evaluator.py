@@ -112,7 +112,7 @@ class TrainingEvaluator:
         """A new model, and inside all that decides how it computes; restored afterwards."""
         with reproducible(proposal.seed, device, threads), preferring(recipe.kernels) as foreign:
             model = self.space.build(proposal.genome).to(device)
-            with onednn_products(not steps_by_token(model)):
+            with onednn_products(device == "cpu" and not steps_by_token(model)):
                 yield model, foreign
 
     def _train(self, model: nn.Module, proposal: Proposal, context: Context, recipe: Recipe) -> Training:

@@ -142,7 +142,8 @@ class FunctionEvaluator:
                 given["values"] = values(self.space, genome)
             if "model" in self.takes:
                 given["model"] = model = self.space.build(genome).to(context.device)
-            with onednn_products(model is not None and not steps_by_token(model)):
+            here = context.device == "cpu" and model is not None and not steps_by_token(model)
+            with onednn_products(here):
                 return self.function(**{name: given[name] for name in self.takes}, **self.options), model
 
     def _measured(self, returned: Any) -> dict[str, float]:

@@ -22,7 +22,8 @@ def onednn_products(wanted: bool = True) -> Iterator[None]:
     By itself PyTorch has MKL multiply them, which does not use all of AMD's processors: on a core of an EPYC of 2024
     105 GFLOP/s, where oneDNN reaches 240. It hands them to oneDNN where that may round to bfloat16 inside, which
     oneDNN does where the processor multiplies such matrices (AMX): there nothing is changed. Nor is it with versions
-    of PyTorch before 2.9.
+    of PyTorch before 2.9. Inside, `torch.get_float32_matmul_precision` raises RuntimeError, as the one precision of
+    its name is not told by PyTorch where its libraries have several.
     """
     if not wanted or _SETTING is None or not _exact():
         yield
