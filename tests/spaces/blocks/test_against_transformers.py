@@ -167,6 +167,20 @@ def llama_layer(theirs):
     return layer
 
 
+def mamba_mixer(mixer):
+    return {
+        "blocks.0.in_proj.weight": mixer.in_proj.weight,
+        "blocks.0.taps": mixer.conv1d.weight[:, 0].T,
+        "blocks.0.conv_bias": mixer.conv1d.bias,
+        "blocks.0.select.weight": mixer.x_proj.weight,
+        "blocks.0.step.weight": mixer.dt_proj.weight,
+        "blocks.0.step.bias": mixer.dt_proj.bias,
+        "blocks.0.log_a": mixer.A_log,
+        "blocks.0.skip": mixer.D,
+        "blocks.0.out.weight": mixer.out_proj.weight,
+    }
+
+
 def test_mamba():
     config = transformers.MambaConfig(
         vocab_size=VOCAB,
@@ -184,23 +198,71 @@ def test_mamba():
 
     def layer(number):
         block = theirs.backbone.layers[number]
-        mixer = block.mixer
-        return {
-            "norm.weight": block.norm.weight,
-            "blocks.0.in_proj.weight": mixer.in_proj.weight,
-            "blocks.0.taps": mixer.conv1d.weight[:, 0].T,
-            "blocks.0.conv_bias": mixer.conv1d.bias,
-            "blocks.0.select.weight": mixer.x_proj.weight,
-            "blocks.0.step.weight": mixer.dt_proj.weight,
-            "blocks.0.step.bias": mixer.dt_proj.bias,
-            "blocks.0.log_a": mixer.A_log,
-            "blocks.0.skip": mixer.D,
-            "blocks.0.out.weight": mixer.out_proj.weight,
-        }
+        return {"norm.weight": block.norm.weight, **mamba_mixer(block.mixer)}
 
     inner = theirs.backbone
     genome = "stack(layers=[residual(body=mamba(state=8, expand=2, init=decaying))], repeat=2)"
     same_as(theirs, genome, layer, inner.embeddings.weight, inner.norm_f.weight, theirs.lm_head.weight)
+
+
+def test_jamba():
+    """Mamba, attention without positions, a feed-forward layer and experts in one model; Jamba's norms of what its
+    Mamba selects are left out of it, as ours has none."""
+    config = transformers.JambaConfig(
+        **TWO_LAYERS,
+        intermediate_size=2 * WIDTH,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        num_experts=4,
+        num_experts_per_tok=2,
+        mamba_d_state=8,
+    )
+    theirs = transformers.JambaForCausalLM(config)
+    for name in ("dt_layernorm", "b_layernorm", "c_layernorm"):
+        setattr(theirs.model.layers[0].mamba, name, torch.nn.Identity())
+
+    def layer(number):
+        block = theirs.model.layers[number // 2]
+        if number == 0:
+            return {"norm.weight": block.input_layernorm.weight, **mamba_mixer(block.mamba)}
+        if number == 2:
+            attention = block.self_attn
+            parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+            return {
+                "norm.weight": block.input_layernorm.weight,
+                "blocks.0.qkv.weight": torch.cat([part.weight for part in parts]),
+                "blocks.0.out.weight": attention.o_proj.weight,
+            }
+        norm, forward = {"norm.weight": block.pre_ff_layernorm.weight}, block.feed_forward
+        if number == 1:
+            gate_up = torch.cat([forward.gate_proj.weight, forward.up_proj.weight])
+            return {
+                **norm,
+                "blocks.0.gate_up.weight": gate_up,
+                "blocks.0.out.weight": forward.down_proj.weight,
+            }
+        return {
+            **norm,
+            "blocks.0.router.weight": forward.router.weight,
+            "blocks.0.gate_up": forward.experts.gate_up_proj.transpose(1, 2),
+            "blocks.0.out": forward.experts.down_proj.transpose(1, 2),
+        }
+
+    mixers = (
+        "mamba(state=8, expand=2, init=decaying)",
+        "swiglu(mult=2)",
+        "attention(heads=4, kv_heads=2, position=none, window=none, qk_norm=false)",
+        "moe(experts=4, top_k=2, mult=2, shared=0)",
+    )
+    genome = f"stack(layers=[{', '.join(f'residual(body={mixer})' for mixer in mixers)}], repeat=1)"
+    inner = theirs.model
+    same_as(
+        theirs, genome, layer, inner.embed_tokens.weight, inner.final_layernorm.weight, theirs.lm_head.weight
+    )
 
 
 def test_mamba2():
