@@ -146,38 +146,50 @@ def outside(theirs):
     return inner.embed_tokens.weight, inner.norm.weight, theirs.lm_head.weight
 
 
+def residual(norm, weights):
+    """The weights of a residual layer: of its norm and of the block in its branch."""
+    return {"norm.weight": norm.weight, **{f"blocks.0.{name}": weight for name, weight in weights.items()}}
+
+
+def grouped_attention(attention):
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    return {"qkv.weight": torch.cat([part.weight for part in parts]), "out.weight": attention.o_proj.weight}
+
+
+def gated_unit(mlp):
+    gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+    return {"gate_up.weight": gate_up, "out.weight": mlp.down_proj.weight}
+
+
+def mixture(router, experts):
+    return {
+        "router.weight": router.weight,
+        "gate_up": experts.gate_up_proj.transpose(1, 2),
+        "out": experts.down_proj.transpose(1, 2),
+    }
+
+
 def llama_layer(theirs):
     def layer(number):
         block = theirs.model.layers[number // 2]
         if number % 2:
-            mlp = block.mlp
-            return {
-                "norm.weight": block.post_attention_layernorm.weight,
-                "blocks.0.gate_up.weight": torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
-                "blocks.0.out.weight": mlp.down_proj.weight,
-            }
-        attention = block.self_attn
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        return {
-            "norm.weight": block.input_layernorm.weight,
-            "blocks.0.qkv.weight": torch.cat([part.weight for part in parts]),
-            "blocks.0.out.weight": attention.o_proj.weight,
-        }
+            return residual(block.post_attention_layernorm, gated_unit(block.mlp))
+        return residual(block.input_layernorm, grouped_attention(block.self_attn))
 
     return layer
 
 
 def mamba_mixer(mixer):
     return {
-        "blocks.0.in_proj.weight": mixer.in_proj.weight,
-        "blocks.0.taps": mixer.conv1d.weight[:, 0].T,
-        "blocks.0.conv_bias": mixer.conv1d.bias,
-        "blocks.0.select.weight": mixer.x_proj.weight,
-        "blocks.0.step.weight": mixer.dt_proj.weight,
-        "blocks.0.step.bias": mixer.dt_proj.bias,
-        "blocks.0.log_a": mixer.A_log,
-        "blocks.0.skip": mixer.D,
-        "blocks.0.out.weight": mixer.out_proj.weight,
+        "in_proj.weight": mixer.in_proj.weight,
+        "taps": mixer.conv1d.weight[:, 0].T,
+        "conv_bias": mixer.conv1d.bias,
+        "select.weight": mixer.x_proj.weight,
+        "step.weight": mixer.dt_proj.weight,
+        "step.bias": mixer.dt_proj.bias,
+        "log_a": mixer.A_log,
+        "skip": mixer.D,
+        "out.weight": mixer.out_proj.weight,
     }
 
 
@@ -198,7 +210,7 @@ def test_mamba():
 
     def layer(number):
         block = theirs.backbone.layers[number]
-        return {"norm.weight": block.norm.weight, **mamba_mixer(block.mixer)}
+        return residual(block.norm, mamba_mixer(block.mixer))
 
     inner = theirs.backbone
     genome = "stack(layers=[residual(body=mamba(state=8, expand=2, init=decaying))], repeat=2)"
@@ -227,30 +239,12 @@ def test_jamba():
 
     def layer(number):
         block = theirs.model.layers[number // 2]
-        if number == 0:
-            return {"norm.weight": block.input_layernorm.weight, **mamba_mixer(block.mamba)}
-        if number == 2:
-            attention = block.self_attn
-            parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-            return {
-                "norm.weight": block.input_layernorm.weight,
-                "blocks.0.qkv.weight": torch.cat([part.weight for part in parts]),
-                "blocks.0.out.weight": attention.o_proj.weight,
-            }
-        norm, forward = {"norm.weight": block.pre_ff_layernorm.weight}, block.feed_forward
-        if number == 1:
-            gate_up = torch.cat([forward.gate_proj.weight, forward.up_proj.weight])
-            return {
-                **norm,
-                "blocks.0.gate_up.weight": gate_up,
-                "blocks.0.out.weight": forward.down_proj.weight,
-            }
-        return {
-            **norm,
-            "blocks.0.router.weight": forward.router.weight,
-            "blocks.0.gate_up": forward.experts.gate_up_proj.transpose(1, 2),
-            "blocks.0.out": forward.experts.down_proj.transpose(1, 2),
-        }
+        if number % 2:
+            forward = block.feed_forward
+            weights = gated_unit(forward) if number == 1 else mixture(forward.router, forward.experts)
+            return residual(block.pre_ff_layernorm, weights)
+        weights = grouped_attention(block.self_attn) if number else mamba_mixer(block.mamba)
+        return residual(block.input_layernorm, weights)
 
     mixers = (
         "mamba(state=8, expand=2, init=decaying)",
@@ -389,13 +383,7 @@ def test_a_mixture_is_that_of_olmoe(top_k):
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     ours = MoE(WIDTH, experts=8, top_k=top_k, mult=2).eval()
-    ours.load_state_dict(
-        {
-            "router.weight": theirs.gate.weight,
-            "gate_up": theirs.experts.gate_up_proj.transpose(1, 2),
-            "out": theirs.experts.down_proj.transpose(1, 2),
-        }
-    )
+    ours.load_state_dict(mixture(theirs.gate, theirs.experts))
     x_BLD = torch.randn(3, 40, WIDTH, requires_grad=True)
     wanted = theirs(x_BLD)
     wanted = wanted[0] if isinstance(wanted, tuple) else wanted
@@ -426,9 +414,7 @@ def test_shared_experts_are_those_of_deepseek_v2():
     shared = theirs.shared_experts
     ours.load_state_dict(
         {
-            "router.weight": theirs.gate.weight,
-            "gate_up": theirs.experts.gate_up_proj.transpose(1, 2),
-            "out": theirs.experts.down_proj.transpose(1, 2),
+            **mixture(theirs.gate, theirs.experts),
             "shared_gate_up.weight": torch.cat([shared.gate_proj.weight, shared.up_proj.weight]),
             "shared_out.weight": shared.down_proj.weight,
         }
