@@ -42,8 +42,11 @@ class Contestant:
         strategy, slash, sampler = strategy.partition("/")
         return cls(name, strategy, predictor if plus else None, sampler if slash else None)
 
-    def make(self, table: Table, seed: int) -> Strategy:
+    def make(self, table: Table, seed: int, trials: int = search.TRIALS) -> Strategy:
         """The strategy, in search of the table's objective.
+
+        Args:
+            trials: how many there will be, which strategies may go by, as "auto" does.
 
         Raises:
             InvalidInput: the strategy or the predictor is unknown, or they do not go together, or the peer's library
@@ -92,6 +95,7 @@ class Contestant:
             seed=seed,
             fidelity=whole(table),
             screening=screening,
+            trials=trials,
             rungs=steps,
             **options,
         )

@@ -226,7 +226,7 @@ def _run(
     """One run, see `compare`."""
     table = opened(name)
     try:
-        strategy = Contestant.parse(contestant).make(table, seed)
+        strategy = Contestant.parse(contestant).make(table, seed, evaluations)
         trials = [*simulate(strategy, table, evaluations, workers, conditions, seed, Spending(table))]
     except Exception as error:
         raise RuntimeError(

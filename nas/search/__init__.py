@@ -214,4 +214,4 @@ def auto(
     )
 
 
-__all__ = ["STRATEGIES", "Screening", "auto", "load", "options", "settled", "takes_rungs"]
+__all__ = ["STRATEGIES", "TRIALS", "Screening", "auto", "load", "options", "settled", "takes_rungs"]

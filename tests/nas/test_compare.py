@@ -6,6 +6,7 @@ import pyarrow.compute
 import pytest
 
 import benchmarks
+import nas.search as search
 import spaces
 from benchmarks import Description, Metric, Table
 from nas.cluster.simulated import Conditions
@@ -21,7 +22,7 @@ from nas.compare import (
     write_curves,
 )
 from nas.search import STRATEGIES
-from nas.types import Finished, InvalidInput
+from nas.types import Fidelity, Finished, InvalidInput, Objective
 from spaces import InvalidSpace
 
 TABLE = "nasbench201/cifar100"
@@ -64,6 +65,18 @@ def test_runs_are_those_of_one_process(rows):
     mine = [row for row in rows.to_pylist() if row["strategy"] == "evolution" and row["seed"] == 2]
     assert [trial.proposal.genome.text for trial in trials] == [row["text"] for row in mine]
     assert [trial.started + trial.duration for trial in trials] == [row["seconds"] for row in mine]
+
+
+def test_strategies_are_told_how_many_evaluations_there_are():
+    table = benchmarks.load(TABLE)
+    objective = Objective(table.objective.name, table.objective.direction)
+    made = search.load(
+        "auto", space=table.candidates, objectives=[objective], fidelity=Fidelity(200, "epochs"), trials=12
+    )
+    trials = [*simulate(made, table, 12)]
+    assert trials[3].proposal.origin == "bayesian", "of 12 trials, three come first"
+    found = compare([TABLE], ["auto"], evaluations=12, seeds=1, processes=1)
+    assert found["text"].to_pylist() == [trial.proposal.genome.text for trial in trials]
 
 
 def test_workers_save_simulated_time():
