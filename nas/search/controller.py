@@ -57,7 +57,8 @@ class Controller(HistoryStrategy):
 
     def _learn(self, trial: Trial) -> None:
         loss = label(trial, self.objectives)
-        if parents := trial.proposal.parents:
+        parents = trial.proposal.parents
+        if parents and parents[0] in self._losses:  # or it failed when it was trained on, and says nothing
             spread = math.sqrt(self._squares / len(self._losses)) or 1.0
             gain = (
                 -1.0 if np.isnan(loss) else float(np.clip((self._losses[parents[0]] - loss) / spread, -1, 1))

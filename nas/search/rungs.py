@@ -48,7 +48,9 @@ class Rung:
             if len(self._aims) > 1:
                 losses = [[aim.loss(trial.merits) for aim in self._aims] for *_, trial in self._done]
                 violations = np.array([stands[0] for stands, *_ in self._done])
-                order = survivors(np.array(losses).reshape(len(ranking), -1), violations, len(ranking))
+                order = survivors(
+                    np.array(losses).reshape(len(ranking), len(self._aims)), violations, len(ranking)
+                )
                 ranking = [ranking[place] for place in order.tolist()]
             self._ranking = ranking
         return self._ranking

@@ -15,6 +15,7 @@ STRATEGIES = {
         "eta": 2.0,
         "sampler": {"name": "evolution", "population": 4, "tournament": 2},
     },
+    "asha-controller": {"rungs": (1, 3), "sampler": {"name": "controller", "initial": 3}},
     "stopping": {"sampler": {"name": "evolution", "population": 4, "tournament": 2}, "least": 2},
 }
 

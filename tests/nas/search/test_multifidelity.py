@@ -259,6 +259,16 @@ def test_of_several_objectives_the_front_goes_on():
     assert {proposal.resume_from for proposal in strategy.ask(3)} == {0, 1, 2}
 
 
+def test_of_several_objectives_no_trial_may_be_done():
+    strategy = make("halving", objectives=(Objective("loss"), Objective("size")))
+    for proposal in (proposals := strategy.ask(9)):
+        strategy.tell(Proposed(proposal))
+    for proposal in proposals:
+        strategy.tell(Ended(Trial(proposal, "failed", error="diverged")))
+    assert strategy.resumable() == set()
+    assert strategy.ask(1)[0].notes["bracket"] == 1
+
+
 def test_what_may_be_resumed():
     strategy = make("halving")
     trials = drive(strategy, 9, of_network)
