@@ -6,11 +6,12 @@ nas.search.load("tune", space=space, objectives=[...], searcher="optuna")
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -20,7 +21,9 @@ from ray.tune.search import Searcher
 import nas.search
 from nas.search.history import product_of
 from nas.search.replayed import Replayed
+from nas.training.function import values
 from nas.types import (
+    Direction,
     Ended,
     Event,
     Fidelity,
@@ -33,42 +36,48 @@ from nas.types import (
     Proposed,
     Trial,
 )
-from spaces import Genome, ProductSpace, Space
+from spaces import Genome, Space
 from spaces.lookup import resolve
 
 
 class StrategySearcher(Searcher):
     """A strategy that proposes the configurations of Ray Tune's trials.
 
-    A configuration has the text of a genome as "genome", and the fields of a product space by name. Tune's experiments
-    save it with their state and restore it; `save` and `restore` do so by hand.
+    A configuration has the text of a genome as "genome", and by name the settings, hyperparameters, or fields of a
+    product of choices. Tune's experiments save it with their state and restore it; `save` and `restore` do so by hand.
+    How long trials are trained is up to Tune's schedulers.
 
     Args:
         space: what is searched.
-        metric: what trials report and the strategy follows.
-        mode: whether more of it is better.
+        metric: what trials report and the strategy follows; of several, a list.
+        mode: "max" where more of it is better, else "min"; of several metrics, a list.
         strategy: a name of `nas.search.STRATEGIES`, or "package.module:attribute".
         seed: what everything random follows from.
         options: the strategy's own options.
 
     Raises:
-        InvalidInput: the strategy or an option is unknown, or a value does not fit.
+        InvalidInput: the strategy or an option is unknown, or a value does not fit, or it decides for how long trials
+            are trained.
     """
 
     def __init__(
         self,
         space: Space,
-        metric: str = "loss",
-        mode: Literal["min", "max"] = "min",
+        metric: str | list[str] = "loss",
+        mode: Direction | list[Direction] = "min",
         strategy: str = "evolution",
         seed: int = 0,
         **options: Any,
     ) -> None:
-        super().__init__(metric=metric, mode=mode)
-        self._space = space
-        self._strategy = nas.search.load(
-            strategy, space=space, objectives=[Objective(metric, mode)], seed=seed, **options
-        )
+        names = [metric] if isinstance(metric, str) else [*metric]
+        modes = [mode] if isinstance(mode, str) else [*mode]
+        if len(names) != len(modes) or not {*modes} <= {"min", "max"}:
+            raise InvalidInput(f'mode is {mode!r}, but must be "min" or "max" for each metric of {metric!r}')
+        nas.search.check_in_full(strategy, "a scheduler of Tune's")
+        super().__init__(metric=metric, mode=mode)  # type: ignore[arg-type]  # it takes lists too
+        self._space, self._names = space, names
+        aims = [Objective(*aim) for aim in zip(names, modes, strict=True)]
+        self._strategy = nas.search.load(strategy, space=space, objectives=aims, seed=seed, **options)
         self._events: list[Event] = []
         self._running: dict[str, Proposal] = {}
 
@@ -84,8 +93,8 @@ class StrategySearcher(Searcher):
             return str(Searcher.FINISHED)
         self._tell(Proposed(proposal))
         self._running[trial_id] = proposal
-        values = self._space.values(proposal.genome) if isinstance(self._space, ProductSpace) else {}
-        return {"genome": proposal.genome.text, **values}
+        named = values(self._space, proposal.genome) if hasattr(self._space, "values") else {}
+        return {**named, "genome": proposal.genome.text}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Takes what a running trial reports; Tune's schedulers stop trials, not the searcher."""
@@ -101,13 +110,13 @@ class StrategySearcher(Searcher):
         if proposal is None:
             return
         metrics = {} if error or result is None else self._metrics(result)
-        if math.isfinite(metrics.get(self.metric, math.nan)):
+        if all(math.isfinite(metrics.get(name, math.nan)) for name in self._names):
             self._tell(Ended(Trial.done(proposal, metrics)))
         else:
             self._tell(Ended(Trial(proposal, "failed", error="failed in Ray Tune")))
 
     def _metrics(self, result: Mapping[str, Any]) -> dict[str, float]:
-        return {self.metric: float(result[self.metric])} if self.metric in result else {}
+        return {name: float(result[name]) for name in self._names if name in result}
 
     def save(self, checkpoint_path: str) -> None:
         """Writes all that the strategy was told to a file."""
@@ -145,6 +154,7 @@ def optuna(space: dict[str, Any], seed: int) -> Searcher:
 
 def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
     """HyperOpt's TPE (Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization)."""
+    importlib.import_module("hyperopt")  # without it Ray fails over a module that is None
     from ray.tune.search.hyperopt import HyperOptSearch
 
     converted = HyperOptSearch.convert_search_space(space)
@@ -153,6 +163,7 @@ def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
 
 def bohb(space: dict[str, Any], seed: int) -> Searcher:
     """The model of BOHB (Falkner et al. 2018, BOHB), without its schedule."""
+    importlib.import_module("hpbandster")
     from ray.tune.search.bohb import TuneBOHB
 
     converted = TuneBOHB.convert_search_space(space)
@@ -205,11 +216,11 @@ class TuneStrategy(Replayed):
     def suggest(self) -> tuple[str, Genome]:
         name = str(self._number)
         with _numpy_seeded(self.seed, self._number):
-            values = self._searcher.suggest(name)
-        if values is None or values == Searcher.FINISHED:
+            found = self._searcher.suggest(name)
+        if found is None or found == Searcher.FINISHED:
             raise Finished(f"{type(self._searcher).__name__} has no more for {self.space.name!r}")
         self._number += 1
-        return name, self._space.genome(**values)
+        return name, self._space.genome(**found)
 
     def report(self, handle: str, loss: float | None) -> None:
         if loss is None:

@@ -106,6 +106,19 @@ def settled(
     return {"chosen": {"name": inner, **options(inner, chosen)}, "because": found["because"]}
 
 
+def check_in_full(name: str, instead: str) -> None:
+    """Holds a strategy for loops of another library to proposing what is trained in full.
+
+    Raises:
+        InvalidInput: it decides for how long each trial is trained, which such loops do not ask; `instead` advises.
+    """
+    if name in (*RUNGS, "stopping"):
+        raise InvalidInput(
+            f"strategy {name!r} decides for how long each trial is trained, which is not asked here: take the strategy "
+            f"that says which networks, and {instead}"
+        )
+
+
 def takes_rungs(name: str) -> bool:
     """Whether a strategy, ours or a user's, may compare trials after less training.
 
@@ -214,4 +227,14 @@ def auto(
     )
 
 
-__all__ = ["STRATEGIES", "TRIALS", "Screening", "auto", "load", "options", "settled", "takes_rungs"]
+__all__ = [
+    "STRATEGIES",
+    "TRIALS",
+    "Screening",
+    "auto",
+    "check_in_full",
+    "load",
+    "options",
+    "settled",
+    "takes_rungs",
+]

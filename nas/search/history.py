@@ -6,7 +6,6 @@ import dataclasses
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -40,7 +39,7 @@ class HistoryStrategy(ABC):
     the campaign, so that trials meet the same data in the same order and differ by their genomes.
     """
 
-    several: ClassVar[bool] = False
+    several: bool = False
     """Whether it follows several objectives at a time."""
 
     screenable: bool = True

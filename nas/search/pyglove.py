@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import pyglove as pg
 
@@ -20,9 +20,9 @@ from spaces.lookup import resolve
 
 ALGORITHMS = {
     name: f"nas.search.pyglove:{name}"
-    for name in ("regularized_evolution", "hill_climb", "neat", "random", "sweeping")
+    for name in ("regularized_evolution", "hill_climb", "neat", "nsga2", "random", "sweeping")
 }
-"""PyGlove's algorithms for one objective by name, with PyGlove's own settings."""
+"""PyGlove's algorithms by name, with PyGlove's own settings."""
 
 
 def regularized_evolution(seed: int) -> pg.DNAGenerator:
@@ -40,6 +40,11 @@ def neat(seed: int) -> pg.DNAGenerator:
     return pg.evolution.neat(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
 
 
+def nsga2(seed: int) -> pg.DNAGenerator:
+    """NSGA-II (Deb et al. 2002) of several objectives, of a population of 100."""
+    return pg.evolution.nsga2(pg.evolution.mutators.Uniform(seed=seed), seed=seed)
+
+
 def random(seed: int) -> pg.DNAGenerator:
     """Random draws, which may repeat."""
     return pg.geno.Random(seed=seed)
@@ -53,11 +58,16 @@ def sweeping(seed: int) -> pg.DNAGenerator:
 class PyGlove(Replayed):
     """An algorithm of PyGlove, on any space: see `spaces.symbolic.hyper` for how it sees the genomes.
 
-    Its reward is the loss negated, and minus infinity for what failed or breaks a constraint.
+    Its reward is the loss negated, and minus infinity for what failed or breaks a constraint; a tuple of them where the
+    algorithm takes several.
 
     Args:
         algorithm: a name of `ALGORITHMS`, or "package.module:attribute": a function that gives a `pg.DNAGenerator`
             for a seed, and that gives one that proposes the same for the same seed.
+
+    Raises:
+        InvalidInput: the algorithm is unknown or none, or cannot propose of the space, or there are several objectives
+            and it follows one.
     """
 
     def __init__(
@@ -68,13 +78,21 @@ class PyGlove(Replayed):
         fidelity: Fidelity,
         algorithm: str = "regularized_evolution",
     ) -> None:
-        super().__init__(space, objectives, seed, fidelity)
         self._make = resolve(algorithm, ALGORITHMS, "algorithm", InvalidInput)
-        self._spec = symbolic.spec(space)
         if not isinstance(made := self._make(seed), pg.DNAGenerator):
             raise InvalidInput(
                 f"'strategy.algorithm' is {algorithm!r}, which gives no pg.DNAGenerator for a seed, but {made!r}"
             )
+        self.several = made.multi_objective
+        super().__init__(space, objectives, seed, fidelity)
+        self._spec = symbolic.spec(space)
+        made.setup(self._spec)
+        try:
+            made.propose()
+        except (NotImplementedError, ValueError) as error:  # as Sweeping, where there is no order
+            raise InvalidInput(
+                f"'strategy.algorithm' is {algorithm!r}, which cannot propose of space {space.name!r}: {error}"
+            ) from None
 
     def begin(self) -> None:
         self._algorithm = self._make(self.seed)
@@ -89,8 +107,18 @@ class PyGlove(Replayed):
             ) from None
         return dna, symbolic.genome(self.space, dna)
 
-    def report(self, handle: Any, loss: float | None) -> None:
-        self._algorithm.feedback(handle, -math.inf if loss is None else -loss)
+    def learned(self, trial: Trial) -> Any:
+        if not self.several:
+            return super().learned(trial)
+        if super().learned(trial) is None:
+            return None
+        return tuple(aim.loss(trial.merits) for aim in self.aims)
+
+    def report(self, handle: Any, loss: Any) -> None:
+        if self.several:
+            self._algorithm.feedback(handle, tuple(-each for each in loss or [math.inf] * len(self.aims)))
+        else:
+            self._algorithm.feedback(handle, -math.inf if loss is None else -loss)
 
 
 @pg.members(
@@ -101,6 +129,11 @@ class PyGlove(Replayed):
             pg.typing.Any(),
             "What is sampled is its `symbolic.hyper`; `symbolic.space` gives that of a program.",
         ),
+        (
+            "metrics",
+            pg.typing.List(pg.typing.Str(), min_size=1).set_default(["reward"]),
+            "A name for each reward; several are those of `metrics_to_optimize`, in order.",
+        ),
         ("seed", pg.typing.Int(0), "What everything random follows from."),
         ("options", pg.typing.Dict().set_default({}), "The strategy's own options."),
     ],
@@ -109,13 +142,21 @@ class PyGlove(Replayed):
 class Searcher(pg.DNAGenerator):
     """A strategy as an algorithm of PyGlove, for `pg.sample`; rewards are maximised.
 
-    Recovers from the history that a backend of `pg.tuning` kept.
+    Recovers from the history that a backend of `pg.tuning` kept. That tells in which order trials were proposed, not
+    when each ended: where several ran, it goes on from all that is known, but not always as it would have otherwise.
 
     Raises:
-        InvalidInput: the strategy or an option is unknown, or what is sampled is not the space.
+        InvalidInput: the strategy or an option is unknown, it decides for how long trials are trained, or what is
+            sampled is not the space.
     """
 
+    @property
+    def multi_objective(self) -> bool:
+        """Whether several rewards are followed."""
+        return len(self.metrics) > 1
+
     def _setup(self) -> None:
+        nas.search.check_in_full(self.strategy, "pg.sample's early_stopping_policy")
         if pg.ne(symbolic.spec(self.space), self.dna_spec):
             raise InvalidInput(
                 f"what is sampled has other decisions than space {self.space.name!r}: sample its `symbolic.hyper`"
@@ -123,7 +164,7 @@ class Searcher(pg.DNAGenerator):
         self._strategy = nas.search.load(
             self.strategy,
             space=self.space,
-            objectives=[Objective("reward", "max")],
+            objectives=[Objective(metric, "max") for metric in self.metrics],
             seed=self.seed,
             **self.options,
         )
@@ -144,10 +185,11 @@ class Searcher(pg.DNAGenerator):
 
     def _feedback(self, dna: pg.DNA, reward: float | tuple[float, ...]) -> None:
         if waiting := self._open.get(_key(dna)):
-            proposal, number = waiting.pop(0), float(cast(float, reward))
-            done = Trial.done(proposal, {"reward": number})
-            failed = Trial(proposal, "failed", error=f"a reward of {number}")
-            self._strategy.tell(Ended(done if math.isfinite(number) else failed))
+            proposal = waiting.pop(0)
+            numbers = [float(each) for each in (reward if isinstance(reward, tuple) else (reward,))]
+            done = Trial.done(proposal, dict(zip(self.metrics, numbers, strict=True)))
+            failed = Trial(proposal, "failed", error=f"a reward of {', '.join(map(str, numbers))}")
+            self._strategy.tell(Ended(done if all(map(math.isfinite, numbers)) else failed))
 
     def _replay(self, trial_id: int, dna: pg.DNA, reward: float | tuple[float, ...] | None) -> None:
         (proposal,) = self._strategy.ask(1)

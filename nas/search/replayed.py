@@ -31,7 +31,7 @@ class Replayed(HistoryStrategy):
     has moved on; campaigns log all that they ask for. A network that is suggested again is not
     trained again: the algorithm is told what its trial gave, as soon as that is known.
 
-    Subclasses give `begin`, `suggest` and `report`.
+    Subclasses give `begin`, `suggest` and `report`, and where that is not the loss, what is `learned` of a trial.
     """
 
     screenable = False
@@ -43,7 +43,7 @@ class Replayed(HistoryStrategy):
         self._seen = 0
         self._ahead: list[_Suggested] = []
         self._suggested: dict[str, _Suggested] = {}
-        self._losses: dict[str, float | None] = {}
+        self._learned: dict[str, Any] = {}
 
     @abstractmethod
     def begin(self) -> None:
@@ -58,8 +58,13 @@ class Replayed(HistoryStrategy):
         """
 
     @abstractmethod
-    def report(self, handle: Any, loss: float | None) -> None:
-        """Tells the algorithm the loss of a suggestion; None: the trial failed, or breaks a constraint."""
+    def report(self, handle: Any, loss: Any) -> None:
+        """Tells the algorithm what was `learned` of a suggestion."""
+
+    def learned(self, trial: Trial) -> Any:
+        """What the algorithm is told of a trial, its loss; None: it failed, or breaks a constraint."""
+        value = label(trial, self.objectives)
+        return None if np.isnan(value) else value
 
     def tell(self, event: Event) -> None:
         super().tell(event)
@@ -84,7 +89,7 @@ class Replayed(HistoryStrategy):
             if not self._begun:
                 self.begin()
                 self._begun, self._seen = True, 0
-                self._ahead, self._suggested, self._losses = [], {}, {}
+                self._ahead, self._suggested, self._learned = [], {}, {}
                 continue
             event = self._log[self._seen]
             self._seen += 1
@@ -106,10 +111,10 @@ class Replayed(HistoryStrategy):
             )
 
     def _ended(self, trial: Trial) -> None:
-        digest, value = trial.proposal.genome.digest, label(trial, self.objectives)
-        self._losses[digest] = None if np.isnan(value) else value
+        digest = trial.proposal.genome.digest
+        self._learned[digest] = self.learned(trial)
         for handle in self._suggested[digest].handles:
-            self.report(handle, self._losses[digest])
+            self.report(handle, self._learned[digest])
 
     def _next(self) -> _Suggested:
         """The next suggestion of a new network."""
@@ -119,8 +124,8 @@ class Replayed(HistoryStrategy):
             if known is None:
                 known = self._suggested[genome.digest] = _Suggested(genome, [handle])
                 return known
-            if genome.digest in self._losses:
-                self.report(handle, self._losses[genome.digest])
+            if genome.digest in self._learned:
+                self.report(handle, self._learned[genome.digest])
             else:
                 known.handles.append(handle)
         raise Finished(f"{type(self).__name__} repeated networks that were proposed {TRIES} times in a row")

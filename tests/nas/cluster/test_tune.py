@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def test_what_cannot_be_searched() -> None:
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher="optunna")
     with pytest.raises(InvalidInput, match=r"searcher '.*:missing' cannot be used: no such package"):
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher=f"{__name__}:missing")
+
+
+@pytest.mark.parametrize("searcher, package", [("hyperopt", "hyperopt"), ("bohb", "hpbandster")])
+def test_a_searcher_without_its_package(searcher: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InvalidInput, match=f"searcher '{searcher}' cannot be used: .*{package}"):
+        nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher=searcher)
 
 
 class Learner(Searcher):
@@ -127,6 +135,50 @@ def test_a_finished_strategy_ends_the_experiment() -> None:
     two = spaces.ProductSpace("two", {"x": spaces.choice(1, 2)}, spaces.vector(2))
     searcher = StrategySearcher(two, strategy="random")
     assert [searcher.suggest(str(number)) for number in range(3)][2] == "FINISHED"
+
+
+def test_a_searcher_follows_several_metrics() -> None:
+    searcher = StrategySearcher(GRID, ["loss", "speed"], ["min", "max"], "nsga2", population=4)
+    for number in range(12):
+        config = searcher.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        result = {"loss": config["init_lr"], "speed": -config["n_units_1"], "training_iteration": 1}
+        searcher.on_trial_complete(f"t{number}", result if number % 4 else {"loss": 1.0})
+    ended = [event.trial for event in searcher._events if isinstance(event, Ended)]
+    assert [trial.status for trial in ended[:4]] == ["failed", "done", "done", "done"]
+    assert set(ended[1].metrics) == {"loss", "speed"}
+    assert any(trial.proposal.parents for trial in ended)
+
+
+def test_a_configuration_has_what_has_a_name() -> None:
+    ranges = {"lr": spaces.real(0.001, 0.1, log=True)}
+    for space in (spaces.settings(**ranges), spaces.joint(GRID, ranges)):
+        config = StrategySearcher(space).suggest("t0")
+        assert isinstance(config, dict)
+        assert 0.001 <= config["lr"] <= 0.1
+        assert f"lr={config['lr']}" in config["genome"]
+        assert ("init_lr" in config) == (space.name != "settings")
+    hybrid = spaces.load("hybrid", spaces.tokens(64, 32), parameters=300_000)
+    config = StrategySearcher(hybrid).suggest("t0")
+    assert isinstance(config, dict)
+    assert set(config) == {"genome"}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"strategy": "asha", "rungs": [1]},
+            "'asha' decides for how long each trial .* a scheduler of Tune's",
+        ),
+        ({"strategy": "stopping"}, "'stopping' decides for how long"),
+        ({"mode": "maximum"}, 'mode is \'maximum\', but must be "min" or "max"'),
+        ({"metric": ["a", "b"]}, r"mode is 'min', but must be .* for each metric of \['a', 'b'\]"),
+    ],
+)
+def test_what_a_searcher_refuses(options: dict, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        StrategySearcher(GRID, **options)
 
 
 @pytest.mark.slow

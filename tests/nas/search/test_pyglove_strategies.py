@@ -9,6 +9,7 @@ from nas.search.pyglove import ALGORITHMS, Searcher
 from nas.search.testing import outcome, strategy_checks
 from nas.types import Ended, Finished, InvalidInput, Objective, Proposed, Trial
 from spaces import symbolic
+from tests.nas.search import sequential
 
 CELLS = spaces.load("nasbench201")
 HYBRID = spaces.load("hybrid", spaces.tokens(64, 32), parameters=300_000)
@@ -95,6 +96,46 @@ def test_wrong_algorithms():
         strategy(algorithm="hill_climbing")
     with pytest.raises(InvalidInput, match=r"gives no pg\.DNAGenerator for a seed"):
         strategy(algorithm="builtins:str")
+    with pytest.raises(
+        InvalidInput, match=r"'sweeping', which cannot propose of space 'settings': .* no ranks"
+    ):
+        strategy(spaces.settings(lr=spaces.real(0.1, 1.0)), algorithm="sweeping")
+    with pytest.raises(InvalidInput, match="follows exactly one objective"):
+        strategy(objectives=(Objective("loss"), Objective("size")))
+
+
+def small_nsga2(seed):
+    mutator = pg.evolution.mutators.Uniform(seed=seed)
+    return pg.evolution.nsga2(mutator, population_size=8, seed=seed)
+
+
+def test_several_objectives_are_a_tuple_of_rewards():
+    def values(proposal):
+        x = CELLS.values(proposal.genome)
+        ones = sum(value == "nor_conv_1x1" for value in x.values())
+        return {"loss": -float(ones), "size": float(ones and sum(v != "none" for v in x.values()))}
+
+    def new():
+        objectives = (Objective("loss"), Objective("size", "max"), Objective("size", bound=6))
+        return strategy(objectives=objectives, algorithm=f"{__name__}:small_nsga2")
+
+    one = new()
+    trials = sequential.run(
+        one,
+        120,
+        lambda proposal: (
+            Trial(proposal, "failed", error="made to fail")
+            if proposal.id % 7 == 6
+            else Trial.done(proposal, values(proposal))
+        ),
+    )
+    losses = [trial.metrics.get("loss", 0.0) for trial in trials]
+    assert sum(losses[-40:]) < 2 * sum(losses[:40]), "more of what is asked for"
+    again = new()
+    for trial in trials[:60]:
+        again.tell(Proposed(trial.proposal))
+        again.tell(Ended(trial))
+    assert again.ask(1) == [trials[60].proposal]
 
 
 @pytest.mark.parametrize("space", [CELLS, PROGRAM, HYBRID], ids=["cells", "program", "hybrid"])
@@ -131,6 +172,24 @@ def test_a_searcher_recovers_from_a_history():
     again = make()
     again.recover(history)
     assert [again.propose() for _ in range(5)] == [searcher.propose() for _ in range(5)]
+
+
+def test_a_searcher_follows_several_metrics():
+    searcher = Searcher("nsga2", CELLS, metrics=["accuracy", "speed"], options={"population": 4})
+    for example, feedback in pg.sample(
+        symbolic.hyper(CELLS), searcher, num_examples=12, metrics_to_optimize=["accuracy", "speed"]
+    ):
+        ones = sum(value == "nor_conv_1x1" for value in example.values())
+        feedback(metrics={"accuracy": ones, "speed": -ones})
+    assert {tuple(trial.metrics) for trial in searcher._strategy.ended} == {("accuracy", "speed")}
+    assert any(trial.proposal.parents for trial in searcher._strategy.ended)
+
+
+def test_a_searcher_leaves_the_length_of_trials_alone():
+    with pytest.raises(
+        InvalidInput, match=r"'asha' decides for how long .*pg\.sample's early_stopping_policy"
+    ):
+        next(iter(pg.sample(symbolic.hyper(CELLS), Searcher("asha", CELLS))))
 
 
 def test_a_searcher_of_another_space_is_refused():
