@@ -49,11 +49,17 @@ class Objective:
         return -value if self.direction == "max" else value
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much a constraint is broken, 0.0 where it holds or where there is none."""
+        """By how much a constraint is broken, 0.0 where it holds or where there is none.
+
+        In units of its bound, unless that is 0, so that constraints on parameters and on seconds add up (Jain and Deb
+        2014, An Evolutionary Many-Objective Optimization Algorithm Using Reference-Point Based Nondominated Sorting
+        Approach, Part II, section II).
+        """
         if self.bound is None:
             return 0.0
         limit = -self.bound if self.direction == "max" else self.bound
-        return max(0.0, self.loss(metrics) - limit)
+        beyond = self.loss(metrics) - limit
+        return beyond / (abs(limit) or 1.0) if beyond > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ import numpy as np
 MOST = 512
 """Labels that a surrogate learns from."""
 
+EXTREME = 1e300
+"""Losses beyond it count as it, such as the largest number of all, by which some tell failures."""
+
 EVERY = 64
 """Up to so many labels, what is slow is fitted at each; from there on, at each 12th part more."""
 
@@ -30,11 +33,14 @@ def spread(y: np.ndarray) -> np.ndarray:
     from scipy.stats import yeojohnson
 
     measured = np.isfinite(y)
-    values = y[measured]
+    values = np.clip(y[measured], -EXTREME, EXTREME)
     if len(values) < 3 or np.ptp(values) == 0:
         return normal_ranks(np.where(measured, y, np.inf))
-    unit = float(np.median(np.abs(values - np.median(values)))) or float(values.std())
-    bent = yeojohnson((values - values.min()) / unit)[0]
+    behind = values - values.min()
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        units = (np.median(np.abs(values - np.median(values))), values.std(), behind.max())
+        unit = next(float(unit) for unit in units if 0 < unit < np.inf)
+        bent = yeojohnson(np.minimum(behind / unit, EXTREME))[0]
     bent = (bent - bent.mean()) / (bent.std() or 1.0)
     z = np.full(len(y), bent.max())
     z[measured] = bent

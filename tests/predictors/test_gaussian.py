@@ -133,6 +133,30 @@ def test_the_scale_of_losses():
     assert spread(np.array([1.0, 2.0])) == pytest.approx(normal_ranks(np.array([1.0, 2.0])))
 
 
+LARGEST = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0.1, 0.2, 0.3, 0.5, LARGEST],
+        [-LARGEST, 0.2, 0.3, 0.5, LARGEST],
+        [-LARGEST, -LARGEST, LARGEST, LARGEST, LARGEST],
+        [0.0, 0.0, 0.0, 0.0, 5e-200],
+        [0.0, 1e-320, 2e-320, 5e-320],
+    ],
+    ids=["penalty", "both", "nothing else", "squares vanish", "subnormal"],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_scale_of_losses_at_the_ends_of_all_numbers(y):
+    z = spread(np.array(y))
+    assert np.isfinite(z).all()
+    assert (np.diff(z) >= 0).all()
+    assert (z[0], z[-1]) == (z.min(), z.max())
+    assert z[-1] - z[0] > 1
+    assert z.mean() == pytest.approx(0.0, abs=1e-9)
+
+
 def test_context_is_a_group_like_others_and_the_stack_takes_none():
     steps = np.repeat([1.0, 2.0], 40)
     y = np.tile(SIZES[:40], 2) - 5 * steps

@@ -106,6 +106,17 @@ def test_who_lives_is_the_best_of_old_and_new():
     assert [trial.id for trial in searcher.living] == [0, 3, 1]
 
 
+def test_constraints_of_other_units_count_alike():
+    objectives = [Objective("error"), Objective("parameters", bound=1e6), Objective("seconds", bound=0.01)]
+    searcher = strategy(population=2, objectives=objectives)
+    for parameters, seconds in ((1.02e6, 0.01), (1e6, 0.05), (1.01e6, 0.0102)):
+        tell(searcher, {"error": 1.0, "parameters": parameters, "seconds": seconds})
+    assert [trial.id for trial in searcher.living] == [0, 2]  # not a thousand parameters before seconds
+    least = Objective("accuracy", "max", bound=-0.5)
+    assert least.violation({"accuracy": -0.75}) == 0.5
+    assert Objective("change", bound=0.0).violation({"change": 3.0}) == 3.0
+
+
 def test_an_elite_lives_on_beside_the_newest():
     searcher = strategy("star", population=3, elitism=1)
     for error in (1.0, 2.0, 3.0, 5.0, 4.0):
