@@ -54,6 +54,12 @@ def add(kinds: Commands) -> None:
         help="of a table's rows that count as its best, such as 0.001 or 0.1%% (default: 0.05%%)",
     )
     compare.add_argument(
+        "--statistic",
+        choices=("median", "mean", "interquartile-mean"),
+        default="median",
+        help="what is printed of the regret over seeds (default: median); --json has all",
+    )
+    compare.add_argument(
         "--out",
         metavar="DIR",
         help="for figures, numbers and the runs, which are not run again (default: comparison)",
@@ -183,7 +189,8 @@ def _compare(options: argparse.Namespace) -> int:
         return DONE
     interval = " and its 95 % interval" if options.seeds >= compare.FEWEST else ""
     alone = f" on {options.tables[0]}" if len(options.tables) == 1 else ""
-    print(f"Regret{alone}, (loss - best) / (median - best): median of {options.seeds} seeds{interval}")
+    told = f"{options.statistic.replace('-', ' ')} of {options.seeds} seeds{interval}"
+    print(f"Regret{alone}, (loss - best) / (median - best): {told}")
     print(f"Best found: so many runs had one of the best {100 * top:g}% of the rows, and the median of when")
     search = "; over random search: than what that found" if "random" in strategies else ""
     print(f"Over average: by how much what was found is better than the mean row{search}")
@@ -195,10 +202,13 @@ def _compare(options: argparse.Namespace) -> int:
             "the median of when"
         )
     print()
+    statistic = options.statistic.replace("-", "_")
+    before = "" if statistic == "median" else f"{statistic}_"
     regrets: dict[tuple[str, str], list[str]] = {}
     for row in compare.summary(curves):
-        between = f" [{row['low']:.3f}, {row['high']:.3f}]" if interval else ""
-        regrets.setdefault((row["table"], row["strategy"]), []).append(f"{row['median']:.3f}{between}")
+        low, high = (row[f"{before}{end}"] for end in ("low", "high"))
+        between = f" [{low:.3f}, {high:.3f}]" if interval else ""
+        regrets.setdefault((row["table"], row["strategy"]), []).append(f"{row[statistic]:.3f}{between}")
     after = [f"after {number}" for number in compare.milestones(len(curves[0].median))]
     _print_by_contestant(after, regrets)
     print()

@@ -5,6 +5,7 @@ from nas.compare.planning import Plan, plan
 from nas.compare.runs import check, compare, play, simulate
 from nas.compare.statistics import (
     FEWEST,
+    STATISTICS,
     TOP,
     Curve,
     Ranks,
@@ -19,6 +20,7 @@ from nas.compare.writing import write, write_curves
 
 __all__ = [
     "FEWEST",
+    "STATISTICS",
     "TOP",
     "Contestant",
     "Curve",

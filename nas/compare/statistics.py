@@ -38,6 +38,9 @@ POINTS = 200
 Axis = Literal["evaluations", "seconds"]
 """What a search spends: full trainings, or simulated time."""
 
+STATISTICS = ("median", "mean", "interquartile_mean")
+"""What is told of the regret over seeds."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -78,9 +81,13 @@ class Curve:
     @property
     def interquartile_mean(self) -> np.ndarray:
         """The mean regret of the middle half of the seeds, [points]; NaN where that of a seed is."""
-        cut = len(self.regrets) // 4
-        middle = np.sort(self.regrets, axis=0)[cut : len(self.regrets) - cut].mean(axis=0)
+        middle = _over_seeds(self.regrets, "interquartile_mean")
         return np.where(np.isnan(self.median), np.nan, middle)
+
+    def interval(self, statistic: str, point: int) -> tuple[float, float]:
+        """The 95 % bootstrap interval of one of `STATISTICS` at a point; NaN where there is none."""
+        low, high = _interval(self.regrets[:, point, None], statistic)
+        return float(low[0]), float(high[0])
 
 
 class _Run(NamedTuple):
@@ -139,11 +146,8 @@ def _curve(table: str, strategy: str, runs: Sequence[_Run], over: Axis, at: np.n
             for run, places_P in zip(runs, places_SP, strict=True)
         ]
     )
-    median = np.median(regret_SP, axis=0)
-    low = high = np.full(len(at), np.nan)
-    if len(runs) >= FEWEST:
-        drawn = np.random.default_rng(0).integers(len(runs), size=(RESAMPLES, len(runs)))
-        low, high = np.quantile(np.median(regret_SP[drawn], axis=1), (0.025, 0.975), axis=0)
+    median = _over_seeds(regret_SP, "median")
+    low, high = _interval(regret_SP, "median")
     reached = np.full(len(runs), np.nan)
     for seed, (run, spent_E) in enumerate(zip(runs, spent_SE, strict=True)):
         best_E = (run.top <= top) | (run.regret <= 0)  # a small table's best row is one, whatever its share
@@ -152,6 +156,26 @@ def _curve(table: str, strategy: str, runs: Sequence[_Run], over: Axis, at: np.n
             reached[seed] = max(1.0, math.ceil(first - SLACK)) if whole else first
     shortest = int(min(run.spent[-1] for run in runs) + SLACK)
     return Curve(table, strategy, over, at, regret_SP, median, low, high, reached, shortest)
+
+
+def _over_seeds(regret_SP: np.ndarray, statistic: str) -> np.ndarray:
+    """One of `STATISTICS` over the last axis but one."""
+    if statistic == "median":
+        return np.median(regret_SP, axis=-2)
+    if statistic == "interquartile_mean":
+        seeds = regret_SP.shape[-2]
+        regret_SP = np.sort(regret_SP, axis=-2)[..., seeds // 4 : seeds - seeds // 4, :]
+    return regret_SP.mean(axis=-2)
+
+
+def _interval(regret_SP: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % bootstrap interval of a statistic, from and to, [points]; NaN where seeds are too few."""
+    seeds, points = regret_SP.shape
+    if seeds < FEWEST:
+        return np.full(points, np.nan), np.full(points, np.nan)
+    drawn = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
+    low, high = np.quantile(_over_seeds(regret_SP[drawn], statistic), (0.025, 0.975), axis=0)
+    return low, high
 
 
 def time_to_reach(rows: pyarrow.Table, than: str = "evolution") -> dict[tuple[str, str], np.ndarray]:
@@ -186,9 +210,11 @@ def milestones(evaluations: int) -> list[int]:
 
 
 def summary(found: Sequence[Curve]) -> list[dict[str, Any]]:
-    """The regret at the milestones, one row a table, contestant and milestone; None where there is no interval.
+    """The regret at the milestones, one row a table, contestant and milestone.
 
-    `best` is the share of seeds that had one of the best rows of the table by then.
+    Each has the `STATISTICS` over seeds and their intervals, that of the median as `low` and `high`, of the others as
+    `mean_low` and so on, None where there is none; `best` is the share of seeds that had one of the best rows of the
+    table by then.
 
     Args:
         found: curves over evaluations.
@@ -198,16 +224,28 @@ def summary(found: Sequence[Curve]) -> list[dict[str, Any]]:
             "table": curve.table,
             "strategy": curve.strategy,
             "evaluations": evaluation,
-            "median": float(curve.median[evaluation - 1]),
-            "low": float(curve.low[evaluation - 1]) if curve.seeds >= FEWEST else None,
-            "high": float(curve.high[evaluation - 1]) if curve.seeds >= FEWEST else None,
-            "mean": float(curve.mean[evaluation - 1]),
-            "interquartile_mean": float(curve.interquartile_mean[evaluation - 1]),
+            **{
+                key: value
+                for statistic in STATISTICS
+                for key, value in _told(curve, statistic, evaluation - 1).items()
+            },
             "best": float((curve.reached <= evaluation).mean()),
         }
         for curve in found
         for evaluation in milestones(len(curve.median))
     ]
+
+
+def _told(curve: Curve, statistic: str, point: int) -> dict[str, float | None]:
+    """A statistic at a point and its interval, by name."""
+    low, high = curve.interval(statistic, point)
+    before = "" if statistic == "median" else f"{statistic}_"
+    known = curve.seeds >= FEWEST
+    return {
+        statistic: float(getattr(curve, statistic)[point]),
+        f"{before}low": low if known else None,
+        f"{before}high": high if known else None,
+    }
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,17 @@ def test_compare(capsys, tmp_path):
     assert set(told["ranks"]) == {"mean", "difference", "p", "blocks"}
 
 
+def test_another_statistic_is_told(capsys, tmp_path):
+    arguments = ["bench", "compare", "nasbench201/cifar10", "--strategies", "random", "--seeds", "5"]
+    arguments += ["--evaluations", "4", "--out", str(tmp_path), "--statistic", "interquartile-mean"]
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    assert "interquartile mean of 5 seeds and its 95 % interval" in out
+    last = json.loads(call(capsys, *arguments, "--json")[1])["regret"][-1]
+    shown = [last[f"interquartile_mean{end}"] for end in ("", "_low", "_high")]
+    assert "{:.3f} [{:.3f}, {:.3f}]".format(*shown) in out
+
+
 @pytest.mark.parametrize(
     "top, reason",
     [

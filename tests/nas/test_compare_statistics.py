@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow
 import pytest
+from scipy import stats
 
 from benchmarks import Description, Metric, Table
 from nas.compare import TOP, curves, milestones, ranks, relative_improvement, summary
@@ -63,6 +64,26 @@ def test_the_best_of_a_small_table_is_among_its_best():
 def test_the_interquartile_mean_is_that_of_the_middle_half():
     [curve] = curves(made_up({("t", "s"): [[value] for value in (0.9, 0.1, 0.2, 5, 0, 0.3, 0.4, 0)]}))
     assert curve.interquartile_mean.tolist() == [pytest.approx((0.1 + 0.2 + 0.3 + 0.4) / 4)]
+
+
+@pytest.mark.parametrize(
+    "name, statistic",
+    [
+        ("median", np.median),
+        ("mean", np.mean),
+        ("interquartile_mean", lambda values, axis: stats.trim_mean(values, 0.25, axis=axis)),
+    ],
+)
+def test_each_statistic_has_an_interval(name, statistic):
+    """That of SciPy's bootstrap, but for the draws."""
+    values = np.linspace(0, 1, 20) ** 2
+    [row] = summary(curves(made_up({("t", "s"): [[value] for value in values]})))
+    assert row[name] == pytest.approx(statistic(values, axis=0))
+    other = stats.bootstrap(
+        (values,), statistic, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    before = "" if name == "median" else f"{name}_"
+    assert (row[f"{before}low"], row[f"{before}high"]) == pytest.approx((other.low, other.high), abs=0.04)
 
 
 def test_ranks():
