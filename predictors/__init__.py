@@ -16,6 +16,7 @@ PREDICTORS = {
     "trees": "predictors.trees:Trees",
     "gaussian": "predictors.gaussian:GaussianProcess",
     "stacked": "predictors.stacked:Stacked",
+    "deep": "predictors.deep:DeepEnsemble",
 }
 """The predictors known by name, and where they are."""
 

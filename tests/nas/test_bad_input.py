@@ -168,7 +168,7 @@ def test_tables_that_are_wrong(refused, campaign_file):
         ),
         (
             '[predictor]\nname = "tress"',
-            f"unknown predictor 'tress', did you mean 'trees'? allowed: trees, gaussian, stacked, {OWN}",
+            f"unknown predictor 'tress', did you mean 'trees'? allowed: trees, gaussian, stacked, deep, {OWN}",
         ),
         (
             "[workers_]\ncount = 1",

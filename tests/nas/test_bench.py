@@ -223,7 +223,7 @@ def test_known_models_are_queried_by_name(capsys):
         ),
         (
             ("compare", "nasbench201/cifar10", "--strategies", "evolution+"),
-            "nas: strategy 'evolution+': unknown predictor ''; allowed: trees, gaussian, stacked, or 'package.module:attribute' for your "
+            "nas: strategy 'evolution+': unknown predictor ''; allowed: trees, gaussian, stacked, deep, or 'package.module:attribute' for your "
             "own\n",
         ),
         (

@@ -367,7 +367,7 @@ def test_figures_tell_regrets_of_any_size(rows, tmp_path, monkeypatch):
         ),
         (
             {"contestants": ["evolution+tree"]},
-            "strategy 'evolution+tree': unknown predictor 'tree', did you mean 'trees'? allowed: trees, gaussian, stacked, or "
+            "strategy 'evolution+tree': unknown predictor 'tree', did you mean 'trees'? allowed: trees, gaussian, stacked, deep, or "
             "'package.module:attribute' for your own",
         ),
         (

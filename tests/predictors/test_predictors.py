@@ -22,7 +22,7 @@ def test_names_that_lead_nowhere():
     with pytest.raises(predictors.InvalidPredictor) as caught:
         predictors.load("tree", space=SPACE)
     assert str(caught.value) == (
-        "unknown predictor 'tree', did you mean 'trees'? allowed: trees, gaussian, stacked, or 'package.module:attribute' for your own"
+        "unknown predictor 'tree', did you mean 'trees'? allowed: trees, gaussian, stacked, deep, or 'package.module:attribute' for your own"
     )
     with pytest.raises(
         predictors.InvalidPredictor, match="cannot be imported: no module 'nowhere' is installed"
