@@ -31,7 +31,7 @@ class RegularisedEvolution(HistoryStrategy):
         crossover: the share of children that cross two parents; all others are mutated.
         mutation: the share of crossed children that are mutated too.
         adapt: whether mutations are drawn by how often they did good, see `Variation`; else as the space draws them.
-        restart: after so many trials in a row that were no better than the best since the last start, all die, and a
+        restart: after so many children in a row that were no better than the best since the last start, all die, and a
             new population is drawn; default: never.
         named: architectures of the space, by name or text, that stand first in the first population, the rest of which
             is random.
@@ -86,6 +86,8 @@ class RegularisedEvolution(HistoryStrategy):
         parents = trial.proposal.parents
         if parents:
             self.variation.learn(trial.proposal.origin, stands < self._standings.get(parents[0], stands))
+        if trial.id < self._began:
+            return  # it ran when all others died
         if trial.status == "done":
             self.living.append(trial)
             if len(self.living) > self.population:
@@ -93,7 +95,8 @@ class RegularisedEvolution(HistoryStrategy):
                 if self.survival == "best":
                     dies = max(range(len(self.living)), key=lambda i: self._standings[self.living[i].id])
                 del self.living[dies]
-        self._worse = 0 if stands < self._best else self._worse + 1
+        if trial.id >= self._began + self.population:
+            self._worse = 0 if stands < self._best else self._worse + 1
         self._best = min(self._best, stands)
         if self.restart is not None and self._worse >= self.restart:
             self.living, self._best, self._worse, self._began = [], (np.inf, np.inf), 0, len(self.proposals)

@@ -82,9 +82,14 @@ class HistoryStrategy(ABC):
         Raises:
             InvalidInput: one is unknown.
         """
-        self.named = tuple(
-            (name if name in self.space.named else "given", find_genome(self.space, name)) for name in named
-        )
+        found = []
+        for place, name in enumerate(named):
+            try:
+                genome = find_genome(self.space, name)
+            except InvalidInput as error:
+                raise InvalidInput(f"'strategy.named[{place}]' is {name!r}: {error}") from error
+            found.append((name if name in self.space.named else "given", genome))
+        self.named = tuple(found)
 
     @property
     def losses(self) -> np.ndarray:

@@ -82,15 +82,15 @@ class NSGA2(HistoryStrategy):
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
         self.begin_with(named)
-        for key, number in (
-            ("tournament", tournament),
-            ("elitism", elitism or 0),
-            ("named", len(named)),
-        ):
+        for key, number in (("tournament", tournament), ("elitism", elitism or 0)):
             if number > population:
                 raise InvalidInput(
-                    f"strategy.{key} is of {number}, but a population of {population} cannot hold more"
+                    f"strategy.{key} = {number}, but a population of {population} cannot hold more"
                 )
+        if len(named) > population:
+            raise InvalidInput(
+                f"strategy.named has {len(named)} architectures, more than the population of {population}"
+            )
         if elitism is not None and elitism + offspring < population:
             raise InvalidInput(
                 f"strategy.elitism = {elitism} and strategy.offspring = {offspring} do not make up a population of "

@@ -53,6 +53,7 @@ class TreeSearch(HistoryStrategy):
         leaves: how many are derived for the surrogate.
         exploration: how much being little known counts.
         widening: a node has options for its visits to this power, and one more.
+        named: architectures of the space, by name or text, that stand first.
 
     Raises:
         InvalidInput: the genomes of the space are not derived by decisions.
@@ -69,15 +70,17 @@ class TreeSearch(HistoryStrategy):
         leaves: Annotated[int, Ge(ROUNDS)] = 256,
         exploration: Annotated[float, Ge(0)] = 0.5,
         widening: Annotated[float, Gt(0), Le(1)] = 0.5,
+        named: tuple[str, ...] = (),
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)
+        self.begin_with(named)
         if not isinstance(space, Coded):
             raise InvalidInput(
                 f"strategy 'tree' searches spaces whose genomes are derived by decisions, as those of grammars "
                 f"and of products of choices are, but {space.name!r} is a {type(space).__name__}"
             )
         self.coded: Coded = space
-        self.initial = initial
+        self.initial = max(initial, len(named) + 2)
         self.leaves, self.exploration, self.widening = leaves, exploration, widening
         self.points = spread_out(space, initial, seed)
         self.screenable = surrogate is None

@@ -82,7 +82,8 @@ ENGINES = " or ".join(f'"{engine}"' for engine in get_args(get_type_hints(Worker
         ),
         (
             {"strategy.named": '["transformer+"]'},
-            f"space 'hybrid' has no architecture 'transformer+', did you mean 'transformer++'? allowed: {MODELS}",
+            "'strategy.named[0]' is 'transformer+': space 'hybrid' has no architecture 'transformer+', "
+            f"did you mean 'transformer++'? allowed: {MODELS}",
         ),
         (
             {"objectives.metric": '"valid_bbp"'},

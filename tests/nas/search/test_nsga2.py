@@ -210,8 +210,8 @@ def test_all_children_of_star_are_crossed():
     "options, message",
     [
         ({"objectives": (Objective("a", bound=1.0),)}, "follows at least one objective without a bound"),
-        ({"population": 4, "tournament": 5}, "strategy.tournament is of 5, but a population of 4"),
-        ({"population": 4, "elitism": 5}, "strategy.elitism is of 5, but a population of 4"),
+        ({"population": 4, "tournament": 5}, "strategy.tournament = 5, but a population of 4"),
+        ({"population": 4, "elitism": 5}, "strategy.elitism = 5, but a population of 4"),
         ({"population": 4, "elitism": 1}, "do not make up a population of 4"),
         (
             {"selection": "crowd"},

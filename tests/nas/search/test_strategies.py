@@ -111,6 +111,29 @@ def test_a_population_without_progress_makes_room_for_another():
     ]
 
 
+def test_a_first_population_is_filled_before_another_begins():
+    evolution = strategy(population=4, tournament=2, restart=2)
+    told = [
+        tell_done(evolution, loss).origin for loss in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 9.0, 9.0)
+    ]
+    assert [origin == "random" for origin in told] == [True] * 4 + [False] * 2 + [True] * 4 + [False]
+
+
+def test_what_ran_when_a_population_died_is_not_of_the_next():
+    evolution = strategy(population=2, tournament=2, restart=1)
+    for loss in (1.0, 2.0):
+        tell_done(evolution, loss)
+    late, last = evolution.ask(2)
+    for proposal in (late, last):
+        evolution.tell(Proposed(proposal))
+    evolution.tell(Ended(Trial.done(last, {"loss": 3.0})))
+    assert evolution.living == []
+    evolution.tell(Ended(Trial.done(late, {"loss": 0.0})))
+    assert evolution.living == []
+    first = [tell_done(evolution, loss).id for loss in (5.0, 4.0)]
+    assert evolution.ask(1)[0].parents == (first[1],)
+
+
 def test_mutations_that_do_good_are_drawn_more_often():
     large = spaces.load("star", spaces.tokens(256, 64))  # whose networks have many neighbours of each kind
     evolution = strategy(space=large, population=8, tournament=8, survival="best", adapt=True)
@@ -169,7 +192,10 @@ def test_a_genome_may_stand_first_by_its_text():
     ]
 
 
-@pytest.mark.parametrize("name, options", [("evolution", {"population": 3, "tournament": 2}), ("random", {})])
+@pytest.mark.parametrize(
+    "name, options",
+    [("evolution", {"population": 3, "tournament": 2}), ("random", {}), ("tree", {}), ("nsga2", {})],
+)
 def test_named_architectures_stand_first(name, options):
     origins = [each.origin for each in strategy(name, named=["mamba-2", "transformer++"], **options).ask(3)]
     assert origins == ["mamba-2", "transformer++", "random"]
