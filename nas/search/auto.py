@@ -32,6 +32,8 @@ def pick(
 ) -> Pick:
     """The strategy for so many trials on a space; the same whenever it is asked.
 
+    Where a space has fewer genomes, these are the trials that there can be.
+
     Args:
         screened: whether a predictor ranks candidates, of which evolution makes any number.
         rungs: amounts of training, smaller than the full fidelity, after which trials may be compared.
@@ -53,6 +55,11 @@ def pick(
         raise InvalidInput(
             f"all objectives have a bound ({bounded}), so that nothing is searched: leave one without"
         )
+    size = getattr(space, "size", None)
+    if size is not None and size < trials:
+        trials, many = size, f"{size:,} genome{'s' * (size > 1)} in all"
+    else:
+        many = f"{trials:,} trial{'s' * (trials > 1)}"
     one = len(aims) == 1
     told = "one objective" if one else f"{', '.join(aims[:-1])} and {aims[-1]} as objectives"
     evolution, sized = (
@@ -66,9 +73,9 @@ def pick(
         )
         return Pick(evolution, because, sized)
     if trials > MANY:
-        because = f"{trials:,} trials are so many that mutations find what a surrogate would, at no cost"
+        because = f"{many} are so many that mutations find what a surrogate would, at no cost"
         return Pick(evolution, because, sized)
-    because = f"with {told} and {trials:,} trial{'s' * (trials > 1)} a surrogate makes the most of each"
+    because = f"with {told} and {many} a surrogate makes the most of each"
     return Pick("bayesian", because, {"initial": max(2, min(10, trials // 4))})
 
 

@@ -14,6 +14,7 @@ from nas.setup import configure, prepare
 from nas.types import Fidelity, InvalidInput, Objective
 
 SPACE = spaces.load("nasbench201")
+SMALL = spaces.ProductSpace("small", {"a": spaces.choice(1, 2), "b": spaces.choice(1, 2, 3)}, SPACE.io)
 LOSS = (Objective("loss", "min"),)
 AIMS = (*LOSS, Objective("size", "min"))
 
@@ -41,6 +42,8 @@ def test_conformance(check):
         ({}, "bayesian", "one objective and 100 trials a surrogate"),
         ({"trials": 1}, "bayesian", "one objective and 1 trial a"),
         ({"trials": MANY + 1}, "evolution", "5,001 trials are so many"),
+        ({"space": SMALL, "trials": MANY + 1}, "bayesian", "one objective and 6 genomes in all a surrogate"),
+        ({"trials": 100_000}, "evolution", "15,625 genomes in all are so many"),
         ({"objectives": AIMS}, "bayesian", "loss and size as objectives and 100 trials a surrogate"),
         ({"objectives": AIMS, "trials": MANY + 1}, "nsga2", "5,001 trials are so many"),
         ({"objectives": AIMS, "space": Opaque(SPACE)}, "nsga2", "space 'opaque' does not say"),
