@@ -118,8 +118,13 @@ def ladder(rungs: Sequence[int], full: int, eta: float | None) -> Ladder:
     """The ladder of a strategy with these amounts below the full one.
 
     Raises:
-        InvalidInput: there are none, or they do not ascend to the full one.
+        InvalidInput: there are none, or they do not ascend to the full one, or that is 1, of which there is no less.
     """
+    if full < 2:
+        raise InvalidInput(
+            "the strategy compares trials after less training first, but they are trained for 1 in full: say for how "
+            "long in 'budget.steps' (or tokens, or epochs), and in 'budget.rungs' after how much they are compared"
+        )
     if not rungs:
         examples = sorted({max(1, full // 9), max(1, full // 3)})
         raise InvalidInput(

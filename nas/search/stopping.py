@@ -26,7 +26,8 @@ class MedianStopping:
     At a report a trial is stopped where the best that it has reported is worse than the median, over the trials that
     have ended, of the mean of what each had reported by then (Golovin et al. 2017, Google Vizier: A Service for
     Black-Box Optimization, section 3.2.1; stopped trials count as far as they came). What counts is the objective where
-    it is reported, as on tables, else the training loss: trials meet the same batches, so that it compares.
+    it is reported, as on tables, else the training loss: trials meet the same batches, so that it compares. Of several
+    objectives it is the first.
 
     Args:
         sampler: the strategy that says which network is trained next, as its name or {name = ..., its options}.
@@ -45,7 +46,7 @@ class MedianStopping:
         least: Annotated[int, Ge(1)] = 5,
         screening: Screening | None = None,
     ) -> None:
-        self.fidelity, self.grace, self.least = fidelity, grace, least
+        self.objectives, self.fidelity, self.grace, self.least = tuple(objectives), fidelity, grace, least
         self._aim = next(objective for objective in objectives if objective.bound is None)
         self._sampler = made(sampler, space, objectives, seed, fidelity, screening)
         self._reports: dict[int, dict[int, float]] = {}

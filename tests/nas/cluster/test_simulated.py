@@ -9,6 +9,7 @@ import benchmarks
 from nas.cluster.simulated import Conditions, SimulatedEngine
 from nas.compare import simulate
 from nas.search.random_search import RandomSearch
+from nas.search.stopping import MedianStopping
 from nas.types import Fidelity, InvalidInput, Objective, Proposal
 from spaces import Genome, ProductSpace, choice, vector
 
@@ -82,9 +83,10 @@ def test_a_test_metric_is_told_where_it_was_asked_for(table):
     assert (trial.status, trial.metrics["test_loss"]) == ("done", 3.0)
 
 
-def test_a_strategy_is_after_what_a_search_is_told(table):
+@pytest.mark.parametrize("kind", [RandomSearch, MedianStopping])
+def test_a_strategy_is_after_what_a_search_is_told(table, kind):
     def search(metric, on):
-        strategy = RandomSearch(line(vector(1)), [Objective(metric, "min")], 0, Fidelity(1))
+        strategy = kind(line(vector(1)), [Objective(metric, "min")], 0, Fidelity(1))
         return [*simulate(strategy, on, 3)]
 
     with pytest.raises(

@@ -338,6 +338,12 @@ def test_a_small_space_is_trained_in_full_in_the_end(name):
     "name, options, message",
     [
         ("asha", {"rungs": ()}, "say after how much, as in 'budget.rungs' = [1, 3]"),
+        (
+            "asha",
+            {"rungs": (), "full": 1},
+            "but they are trained for 1 in full: say for how long in 'budget.steps'",
+        ),
+        ("asha", {"rungs": (1,), "full": 1}, "but they are trained for 1 in full"),
         ("halving", {"rungs": (3, 3)}, "'budget.rungs' is [3, 3], but must be amounts that ascend"),
         ("halving", {"rungs": (1, 9)}, "stay below 9"),
         ("halving", {"eta": 1.0}, "'strategy.eta' must be a number > 1, got 1.0"),
