@@ -7,6 +7,7 @@ def test_mine(check):
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -123,6 +124,24 @@ def check_replay(make: Make, space: Space) -> None:
             replayed.tell(event)
 
 
+def check_interruption(make: Make, space: Space) -> None:
+    """A new strategy that is told the beginning of a log, up to a random place, goes on as the log does.
+
+    The place may lie among proposals that were asked for together, as where a campaign died between them.
+    """
+    for workers in (1, 4):
+        rng = np.random.default_rng([7, workers])
+        events = run(make(space, OBJECTIVES, 7), 30, workers, rng, failing=0.2)
+        places = [place for place, event in enumerate(events) if isinstance(event, Proposed)]
+        for place in rng.choice(places, size=min(3, len(places)), replace=False).tolist():
+            resumed = make(space, OBJECTIVES, 7)
+            for event in events[:place]:
+                resumed.tell(event)
+            following = itertools.takewhile(lambda event: isinstance(event, Proposed), events[place:])
+            expected = [event.proposal for event in following if isinstance(event, Proposed)]
+            assert resumed.ask(len(expected)) == expected, f"told {place} events, it went another way"
+
+
 def check_failures(make: Make, space: Space) -> None:
     """Failed trials, and nothing but failed trials, do not end a strategy."""
     for failing in (0.5, 1.0):
@@ -170,6 +189,7 @@ strategy_checks = (
     check_ask_is_pure,
     check_proposals,
     check_replay,
+    check_interruption,
     check_failures,
     check_missing_metric,
     check_seeds,
