@@ -33,7 +33,7 @@ class Study:
         storage: the path of an SQLite file; None: in memory.
 
     Raises:
-        InvalidInput: the file holds a study of something else.
+        InvalidInput: the file cannot be opened, or holds something else.
     """
 
     def __init__(
@@ -51,8 +51,11 @@ class Study:
         self._trials: list[pg.tuning.Trial] = []
         self._updated: datetime.datetime | None = None
         self._active = True
-        self._file = sqlite3.connect(storage or ":memory:")
-        self._file.executescript(_TABLES)
+        try:
+            self._file = sqlite3.connect(storage or ":memory:")
+            self._file.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            raise InvalidInput(f"storage {storage!r} cannot be opened as an SQLite file: {error}") from None
         algorithm.setup(dna_spec)
         if early_stopping is not None:
             early_stopping.setup(dna_spec)

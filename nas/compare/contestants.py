@@ -105,6 +105,8 @@ class Contestant:
             raise InvalidInput(
                 f"strategy {self.name!r}: a peer makes no candidates that a predictor could rank"
             )
+        if self.sampler is not None:
+            raise InvalidInput(f"strategy {self.name!r}: a peer takes no sampler")
         if not isinstance(table.candidates, ProductSpace):
             raise InvalidInput(
                 f"strategy {self.name!r}: peers need a row for all values of the fields, but table "

@@ -91,9 +91,16 @@ def test_a_trial_that_failed_is_told():
         assert any(trial.status == "failed" for trial in trials)
 
 
-def test_a_peer_takes_no_predictor():
-    with pytest.raises(InvalidInput, match="'optuna-tpe\\+trees': a peer makes no candidates"):
-        Contestant.parse("optuna-tpe+trees").make(benchmarks.load("nasbench201/cifar10"), 0)
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("optuna-tpe+trees", "'optuna-tpe\\+trees': a peer makes no candidates"),
+        ("optuna-tpe/random", "'optuna-tpe/random': a peer takes no sampler"),
+    ],
+)
+def test_a_peer_takes_no_part_of_ours(name, message):
+    with pytest.raises(InvalidInput, match=message):
+        Contestant.parse(name).make(benchmarks.load("nasbench201/cifar10"), 0)
 
 
 def test_parzen_estimators_of_each_field_are_not_those_of_all():

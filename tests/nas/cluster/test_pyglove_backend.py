@@ -85,6 +85,13 @@ def test_a_file_of_another_study_is_refused(tmp_path: Path) -> None:
         Study(pg.dna_spec(pg.Dict(x=pg.oneof([1, 2]))), evolution(), ("reward",), storage=path)
 
 
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no database, but long enough to be read as the head of one: " * 20)
+    for path in (tmp_path / "missing" / "study.db", tmp_path / "notes.txt"):
+        with pytest.raises(InvalidInput, match=rf"storage '{path}' cannot be opened as an SQLite file"):
+            study(storage=str(path))
+
+
 def test_workers_share_a_study_and_each_has_a_trial_of_its_own() -> None:
     one = study(examples=3)
     texts = [one.next(worker) for worker in ("a", "b", "a", "c", "d")]
