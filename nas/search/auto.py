@@ -12,6 +12,9 @@ from spaces import Space
 MANY = 5_000
 """Trials from which on a surrogate, which learns from 512 of them, is no help any more."""
 
+FOLLOWED = 5
+"""Objectives up to which the hypervolume is searched by: of seven, 30 trials take it gigabytes."""
+
 
 @dataclass(frozen=True)
 class Pick:
@@ -72,6 +75,9 @@ def pick(
             f"space {space.name!r} does not say what stands in its graphs, from which a surrogate would learn"
         )
         return Pick(evolution, because, sized)
+    if len(aims) > FOLLOWED:
+        because = f"the volume that {len(aims)} objectives dominate is of too many pieces for a surrogate"
+        return Pick(evolution, because, {**sized, "selection": "directions"})
     if trials > MANY:
         because = f"{many} are so many that mutations find what a surrogate would, at no cost"
         return Pick(evolution, because, sized)

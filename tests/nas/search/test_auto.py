@@ -8,7 +8,7 @@ import spaces
 from nas.config import Section
 from nas.report.data import status
 from nas.report.tables import console, print_status
-from nas.search.auto import MANY, pick
+from nas.search.auto import FOLLOWED, MANY, pick
 from nas.search.testing import strategy_checks
 from nas.setup import configure, prepare
 from nas.types import Fidelity, InvalidInput, Objective
@@ -17,6 +17,7 @@ SPACE = spaces.load("nasbench201")
 SMALL = spaces.ProductSpace("small", {"a": spaces.choice(1, 2), "b": spaces.choice(1, 2, 3)}, SPACE.io)
 LOSS = (Objective("loss", "min"),)
 AIMS = (*LOSS, Objective("size", "min"))
+MANY_AIMS = tuple(Objective(str(number), "min") for number in range(FOLLOWED + 1))
 
 
 class Opaque:
@@ -47,6 +48,12 @@ def test_conformance(check):
         ({"objectives": AIMS}, "bayesian", "loss and size as objectives and 100 trials a surrogate"),
         ({"objectives": AIMS, "trials": MANY + 1}, "nsga2", "5,001 trials are so many"),
         ({"objectives": AIMS, "space": Opaque(SPACE)}, "nsga2", "space 'opaque' does not say"),
+        (
+            {"objectives": MANY_AIMS[:FOLLOWED]},
+            "bayesian",
+            "3 and 4 as objectives and 100 trials a surrogate",
+        ),
+        ({"objectives": MANY_AIMS}, "nsga2", "the volume that 6 objectives dominate"),
         ({"screened": True}, "evolution", "a predictor is given"),
         ({"space": Opaque(SPACE)}, "evolution", "space 'opaque' does not say"),
     ],
@@ -62,6 +69,10 @@ def test_what_is_picked_and_why(asked, name, because):
 def test_every_number_of_trials_makes_a_strategy(trials):
     for space in (SPACE, Opaque(SPACE)):
         assert len(auto(space, trials=trials).ask(1)) == 1
+
+
+def test_many_objectives_are_followed_by_directions():
+    assert auto(objectives=MANY_AIMS).selection == "directions"
 
 
 def test_what_was_chosen_is_taken():
