@@ -85,12 +85,15 @@ class StrategySearcher(Searcher):
         self._events.append(event)
         self._strategy.tell(event)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """The configuration of a trial; `FINISHED` where the strategy has no more."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The configuration of a trial; None where the strategy waits for results, `FINISHED` where it has no more."""
         try:
-            (proposal,) = self._strategy.ask(1)
+            asked = self._strategy.ask(1)
         except Finished:
             return str(Searcher.FINISHED)
+        if not asked:
+            return None
+        (proposal,) = asked
         self._tell(Proposed(proposal))
         self._running[trial_id] = proposal
         named = values(self._space, proposal.genome) if hasattr(self._space, "values") else {}

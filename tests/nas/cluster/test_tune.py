@@ -16,8 +16,9 @@ from ray.tune.search import Searcher
 import nas.search
 import spaces
 from nas.cluster.tune import StrategySearcher
+from nas.search.random_search import RandomSearch
 from nas.search.testing import strategy_checks
-from nas.types import Ended, InvalidInput, Objective, Proposed, Trial
+from nas.types import Ended, InvalidInput, Objective, Proposal, Proposed, Trial
 
 CELLS = spaces.load("nasbench201")
 GRID = spaces.load("mlp")
@@ -135,6 +136,21 @@ def test_a_finished_strategy_ends_the_experiment() -> None:
     two = spaces.ProductSpace("two", {"x": spaces.choice(1, 2)}, spaces.vector(2))
     searcher = StrategySearcher(two, strategy="random")
     assert [searcher.suggest(str(number)) for number in range(3)][2] == "FINISHED"
+
+
+class Alternating(RandomSearch):
+    """One trial at a time."""
+
+    def ask(self, n: int) -> list[Proposal]:
+        return [] if len(self.ended) < len(self.proposals) else super().ask(1)
+
+
+def test_a_strategy_that_waits_lets_tune_wait() -> None:
+    searcher = StrategySearcher(GRID, strategy=f"{__name__}:Alternating")
+    assert searcher.suggest("t0") is not None
+    assert searcher.suggest("t1") is None
+    searcher.on_trial_complete("t0", {"loss": 1.0})
+    assert searcher.suggest("t1") is not None
 
 
 def test_a_searcher_follows_several_metrics() -> None:
