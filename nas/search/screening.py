@@ -22,6 +22,9 @@ from predictors import Predictor, expected_improvement
 from predictors.evaluate import TauEstimate, out_of_fold_tau
 from spaces import Genome, Space
 
+KNOWN = TauEstimate(1.0, 1.0)
+"""Of objectives that are all costs, which are known without a predictor."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -102,7 +105,7 @@ class Screening:
             front = FrontSurrogate(self.make, space, objectives)
             if front.learn(trials, [], np.random.default_rng(0)):
                 taus = [out_of_fold_tau(self.make, genomes, y) for y in front.labels.values()]
-                return Fitted(front.promise, len(trials), min(taus, key=lambda tau: tau.low))
+                return Fitted(front.promise, len(trials), min(taus, key=lambda tau: tau.low, default=KNOWN))
         y = labels(trials, objectives)
         predictor = self.make().fit(genomes, y)
         tau = out_of_fold_tau(self.make, genomes, y)

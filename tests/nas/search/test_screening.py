@@ -88,6 +88,19 @@ def test_on_noise_the_predictor_is_set_aside():
     assert np.mean(counts) > 0.8  # each fit is trusted by chance once in twenty
 
 
+def test_costs_alone_are_ranked_as_they_are():
+    aims = [Objective("parameters"), Objective("flops_per_token")]
+
+    def costed(proposal):
+        return Trial(proposal, "done", cost=dataclasses.asdict(SPACE.cost(proposal.genome)))
+
+    strategy = nas.search.load(
+        "nsga2", space=SPACE, objectives=aims, population=5, screening=screening(least=6, explore=0.0)
+    )
+    notes = [trial.proposal.notes for trial in run(strategy, 12, costed)]
+    assert {(note["candidates"], note["tau"]) for note in notes[6:]} == {(16, 1.0)}
+
+
 def test_the_fit_depends_on_the_trials_and_not_on_when_it_was_asked_for():
     trials = run(evolution(), 35, learnable)
     at_once, step_by_step = screening(), screening()
