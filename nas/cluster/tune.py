@@ -166,7 +166,8 @@ def hyperopt(space: dict[str, Any], seed: int) -> Searcher:
 
 def bohb(space: dict[str, Any], seed: int) -> Searcher:
     """The model of BOHB (Falkner et al. 2018, BOHB), without its schedule."""
-    importlib.import_module("hpbandster")
+    for needed in ("ConfigSpace", "hpbandster.optimizers.config_generators.bohb"):
+        importlib.import_module(needed)
     from ray.tune.search.bohb import TuneBOHB
 
     converted = TuneBOHB.convert_search_space(space)

@@ -57,7 +57,7 @@ def test_what_cannot_be_searched() -> None:
         nas.search.load("tune", space=CELLS, objectives=[Objective("loss")], searcher=f"{__name__}:missing")
 
 
-@pytest.mark.parametrize("searcher, package", [("hyperopt", "hyperopt"), ("bohb", "hpbandster")])
+@pytest.mark.parametrize("searcher, package", [("hyperopt", "hyperopt"), ("bohb", "ConfigSpace")])
 def test_a_searcher_without_its_package(searcher: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InvalidInput, match=f"searcher '{searcher}' cannot be used: .*{package}"):
