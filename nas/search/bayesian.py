@@ -79,7 +79,7 @@ class BayesianOptimisation(HistoryStrategy):
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
     ) -> Proposal:
         if k < self.initial or not self.ended:
-            if k < len(self.points) and self.points[k].digest not in taken:
+            if k < len(self.points) and self.is_open(self.points[k], taken):
                 return self.proposal(k, self.points[k], "spread")
             return draw(self, k, rng, taken)
         if self._front is not None and self._front.learn(self.ended, running, rng):
@@ -92,7 +92,7 @@ class BayesianOptimisation(HistoryStrategy):
             best = [genomes[i] for i in order[:BEST].tolist()]
             promise = partial(self._surrogate.promise, rng=rng)
             effort = self._effort(len(genomes), bool(running))
-        chosen = most_promising(self.space, best, effort, promise, taken, rng)
+        chosen = most_promising(self.space, best, effort, self.within(promise), taken, rng)
         return draw(self, k, rng, taken) if chosen is None else self.proposal(k, chosen, "bayesian")
 
     def _effort(self, ended: int, running: bool) -> Effort:

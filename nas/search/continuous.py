@@ -112,7 +112,7 @@ class ContinuousSearch(HistoryStrategy):
         ended = [trial for trial in self.ended if trial.id >= since]
         losses = labels(ended, self.objectives)
         if k - since < self.initial or not np.isfinite(losses).any():
-            if k < len(self.points) and self.points[k].digest not in taken:
+            if k < len(self.points) and self.is_open(self.points[k], taken):
                 return self.proposal(k, self.points[k], "spread")
             return self.proposal(k, self._drawn(taken, rng), "spread")
         learned = telling(losses)
@@ -130,25 +130,25 @@ class ContinuousSearch(HistoryStrategy):
         for bounds, moved in ((within, 2), (whole, 2), (whole, 8)):
             near = _neighbours(optima[0], bounds, moved, rng)
             found = {genome.digest: genome for genome in map(self._decoded, [*optima, *near])}
-            new = [genome for digest, genome in found.items() if digest not in taken]
+            new = [genome for genome in found.values() if self.is_open(genome, taken)]
             if new:
                 chosen = new[int(np.argmax(model.promise(self._middles(new))))]
                 return self.proposal(k, chosen, "botorch")
         return self.proposal(k, self._drawn(taken, rng), "spread")
 
     def _drawn(self, taken: set[str], rng: np.random.Generator) -> Genome:
-        """The genome of a random point, a new network.
+        """The genome of a random point, a new network, see `first_within`.
 
         Raises:
             Finished: 100 points in a row gave networks that were proposed before.
         """
-        for _ in range(TRIES):
-            genome = self._decoded(rng.random(self.dimensions))
-            if genome.digest not in taken:
-                return genome
-        raise Finished(
-            f"{TRIES} points in a row of space {self.space.name!r} repeat networks that were proposed"
-        )
+        drawn = ((self._decoded(rng.random(self.dimensions)), "spread", ()) for _ in range(TRIES))
+        child = self.first_within(drawn, taken)
+        if child is None:
+            raise Finished(
+                f"{TRIES} points in a row of space {self.space.name!r} repeat networks that were proposed"
+            )
+        return child[0]
 
     def _decoded(self, point_D: np.ndarray) -> Genome:
         return self._cube.decode(np.minimum(point_D, np.nextafter(1, 0)))

@@ -102,6 +102,6 @@ class Controller(HistoryStrategy):
                 others = policies[key] * [option != values[key] for option in options] + 1e-12
                 drawn[key] = options[rng.choice(len(options), p=others / others.sum())]
             genome = self._space.genome(**drawn)
-            if genome.digest not in taken:
+            if self.is_open(genome, taken):
                 return self.proposal(k, genome, f"change of {best.id}", (best.id,))
         return draw(self, k, rng, taken)

@@ -106,11 +106,9 @@ class RegularisedEvolution(HistoryStrategy):
     ) -> Proposal:
         if k - self._began < self.population or not self.living:
             return draw(self, k, rng, taken)
-        for _ in range(TRIES):
-            child = self.variation.child(lambda: self._parent(rng), rng)
-            if child is not None and child[0].digest not in taken:
-                return self.proposal(k, *child)
-        return draw(self, k, rng, taken)
+        made = (self.variation.child(lambda: self._parent(rng), rng) for _ in range(TRIES))
+        child = self.first_within(made, taken)
+        return draw(self, k, rng, taken) if child is None else self.proposal(k, *child)
 
     def _parent(self, rng: np.random.Generator) -> Trial:
         number = min(self.tournament, len(self.living))

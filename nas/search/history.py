@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from nas.search.losses import labels_of, outcome
+from nas.search.promising import Promise
 from nas.search.screening import Screening
 from nas.types import (
     Ended,
@@ -29,7 +30,13 @@ from spaces import Genome, ProductSpace, Space
 from spaces.lookup import find_genome
 
 TRIES = 100
-"""How often a genome is drawn again because its network was proposed before."""
+"""How often a genome is drawn again because its network was proposed before, or costs too much."""
+
+BEHIND = -1e12
+"""Times one and the breach of its bounds: what a genome promises that costs too much, less than any that does not."""
+
+Child = tuple[Genome, str, tuple[int, ...]]
+"""A genome, where it comes from, and the ids of its parents."""
 
 
 class HistoryStrategy(ABC):
@@ -73,6 +80,8 @@ class HistoryStrategy(ABC):
         self.ended: list[Trial] = []
         self._outcomes = array("d")
         """The outcome of each trial that has ended, two numbers each."""
+        self._costs: list[Objective] | None = None
+        """The bounds on what genomes cost; None while that is not known."""
         self._digests: set[str] = set()
         self._running: dict[int, Proposal] = {}
 
@@ -143,6 +152,51 @@ class HistoryStrategy(ABC):
         found = [*candidates.values()]
         chosen = fitted.choose([candidate.genome for candidate in found]) if len(found) > 1 else 0
         return dataclasses.replace(found[chosen], notes=fitted.notes(len(found)))
+
+    def breach(self, genome: Genome) -> float:
+        """By how much what a genome costs breaks the bounds on it, see `Objective.violation`; 0.0: not.
+
+        A cost is known before a genome is measured. Which objectives are of costs, a trial that is done has told: a
+        table may measure the same by itself. Until then nothing is known to break a bound.
+        """
+        if self._costs is None and (
+            told := next((each for each in self.ended if each.status == "done"), None)
+        ):
+            self._costs = [
+                each
+                for each in self.objectives
+                if each.bound is not None and each.metric in told.cost and each.metric not in told.metrics
+            ]
+        if not self._costs:
+            return 0.0
+        cost = dataclasses.asdict(self.space.cost(genome))
+        return sum(bound.violation(cost) for bound in self._costs)
+
+    def is_open(self, genome: Genome, taken: set[str]) -> bool:
+        """Whether a network is new and keeps the bounds on what it costs."""
+        return genome.digest not in taken and not self.breach(genome)
+
+    def first_within(self, made: Iterable[Child | None], taken: set[str]) -> Child | None:
+        """The first whose network is new and keeps the bounds on what it costs; where none does, the nearest to it."""
+        nearest, least = None, np.inf
+        for child in made:
+            if child is None or child[0].digest in taken:
+                continue
+            breach = self.breach(child[0])
+            if breach < least:
+                nearest, least = child, breach
+            if not breach:
+                break
+        return nearest
+
+    def within(self, promise: Promise) -> Promise:
+        """What genomes promise, those that break the bounds on what they cost behind all others, the nearest first."""
+
+        def promised(genomes: Sequence[Genome]) -> np.ndarray:
+            breaches = np.array([self.breach(genome) for genome in genomes])
+            return np.where(breaches > 0, BEHIND * (1 + breaches), promise(genomes))
+
+        return promised
 
     @abstractmethod
     def propose(

@@ -157,11 +157,9 @@ class NSGA2(HistoryStrategy):
         living = self.living
         if k < self.population or not living:
             return draw(self, k, rng, taken)
-        for _ in range(TRIES):
-            child = self.variation.child(lambda: self._parent(living, rng), rng)
-            if child is not None and child[0].digest not in taken:
-                return self.proposal(k, *child)
-        return draw(self, k, rng, taken)
+        made = (self.variation.child(lambda: self._parent(living, rng), rng) for _ in range(TRIES))
+        child = self.first_within(made, taken)
+        return draw(self, k, rng, taken) if child is None else self.proposal(k, *child)
 
     def _parent(self, living: list[Trial], rng: np.random.Generator) -> Trial:
         """The best of a random tournament."""

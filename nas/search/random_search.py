@@ -12,7 +12,7 @@ from spaces import Space
 
 
 class RandomSearch(HistoryStrategy):
-    """Draws genomes at random; a network is proposed once. What the objectives are does not matter.
+    """Draws genomes at random, again where they are known to cost too much; a network is proposed once.
 
     Args:
         named: architectures of the space, by name or text, that stand first.
@@ -38,15 +38,15 @@ class RandomSearch(HistoryStrategy):
 
 
 def draw(strategy: HistoryStrategy, k: int, rng: np.random.Generator, taken: set[str]) -> Proposal:
-    """A random proposal of a new network.
+    """A random proposal of a new network, which keeps the bounds on what it costs, if one of 100 draws does.
 
     Raises:
         Finished: 100 draws in a row gave networks that were proposed before.
     """
-    for _ in range(TRIES):
-        genome = strategy.space.sample(rng)
-        if genome.digest not in taken:
-            return strategy.proposal(k, genome, "random")
-    raise Finished(
-        f"{TRIES} draws in a row from space {strategy.space.name!r} repeat networks that were proposed"
-    )
+    drawn = ((strategy.space.sample(rng), "random", ()) for _ in range(TRIES))
+    child = strategy.first_within(drawn, taken)
+    if child is None:
+        raise Finished(
+            f"{TRIES} draws in a row from space {strategy.space.name!r} repeat networks that were proposed"
+        )
+    return strategy.proposal(k, *child)

@@ -97,7 +97,7 @@ class TreeSearch(HistoryStrategy):
         self, k: int, rng: np.random.Generator, taken: set[str], running: Sequence[Proposal]
     ) -> Proposal:
         if k < self.initial or not self.ended:
-            if k < len(self.points) and self.points[k].digest not in taken:
+            if k < len(self.points) and self.is_open(self.points[k], taken):
                 return self.proposal(k, self.points[k], "spread")
             return draw(self, k, rng, taken)
         losses = self.losses
@@ -155,7 +155,7 @@ class TreeSearch(HistoryStrategy):
             for node in path:
                 node.merit += node.mean
                 node.visits += 1
-            if genome.digest not in taken and genome.digest not in found:
+            if genome.digest not in found and self.is_open(genome, taken):
                 found[genome.digest] = (genome, path)
                 if len(found) == number:
                     break

@@ -7,11 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nas.search.history import Child
 from nas.types import Trial
 from spaces import Genome, NoNeighbour, Space
-
-Child = tuple[Genome, str, tuple[int, ...]]
-"""A genome, where it comes from, and the ids of its parents."""
 
 
 class Variation:
