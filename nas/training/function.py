@@ -182,7 +182,12 @@ class FunctionEvaluator:
         if proposal.resume_from is not None:
             previous = folder.parent / str(proposal.resume_from) / KEPT
             if not previous.is_dir():
-                logger.warning("%s is not at hand, so trial %d begins anew", previous, proposal.id)
+                logger.warning(
+                    "trial %d begins anew: the function left nothing in the context.checkpoint of trial %d, %s",
+                    proposal.id,
+                    proposal.resume_from,
+                    previous,
+                )
                 previous = None
         try:
             yield replace(context, report=report, checkpoint=checkpoint, previous=previous)

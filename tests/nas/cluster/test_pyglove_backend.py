@@ -149,7 +149,7 @@ def test_workers_on_ray(tmp_path: Path) -> None:
     space, make = symbolic.hyper(HYBRID), lambda: Searcher("evolution", HYBRID, seed=1)
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["x"]))
     work = ray.remote(max_retries=2)(loop)
-    ray.get([work.remote("shared", space, make, 12, storage) for _ in range(2)], timeout=60)
+    ray.get([work.remote("shared", space, make, 12, storage) for _ in range(2)], timeout=180)
     result = pg.tuning.poll_result("shared", backend="ray")
     died, pid = map(int, Path(f"{storage}.died").read_text().split())
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 12
