@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class DeepEnsemble:
     def __init__(self, space: Space, seed: int = 0) -> None:
         self.features = Features(space)
         self.seed = seed
-        self._fitted = False
+        self._networks: list[Any] = []
 
     def fit(
         self, items: Sequence[Genome], y: np.ndarray | Sequence[float], context: Context | None = None
@@ -79,12 +79,11 @@ class DeepEnsemble:
                     random_state=self.seed + number,
                 )
                 self._networks.append(network.fit(self._scaled(x_ND), targets_N2))
-        self._fitted = True
         return self
 
     def predict(self, items: Sequence[Genome], context: Context | None = None) -> Prediction:
         _without(context)
-        if not self._fitted:
+        if not self._networks:
             raise InvalidPredictor("nothing was fitted yet: call fit before predict")
         if not len(items):
             return Prediction(np.empty(0), np.empty(0), np.empty(0))
