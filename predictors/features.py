@@ -9,6 +9,7 @@ so that the subsets are each operator alone and all but it.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -205,23 +206,24 @@ class Features:
             position: of each node within its graph; edges lead from a lower to a higher one.
         """
         own = self._weights[kinds]
-        before = np.full_like(own, -np.inf)  # nothing leads to the output of a cell that is cut in two
-        before[first] = 0
+        longest = np.full_like(own, -np.inf)  # nothing leads to the output of a cell that is cut in two
+        longest[first] = own[first]
         ways = np.zeros(len(kinds))
         ways[first] = 1
         # Edges are followed in waves: all to nodes of one position that are the first, second, ... into their node.
         order = np.lexsort((graph.targets, position[graph.targets]))
-        sources, targets = graph.sources[order], graph.targets[order]
-        starts = np.flatnonzero(np.diff(targets, prepend=-1))
-        nth = np.arange(len(targets)) - np.repeat(starts, np.diff(starts, append=len(targets)))
-        waves = np.lexsort((nth, position[targets]))
-        step = np.stack([position[targets], nth])[:, waves]
-        for wave in np.split(waves, np.flatnonzero((step[:, 1:] != step[:, :-1]).any(axis=0)) + 1):
-            source, target = sources[wave], targets[wave]
-            reach = before[source] + own[source]
-            before[target] = np.maximum(before[target], reach) if nth[wave].any() else reach
+        starts = np.flatnonzero(np.diff(graph.targets[order], prepend=-1))
+        nth = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        waves = np.lexsort((nth, position[graph.targets[order]]))
+        sources, targets, nth = graph.sources[order[waves]], graph.targets[order[waves]], nth[waves]
+        step = np.stack([position[targets], nth])
+        begins = np.flatnonzero(np.diff(step, prepend=-1).any(axis=0))
+        for begin, end in itertools.pairwise([*begins.tolist(), len(nth)]):
+            source, target = sources[begin:end], targets[begin:end]
+            reach = longest[source] + own[target]
+            longest[target] = np.maximum(longest[target], reach) if nth[begin] else reach
             ways[target] += ways[source]
-        return ways, before + own
+        return ways, longest
 
 
 class _Kinds(dict[str, int]):

@@ -6,6 +6,7 @@ It returns None where there is no such place.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,7 +86,8 @@ class Site:
         return self.node.table.at
 
 
-def sites(start: str, root: Node) -> list[Site]:
+@functools.lru_cache(16)  # a search mutates one genome many times
+def sites(start: str, root: Node) -> tuple[Site, ...]:
     """Every node of a tree with its place, parents first; `start` is the nonterminal of the root."""
     found = [Site(root, start, None, 0, 0, ONCE)]
     for site in found:
@@ -97,7 +99,7 @@ def sites(start: str, root: Node) -> list[Site]:
             ):
                 for i, below in enumerate(group):
                     found.append(Site(below, part.nonterminal, site, k, i, times))
-    return found
+    return tuple(found)
 
 
 def _times_below(site: Site) -> Vector:
