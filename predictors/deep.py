@@ -11,7 +11,7 @@ import numpy as np
 from predictors.features import Features
 from predictors.targets import spread, telling
 from predictors.trees import unchecked
-from predictors.types import Context, InvalidPredictor, Prediction
+from predictors.types import Context, InvalidPredictor, Prediction, checked_losses, refuse_context
 from spaces import Genome, Space
 
 NETWORKS = 5
@@ -55,10 +55,8 @@ class DeepEnsemble:
     ) -> Self:
         from sklearn.neural_network import MLPRegressor
 
-        _without(context)
-        y = np.asarray(y, dtype=np.float64)
-        if not len(items) or y.shape != (len(items),):
-            raise InvalidPredictor(f"cannot fit {len(items)} items to targets of shape {y.shape}")
+        refuse_context(context, "deep")
+        y = checked_losses(items, y)
         rows = telling(y)
         z = spread(y[rows])
         self.best = float(z.min())
@@ -82,7 +80,7 @@ class DeepEnsemble:
         return self
 
     def predict(self, items: Sequence[Genome], context: Context | None = None) -> Prediction:
-        _without(context)
+        refuse_context(context, "deep")
         if not self._networks:
             raise InvalidPredictor("nothing was fitted yet: call fit before predict")
         if not len(items):
@@ -107,9 +105,3 @@ class DeepEnsemble:
     def _scaled(self, x_ND: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = (x_ND - self._centre) / self._unit
         return scaled
-
-
-def _without(context: Context | None) -> None:
-    """Networks are told of genomes only."""
-    if context:
-        raise InvalidPredictor(f"context has the columns {sorted(context)}, but 'deep' takes none")

@@ -9,7 +9,7 @@ import numpy as np
 
 from predictors.features import ALONG, LABEL, WHOLE, Features
 from predictors.targets import fitted_at, spread, telling
-from predictors.types import Context, InvalidPredictor, Prediction
+from predictors.types import Context, InvalidPredictor, Prediction, checked_losses
 from spaces import Genome, Space
 from spaces.cost import COST_NAMES
 
@@ -59,9 +59,7 @@ class GaussianProcess:
     def fit(
         self, items: Sequence[Genome], y: np.ndarray | Sequence[float], context: Context | None = None
     ) -> Self:
-        y = np.asarray(y, dtype=np.float64)
-        if not len(items) or y.shape != (len(items),):
-            raise InvalidPredictor(f"cannot fit {len(items)} items to targets of shape {y.shape}")
+        y = checked_losses(items, y)
         columns = tuple(sorted(context or {}))
         if columns != self._columns:
             self._columns, self._estimate = columns, None

@@ -11,7 +11,7 @@ from predictors.gaussian import GaussianProcess
 from predictors.labels import COLUMNS
 from predictors.targets import fitted_at, spread, telling
 from predictors.trees import each, grow, unchecked
-from predictors.types import Context, InvalidPredictor, Prediction
+from predictors.types import Context, Prediction, checked_losses, refuse_context
 from spaces import Genome, Space
 
 WEIGHTS = np.linspace(0, 1, 21)
@@ -43,9 +43,8 @@ class Stacked:
     def fit(
         self, items: Sequence[Genome], y: np.ndarray | Sequence[float], context: Context | None = None
     ) -> Self:
-        if context:
-            raise InvalidPredictor(f"context has the columns {sorted(context)}, but 'stacked' takes none")
-        y = np.asarray(y, dtype=np.float64)
+        refuse_context(context, "stacked")
+        y = checked_losses(items, y)
         self.process.fit(items, y)
         first = fitted_at(len(items))
         known = self._first

@@ -16,7 +16,7 @@ import numpy as np
 
 from predictors.features import Features
 from predictors.targets import normal_ranks
-from predictors.types import Context, InvalidPredictor, Prediction
+from predictors.types import Context, InvalidPredictor, Prediction, checked_losses
 from spaces import Genome, Space
 
 FOREST = 64
@@ -54,9 +54,7 @@ class Trees:
     def fit(
         self, items: Sequence[Genome], y: np.ndarray | Sequence[float], context: Context | None = None
     ) -> Self:
-        y = np.asarray(y, dtype=np.float64)
-        if not len(items) or y.shape != (len(items),):
-            raise InvalidPredictor(f"cannot fit {len(items)} items to targets of shape {y.shape}")
+        y = checked_losses(items, y)
         self._columns = tuple(sorted(context or {}))
         x_ND = self._inputs(items, context)
         failed = ~np.isfinite(y)

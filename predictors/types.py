@@ -59,6 +59,24 @@ class Predictor(Protocol):
         """
 
 
+def checked_losses(items: Sequence[Genome], y: np.ndarray | Sequence[float]) -> np.ndarray:
+    """The losses that items are fitted to, [n] float64.
+
+    Raises:
+        InvalidPredictor: there are no items, or not as many losses.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if not len(items) or y.shape != (len(items),):
+        raise InvalidPredictor(f"cannot fit {len(items)} items to targets of shape {y.shape}")
+    return y
+
+
+def refuse_context(context: Context | None, predictor: str) -> None:
+    """Raises InvalidPredictor if there is context, which the predictor of that name does not learn from."""
+    if context:
+        raise InvalidPredictor(f"context has the columns {sorted(context)}, but {predictor!r} takes none")
+
+
 @runtime_checkable
 class Joint(Predictor, Protocol):
     """A predictor that knows how its predictions go together, so that it can be told losses as they may come."""

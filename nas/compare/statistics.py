@@ -8,6 +8,7 @@ is less at the mercy of a single seed than the mean, and less coarse than the me
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,8 +51,6 @@ class Curve:
         over: what is spent: full trainings' worth of trials, or simulated seconds.
         at: how much of it, ascending, [points].
         regrets: of each seed after each amount, [seeds, points]; NaN before its first trial ended.
-        median, low, high: the median regret over seeds and its 95 % bootstrap interval, [points]; with fewer than
-            `FEWEST` seeds there is none, and both are NaN, as all are before every seed's first trial ended.
         reached: of each seed, what was spent when it had one of the best rows of the table, [seeds]; NaN where it never
             had.
         shortest: evaluations of the run that ended first, as its strategy had no more to propose.
@@ -62,9 +61,6 @@ class Curve:
     over: Axis
     at: np.ndarray
     regrets: np.ndarray
-    median: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
     reached: np.ndarray
     shortest: int
 
@@ -74,20 +70,36 @@ class Curve:
         return len(self.regrets)
 
     @property
+    def median(self) -> np.ndarray:
+        """The median regret over seeds, [points]; NaN where that of a seed is."""
+        return _over_seeds(self.regrets, "median")
+
+    @property
     def mean(self) -> np.ndarray:
-        """The mean regret over seeds, [points]."""
-        return self.regrets.mean(axis=0)
+        """The mean regret over seeds, [points]; NaN where that of a seed is."""
+        return _over_seeds(self.regrets, "mean")
 
     @property
     def interquartile_mean(self) -> np.ndarray:
         """The mean regret of the middle half of the seeds, [points]; NaN where that of a seed is."""
-        middle = _over_seeds(self.regrets, "interquartile_mean")
-        return np.where(np.isnan(self.median), np.nan, middle)
+        return np.where(np.isnan(self.mean), np.nan, _over_seeds(self.regrets, "interquartile_mean"))
 
-    def interval(self, statistic: str, point: int) -> tuple[float, float]:
-        """The 95 % bootstrap interval of one of `STATISTICS` at a point; NaN where there is none."""
-        low, high = _interval(self.regrets[:, point, None], statistic)
-        return float(low[0]), float(high[0])
+    @functools.cached_property
+    def intervals(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The 95 % bootstrap interval of each of `STATISTICS`, from and to, [points] each.
+
+        NaN where the regret of a seed is, and everywhere with fewer than `FEWEST` seeds.
+        """
+        if self.seeds < FEWEST:
+            unknown = np.full(len(self.at), np.nan)
+            return dict.fromkeys(STATISTICS, (unknown, unknown))
+        drawn = np.random.default_rng(0).integers(self.seeds, size=(RESAMPLES, self.seeds))
+        resampled = self.regrets[drawn]
+        ends = {
+            statistic: np.quantile(_over_seeds(resampled, statistic), (0.025, 0.975), axis=0)
+            for statistic in STATISTICS
+        }
+        return {statistic: (low, high) for statistic, (low, high) in ends.items()}
 
 
 class _Run(NamedTuple):
@@ -146,8 +158,6 @@ def _curve(table: str, strategy: str, runs: Sequence[_Run], over: Axis, at: np.n
             for run, places_P in zip(runs, places_SP, strict=True)
         ]
     )
-    median = _over_seeds(regret_SP, "median")
-    low, high = _interval(regret_SP, "median")
     reached = np.full(len(runs), np.nan)
     for seed, (run, spent_E) in enumerate(zip(runs, spent_SE, strict=True)):
         best_E = (run.top <= top) | (run.regret <= 0)  # a small table's best row is one, whatever its share
@@ -155,7 +165,7 @@ def _curve(table: str, strategy: str, runs: Sequence[_Run], over: Axis, at: np.n
             first = spent_E[best_E.argmax()]
             reached[seed] = max(1.0, math.ceil(first - SLACK)) if whole else first
     shortest = int(min(run.spent[-1] for run in runs) + SLACK)
-    return Curve(table, strategy, over, at, regret_SP, median, low, high, reached, shortest)
+    return Curve(table, strategy, over, at, regret_SP, reached, shortest)
 
 
 def _over_seeds(regret_SP: np.ndarray, statistic: str) -> np.ndarray:
@@ -166,16 +176,6 @@ def _over_seeds(regret_SP: np.ndarray, statistic: str) -> np.ndarray:
         seeds = regret_SP.shape[-2]
         regret_SP = np.sort(regret_SP, axis=-2)[..., seeds // 4 : seeds - seeds // 4, :]
     return regret_SP.mean(axis=-2)
-
-
-def _interval(regret_SP: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % bootstrap interval of a statistic, from and to, [points]; NaN where seeds are too few."""
-    seeds, points = regret_SP.shape
-    if seeds < FEWEST:
-        return np.full(points, np.nan), np.full(points, np.nan)
-    drawn = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
-    low, high = np.quantile(_over_seeds(regret_SP[drawn], statistic), (0.025, 0.975), axis=0)
-    return low, high
 
 
 def time_to_reach(rows: pyarrow.Table, than: str = "evolution") -> dict[tuple[str, str], np.ndarray]:
@@ -232,13 +232,13 @@ def summary(found: Sequence[Curve]) -> list[dict[str, Any]]:
             "best": float((curve.reached <= evaluation).mean()),
         }
         for curve in found
-        for evaluation in milestones(len(curve.median))
+        for evaluation in milestones(len(curve.at))
     ]
 
 
 def _told(curve: Curve, statistic: str, point: int) -> dict[str, float | None]:
     """A statistic at a point and its interval, by name."""
-    low, high = curve.interval(statistic, point)
+    low, high = (float(end[point]) for end in curve.intervals[statistic])
     before = "" if statistic == "median" else f"{statistic}_"
     known = curve.seeds >= FEWEST
     return {

@@ -40,8 +40,13 @@ def write_curves(found: Sequence[Curve], folder: Path) -> Path:
                 "at": curve.at.astype(float),
                 "seeds": [curve.seeds] * len(curve.at),
                 **{
-                    name: pyarrow.array(getattr(curve, name), from_pandas=True)
-                    for name in ("median", "low", "high", "mean", "interquartile_mean")
+                    name: pyarrow.array(values, from_pandas=True)
+                    for name, values in (
+                        ("median", curve.median),
+                        *zip(("low", "high"), curve.intervals["median"], strict=True),
+                        ("mean", curve.mean),
+                        ("interquartile_mean", curve.interquartile_mean),
+                    )
                 },
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, OrdinalHyperparameter
@@ -26,7 +27,7 @@ class RandomForest(Peer):
             space.add(kind(key, places))
         # It insists on a folder, whatever is saved.
         self._folder = tempfile.TemporaryDirectory()
-        scenario = Scenario(space, deterministic=True, seed=seed, output_directory=self._folder.name)
+        scenario = Scenario(space, deterministic=True, seed=seed, output_directory=Path(self._folder.name))
         self._smac = HyperparameterOptimizationFacade(scenario, _never, logging_level=False, overwrite=True)
 
     def suggest(self) -> tuple[Any, Mapping[str, Any]]:

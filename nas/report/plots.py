@@ -40,7 +40,7 @@ def regret_figure(curves: Sequence[Curve], folder: Path) -> list[Path]:
     interval = " and 95 % interval" if curves[0].seeds >= FEWEST else ""
     figure, panels = _panels(curves, f"regret: median{interval}\nof {curves[0].seeds} seeds")
     for curve, panel, colour in panels:
-        panel.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+        panel.fill_between(curve.at, *curve.intervals["median"], color=colour, alpha=0.18, linewidth=0)
         panel.plot(curve.at, curve.median, color=colour, label=curve.strategy)
         panel.set_yscale("symlog", linthresh=0.01, linscale=0.5)
         panel.set_ylim(bottom=0, auto=None)

@@ -103,10 +103,11 @@ def test_curves(rows):
         ]
         np.testing.assert_array_equal(curve.median, np.median(runs, axis=0))
         np.testing.assert_allclose(curve.mean, np.mean(runs, axis=0))
-        assert (curve.low <= curve.median).all()
-        assert (curve.median <= curve.high).all()
+        low, high = curve.intervals["median"]
+        assert (low <= curve.median).all()
+        assert (curve.median <= high).all()
         # The median of an odd number of seeds is one of them.
-        assert set(curve.low) <= {value for run in runs for value in run}
+        assert set(low) <= {value for run in runs for value in run}
     told = summary(found)
     assert [row["evaluations"] for row in told] == [7, 15, 30] * 2
     assert told[2]["median"] == found[0].median[-1]
@@ -125,13 +126,15 @@ def test_curves_over_simulated_seconds(rows):
                 run = [r for r in frame if (r["strategy"], r["seed"]) == (curve.strategy, seed)]
                 ended = [r["regret"] for r in run if r["seconds"] <= curve.at[place]]
                 np.testing.assert_equal(curve.regrets[seed, place], ended[-1] if ended else np.nan)
-    np.testing.assert_array_equal(np.isnan(random.low), np.isnan(random.regrets).any(axis=0))
+    np.testing.assert_array_equal(
+        np.isnan(random.intervals["median"][0]), np.isnan(random.regrets).any(axis=0)
+    )
     np.testing.assert_array_equal(np.isnan(random.interquartile_mean), np.isnan(random.mean))
 
 
 def test_few_seeds_have_no_interval(rows):
     few = rows.filter(pyarrow.compute.less(rows["seed"], 4))
-    assert all(np.isnan(curve.low).all() and curve.seeds == 4 for curve in curves(few))
+    assert all(np.isnan(curve.intervals["median"]).all() and curve.seeds == 4 for curve in curves(few))
     assert all(row["low"] is row["high"] is None for row in summary(curves(few)))
 
 
@@ -262,8 +265,9 @@ def test_written(rows, tmp_path):
     assert [row["over"] for row in written] == ["evaluations"] * 60 + ["seconds"] * 400
     of = [row for row in written if (row["strategy"], row["over"]) == ("evolution", "seconds")]
     assert [row["at"] for row in of] == found[3].at.tolist()
-    for name in ("median", "low", "high", "mean", "interquartile_mean"):
-        known = getattr(found[3], name)
+    columns = {name: getattr(found[3], name) for name in ("median", "mean", "interquartile_mean")}
+    columns["low"], columns["high"] = found[3].intervals["median"]
+    for name, known in columns.items():
         assert [row[name] for row in of] == [None if np.isnan(value) else value for value in known]
 
 
@@ -344,9 +348,7 @@ def test_figures_tell_regrets_of_any_size(rows, tmp_path, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
     first = curves(rows)[0]
     good, bad = (
-        dataclasses.replace(
-            first, strategy=name, regrets=0 * first.regrets + at, median=0 * first.median + at
-        )
+        dataclasses.replace(first, strategy=name, regrets=0 * first.regrets + at)
         for name, at in (("good", 0.5), ("bad", 25))
     )
     for figure in (regret_figure, edf_figure):
