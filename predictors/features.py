@@ -9,7 +9,6 @@ so that the subsets are each operator alone and all but it.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -206,24 +205,26 @@ class Features:
             position: of each node within its graph; edges lead from a lower to a higher one.
         """
         own = self._weights[kinds]
-        longest = np.full_like(own, -np.inf)  # nothing leads to the output of a cell that is cut in two
+        into = np.bincount(graph.targets, minlength=len(kinds))
+        order = np.argsort(graph.targets, kind="stable")
+        nth = np.arange(len(order)) - np.repeat(np.cumsum(into) - into, into)
+        # Where a node has fewer edges than others, the rest lead from one more node, to which there is no path.
+        before = np.full((len(kinds), into.max(initial=1)), len(kinds))
+        before[graph.targets[order], nth] = graph.sources[order]
+        longest = np.full((len(kinds) + 1, own.shape[1]), -np.inf, dtype=own.dtype)
         longest[first] = own[first]
-        ways = np.zeros(len(kinds))
+        ways = np.zeros(len(kinds) + 1)
         ways[first] = 1
-        # Edges are followed in waves: all to nodes of one position that are the first, second, ... into their node.
-        order = np.lexsort((graph.targets, position[graph.targets]))
-        starts = np.flatnonzero(np.diff(graph.targets[order], prepend=-1))
-        nth = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-        waves = np.lexsort((nth, position[graph.targets[order]]))
-        sources, targets, nth = graph.sources[order[waves]], graph.targets[order[waves]], nth[waves]
-        step = np.stack([position[targets], nth])
-        begins = np.flatnonzero(np.diff(step, prepend=-1).any(axis=0))
-        for begin, end in itertools.pairwise([*begins.tolist(), len(nth)]):
-            source, target = sources[begin:end], targets[begin:end]
-            reach = longest[source] + own[target]
-            longest[target] = np.maximum(longest[target], reach) if nth[begin] else reach
-            ways[target] += ways[source]
-        return ways, longest
+        # All nodes of one position at once; nothing leads to the output of a cell that is cut in two.
+        nodes = np.argsort(position, kind="stable")[len(first) :]
+        begins = np.flatnonzero(np.diff(position[nodes], prepend=0))
+        edges = np.maximum.reduceat(into[nodes], begins)
+        for begin, end, most in zip(begins, [*begins[1:], len(nodes)], edges, strict=True):
+            node = nodes[begin:end]
+            source = before[node, :most]
+            longest[node] = longest[source].max(axis=1, initial=-np.inf) + own[node]
+            ways[node] = ways[source].sum(axis=1)
+        return ways[:-1], longest[:-1]
 
 
 class _Kinds(dict[str, int]):
