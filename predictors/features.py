@@ -133,8 +133,10 @@ class Features:
         first = np.cumsum(sizes) - sizes
         owner = np.repeat(np.arange(len(graphs)), sizes)
         kinds = np.array(list(map(self._kinds.__getitem__, whole.operators)))
-        paths, lengths = self._paths(whole, kinds, first, np.arange(len(kinds)) - first[owner])
-        most = lengths[first + sizes - 1] * self._signs
+        paths, most, lengths = self._paths(
+            whole, kinds, np.arange(len(kinds)) - first[owner], first + sizes - 1
+        )
+        most = most * self._signs
         into = np.bincount(whole.targets, minlength=len(kinds))
         out = np.bincount(whole.sources, minlength=len(kinds))
 
@@ -143,14 +145,14 @@ class Features:
         place = owner * (names + 1) + kinds
         count, before, entering, leaving = (
             np.bincount(place, weights, len(graphs) * (names + 1)).reshape(-1, names + 1)[:, :names]
-            for weights in (None, np.maximum(lengths[:, 0], 0), into, out)
+            for weights in (None, np.maximum(lengths, 0), into, out)
         )
         present = np.maximum(count, 1)
         reach = np.maximum(most[:, :1], 1)
         chosen, times, starts = self._chosen(whole, kinds, owner)
         operators = count.sum(axis=1)
         columns = [
-            np.log2(1 + paths[first + sizes - 1]),
+            np.log2(1 + paths),
             operators,
             sizes - 2 - operators,
             np.add.reduceat(into, first) / sizes,
@@ -196,35 +198,40 @@ class Features:
         return rows[place[node]], times[:, None], starts
 
     def _paths(
-        self, graph: Graph, kinds: np.ndarray, first: np.ndarray, position: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """How many paths lead to each node, [nodes], and the greatest weight of one, [nodes, weights].
+        self, graph: Graph, kinds: np.ndarray, position: np.ndarray, outputs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the paths that lead to each output, their number, [graphs], and the greatest weights, [graphs, weights].
+
+        And of those that lead to each node, the first of the greatest weights, [nodes].
 
         Args:
-            first: the inputs, from which all paths start.
-            position: of each node within its graph; edges lead from a lower to a higher one.
+            position: of each node within its graph, 0 for the input; edges lead from a lower to a higher one.
+            outputs: the last node of each graph.
         """
-        own = self._weights[kinds]
-        into = np.bincount(graph.targets, minlength=len(kinds))
-        order = np.argsort(graph.targets, kind="stable")
-        nth = np.arange(len(order)) - np.repeat(np.cumsum(into) - into, into)
+        # Nodes are numbered by position, so that all of one position are followed at once, as a slice.
+        order = np.argsort(position, kind="stable")
+        number = np.empty_like(order)
+        number[order] = np.arange(len(order))
+        begins = np.flatnonzero(np.diff(position[order], prepend=-1))
+        targets = number[graph.targets]
+        by_target = np.argsort(targets, kind="stable")
+        into = np.bincount(targets, minlength=len(order))
+        nth = np.arange(len(targets)) - np.repeat(np.cumsum(into) - into, into)
         # Where a node has fewer edges than others, the rest lead from one more node, to which there is no path.
-        before = np.full((len(kinds), into.max(initial=1)), len(kinds))
-        before[graph.targets[order], nth] = graph.sources[order]
-        longest = np.full((len(kinds) + 1, own.shape[1]), -np.inf, dtype=own.dtype)
-        longest[first] = own[first]
-        ways = np.zeros(len(kinds) + 1)
-        ways[first] = 1
-        # All nodes of one position at once; nothing leads to the output of a cell that is cut in two.
-        nodes = np.argsort(position, kind="stable")[len(first) :]
-        begins = np.flatnonzero(np.diff(position[nodes], prepend=0))
-        edges = np.maximum.reduceat(into[nodes], begins)
-        for begin, end, most in zip(begins, [*begins[1:], len(nodes)], edges, strict=True):
-            node = nodes[begin:end]
-            source = before[node, :most]
-            longest[node] = longest[source].max(axis=1, initial=-np.inf) + own[node]
-            ways[node] = ways[source].sum(axis=1)
-        return ways[:-1], longest[:-1]
+        before = np.full((len(order), into.max(initial=1)), len(order))
+        before[targets[by_target], nth] = number[graph.sources[by_target]]
+
+        own = self._weights[kinds[order]]
+        longest = np.full((len(order) + 1, own.shape[1]), -np.inf, dtype=own.dtype)
+        ways = np.zeros(len(order) + 1)
+        longest[: len(outputs)], ways[: len(outputs)] = own[: len(outputs)], 1
+        most = np.maximum.reduceat(into, begins)
+        for begin, end, edges in zip(begins[1:], [*begins[2:], len(order)], most[1:], strict=True):
+            source = before[begin:end, :edges]
+            # Nothing leads to the output of a cell that is cut in two.
+            longest[begin:end] = longest[source].max(axis=1, initial=-np.inf) + own[begin:end]
+            ways[begin:end] = ways[source].sum(axis=1)
+        return ways[number[outputs]], longest[number[outputs]], longest[number, 0]
 
 
 class _Kinds(dict[str, int]):
