@@ -218,8 +218,8 @@ class Features:
         into = np.bincount(targets, minlength=len(order))
         nth = np.arange(len(targets)) - np.repeat(np.cumsum(into) - into, into)
         # Where a node has fewer edges than others, the rest lead from one more node, to which there is no path.
-        before = np.full((len(order), into.max(initial=1)), len(order))
-        before[targets[by_target], nth] = number[graph.sources[by_target]]
+        before = np.full((into.max(initial=1), len(order)), len(order))
+        before[nth, targets[by_target]] = number[graph.sources[by_target]]
 
         own = self._weights[kinds[order]]
         longest = np.full((len(order) + 1, own.shape[1]), -np.inf, dtype=own.dtype)
@@ -227,10 +227,10 @@ class Features:
         longest[: len(outputs)], ways[: len(outputs)] = own[: len(outputs)], 1
         most = np.maximum.reduceat(into, begins)
         for begin, end, edges in zip(begins[1:], [*begins[2:], len(order)], most[1:], strict=True):
-            source = before[begin:end, :edges]
+            source = before[:edges, begin:end]
             # Nothing leads to the output of a cell that is cut in two.
-            longest[begin:end] = longest[source].max(axis=1, initial=-np.inf) + own[begin:end]
-            ways[begin:end] = ways[source].sum(axis=1)
+            longest[begin:end] = longest[source].max(axis=0, initial=-np.inf) + own[begin:end]
+            ways[begin:end] = ways[source].sum(axis=0)
         return ways[number[outputs]], longest[number[outputs]], longest[number, 0]
 
 

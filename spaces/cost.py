@@ -36,6 +36,8 @@ class Cost:
 
     def times(self, n: int) -> Cost:
         """The cost of n copies, each with its own parameters."""
+        if n == 1:
+            return self
         return Cost(
             n * self.parameters, n * self.active_parameters, n * self.flops_per_token, n * self.state_bytes
         )
@@ -45,6 +47,8 @@ class Cost:
 
         templates: how many versions of them are kept, of which those of each run are mixed.
         """
+        if n == templates == 1:
+            return self
         return Cost(
             templates * self.parameters,
             templates * self.active_parameters,

@@ -190,6 +190,7 @@ class Table:
         "operator",
         "own",
         "parts",
+        "prices",
         "production",
         "repeat",
         "times",
@@ -217,6 +218,8 @@ class Table:
         self.floors: list[Vector] = []
         self.ceiling: Vector = NEVER
         self.leaves = not production.children and not production.reals
+        self.prices: dict[tuple[int, int], tuple[Any, int, int]] = {}
+        """What `spaces.pricing` found assignments to cost without children, by context."""
         self._leaf: dict[int, Node] = {}
         self._above: dict[Node, Node] = {}
         self._chosen: dict[int, Mapping[str, Any]] = {}

@@ -60,15 +60,25 @@ def own_cost(production: Production, at: Attributes, choices: Mapping[str, Any],
 def tree_cost(node: Node, context: int) -> Cost:
     """The cost of a subtree: its own, and that of its children as often as they are repeated and run."""
     if node.priced is None or node.priced[0] != context:
-        choices = dict(zip(node.production.choices, node.values, strict=False))
-        cost = own_cost(node.production, node.table.at, choices, context)
+        cost, passes, templates = _alone(node, context)
         below = [tree_cost(child, context) for group in node.children for child in group]
         if below:
-            passes, templates = node.production.passes(choices), node.production.templates(choices)
             cost = cost + functools.reduce(Cost.__add__, below).times(node.repeat).run(passes, templates)
         node.priced = (context, cost)
     found: Cost = node.priced[1]
     return found
+
+
+def _alone(node: Node, context: int) -> tuple[Cost, int, int]:
+    """The cost of a node without its children, and how often they run and of how many versions, see `Cost.run`."""
+    table = node.table
+    known = table.prices.get((node.index, context))
+    if known is None:
+        choices = dict(zip(table.production.choices, node.values, strict=False))
+        own = own_cost(table.production, table.at, choices, context)
+        known = own, table.production.passes(choices), table.production.templates(choices)
+        table.prices[node.index, context] = known
+    return known
 
 
 def model_cost(root: Node, io: TokenIO, context: int) -> Cost:
