@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from spaces.errors import InvalidInput as InvalidInput
 
@@ -35,11 +36,26 @@ class Objective:
 
     With a `bound`, the metric is a constraint instead: at most (for "min") or at least (for "max") the bound.
     Without a `direction`, a campaign takes that of its task's metric; where nobody says, it is "min".
+
+    Raises:
+        InvalidInput: the metric has no name, the direction is another word, or the bound is no finite number.
     """
 
     metric: str
     direction: Direction | None = None
     bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or not self.metric:
+            raise InvalidInput(f"the metric of an objective is {self.metric!r}, but must be its name")
+        if self.direction not in (None, *get_args(Direction)):
+            raise InvalidInput(
+                f"objective {self.metric!r} has the direction {self.direction!r}, but it must be 'min' or 'max'"
+            )
+        if self.bound is not None and not (isinstance(self.bound, Real) and math.isfinite(self.bound)):
+            raise InvalidInput(
+                f"objective {self.metric!r} has the bound {self.bound!r}, but it must be a finite number"
+            )
 
     def loss(self, metrics: Mapping[str, float]) -> float:
         """The metric turned so that lower is better; infinite where it is missing or not a number."""

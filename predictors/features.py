@@ -39,6 +39,9 @@ WHOLE = ("paths", "operators", "joins", "degree.mean", "in.max", "out.max", "lon
 LABEL = "label"
 """What the columns of label counts are called."""
 
+COUNTED = 0
+"""The weight of paths that counts operators."""
+
 ALONG = ("most", "least", "around.longest", "around.shortest", "count", "position", "in", "out")
 """Features of each operator."""
 
@@ -133,10 +136,10 @@ class Features:
         first = np.cumsum(sizes) - sizes
         owner = np.repeat(np.arange(len(graphs)), sizes)
         kinds = np.array(list(map(self._kinds.__getitem__, whole.operators)))
-        paths, most, lengths = self._paths(
+        paths, greatest, lengths = self._paths(
             whole, kinds, np.arange(len(kinds)) - first[owner], first + sizes - 1
         )
-        most = most * self._signs
+        most = greatest * self._signs
         into = np.bincount(whole.targets, minlength=len(kinds))
         out = np.bincount(whole.sources, minlength=len(kinds))
 
@@ -202,7 +205,7 @@ class Features:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the paths that lead to each output, their number, [graphs], and the greatest weights, [graphs, weights].
 
-        And of those that lead to each node, the first of the greatest weights, [nodes].
+        And how many operators the longest path to each node counts, [nodes].
 
         Args:
             position: of each node within its graph, 0 for the input; edges lead from a lower to a higher one.
@@ -212,26 +215,27 @@ class Features:
         order = np.argsort(position, kind="stable")
         number = np.empty_like(order)
         number[order] = np.arange(len(order))
-        begins = np.flatnonzero(np.diff(position[order], prepend=-1))
         targets = number[graph.targets]
         by_target = np.argsort(targets, kind="stable")
         into = np.bincount(targets, minlength=len(order))
         nth = np.arange(len(targets)) - np.repeat(np.cumsum(into) - into, into)
         # Where a node has fewer edges than others, the rest lead from one more node, to which there is no path.
-        before = np.full((into.max(initial=1), len(order)), len(order))
-        before[nth, targets[by_target]] = number[graph.sources[by_target]]
+        sources = np.full((into.max(initial=1), len(order)), len(order), dtype=np.int32)
+        sources[nth, targets[by_target]] = number[graph.sources[by_target]]
 
         own = self._weights[kinds[order]]
-        longest = np.full((len(order) + 1, own.shape[1]), -np.inf, dtype=own.dtype)
+        greatest = np.full((len(order) + 1, own.shape[1]), -np.inf, dtype=own.dtype)
         ways = np.zeros(len(order) + 1)
-        longest[: len(outputs)], ways[: len(outputs)] = own[: len(outputs)], 1
-        most = np.maximum.reduceat(into, begins)
-        for begin, end, edges in zip(begins[1:], [*begins[2:], len(order)], most[1:], strict=True):
-            source = before[:edges, begin:end]
-            # Nothing leads to the output of a cell that is cut in two.
-            longest[begin:end] = longest[source].max(axis=0, initial=-np.inf) + own[begin:end]
-            ways[begin:end] = ways[source].sum(axis=0)
-        return ways[number[outputs]], longest[number[outputs]], longest[number, 0]
+        greatest[: len(outputs)], ways[: len(outputs)] = own[: len(outputs)], 1
+        begins = np.flatnonzero(np.diff(position[order], prepend=-1))
+        widest = np.maximum.reduceat(into, begins)
+        for begin, end, edges in zip(begins[1:], [*begins[2:], len(order)], widest[1:], strict=True):
+            reach = greatest[sources[0, begin:end]]
+            for source in sources[1:edges, begin:end]:
+                np.maximum(reach, greatest[source], out=reach)
+            greatest[begin:end] = reach + own[begin:end]
+            ways[begin:end] = ways[sources[:edges, begin:end]].sum(axis=0)
+        return ways[number[outputs]], greatest[number[outputs]], greatest[number, COUNTED]
 
 
 class _Kinds(dict[str, int]):

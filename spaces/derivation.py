@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spaces.cost import Cost
 from spaces.fields import Children, spell
 from spaces.pareto import lowest
 from spaces.production import Production
@@ -63,8 +64,8 @@ class Node:
 
     _canonical: tuple[str, ...] | None
     _text: str | None
-    priced: tuple[int, Any] | None
-    """What `spaces.pricing` last found the subtree to cost, and over how many tokens; kept, as trees share subtrees."""
+    priced: tuple[int, Cost] | None
+    """Over how many tokens `spaces.pricing` last priced the subtree, and what it costs: trees share subtrees."""
 
     def __init__(
         self, table: Table, index: int, reals: tuple[float, ...], children: tuple[tuple[Node, ...], ...]
@@ -190,7 +191,7 @@ class Table:
         "operator",
         "own",
         "parts",
-        "prices",
+        "priced",
         "production",
         "repeat",
         "times",
@@ -218,8 +219,8 @@ class Table:
         self.floors: list[Vector] = []
         self.ceiling: Vector = NEVER
         self.leaves = not production.children and not production.reals
-        self.prices: dict[tuple[int, int], tuple[Any, int, int]] = {}
-        """What `spaces.pricing` found assignments to cost without children, by context."""
+        self.priced: tuple[int, dict[int, tuple[Cost, int, int]]] | None = None
+        """Over how many tokens `spaces.pricing` last priced, and what it found each assignment to cost alone."""
         self._leaf: dict[int, Node] = {}
         self._above: dict[Node, Node] = {}
         self._chosen: dict[int, Mapping[str, Any]] = {}

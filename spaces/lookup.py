@@ -21,8 +21,10 @@ def resolve(name: str, table: Mapping[str, str], what: str, refusal: type[Except
         refusal: the exception of the caller's package.
 
     Raises:
-        refusal: an unknown short name, a module that cannot be imported, or an attribute that it lacks.
+        refusal: no string, an unknown short name, a module that cannot be imported, or an attribute that it lacks.
     """
+    if not isinstance(name, str):
+        raise refusal(f"a {what} is asked for by its name, a string, not by {name!r}")
     module_name, colon, attribute = table.get(name, name).partition(":")
     if not colon:
         raise refusal(

@@ -10,8 +10,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -69,8 +68,7 @@ class Mutable:
         raise NoNeighbour(f"no mutation of space {self.name!r} changes {genome.text}: {reason}")
 
 
-@dataclass(slots=True)
-class Site:
+class Site(NamedTuple):
     """A node and where it stands: its parent's site, the field and the place in it, how often its resources count."""
 
     node: Node

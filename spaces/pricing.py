@@ -65,19 +65,20 @@ def tree_cost(node: Node, context: int) -> Cost:
         if below:
             cost = cost + functools.reduce(Cost.__add__, below).times(node.repeat).run(passes, templates)
         node.priced = (context, cost)
-    found: Cost = node.priced[1]
-    return found
+    return node.priced[1]
 
 
 def _alone(node: Node, context: int) -> tuple[Cost, int, int]:
     """The cost of a node without its children, and how often they run and of how many versions, see `Cost.run`."""
     table = node.table
-    known = table.prices.get((node.index, context))
+    if table.priced is None or table.priced[0] != context:
+        table.priced = (context, {})
+    known = table.priced[1].get(node.index)
     if known is None:
-        choices = dict(zip(table.production.choices, node.values, strict=False))
-        own = own_cost(table.production, table.at, choices, context)
-        known = own, table.production.passes(choices), table.production.templates(choices)
-        table.prices[node.index, context] = known
+        production, choices = table.production, table.chosen(node.index)
+        own = own_cost(production, table.at, choices, context)
+        known = own, production.passes(choices), production.templates(choices)
+        table.priced[1][node.index] = known
     return known
 
 

@@ -157,7 +157,7 @@ def _compare(options: argparse.Namespace) -> int:
     better = {"average": compare.relative_improvement(rows)}
     if "random" in strategies:
         better["random search"] = compare.relative_improvement(rows, over="random")
-    parts = rows.num_rows > sum(curve.seeds * len(curve.median) for curve in curves)
+    parts = rows.num_rows > sum(curve.seeds * len(curve.at) for curve in curves)
     times = compare.time_to_reach(rows) if "evolution" in strategies else {}
     if options.json:
         print_json(
@@ -209,7 +209,7 @@ def _compare(options: argparse.Namespace) -> int:
         low, high = (row[f"{before}{end}"] for end in ("low", "high"))
         between = f" [{low:.3f}, {high:.3f}]" if interval else ""
         regrets.setdefault((row["table"], row["strategy"]), []).append(f"{row[statistic]:.3f}{between}")
-    after = [f"after {number}" for number in compare.milestones(len(curves[0].median))]
+    after = [f"after {number}" for number in compare.milestones(len(curves[0].at))]
     _print_by_contestant(after, regrets)
     print()
     heads: list[str] = []

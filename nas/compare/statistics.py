@@ -82,7 +82,7 @@ class Curve:
     @property
     def interquartile_mean(self) -> np.ndarray:
         """The mean regret of the middle half of the seeds, [points]; NaN where that of a seed is."""
-        return np.where(np.isnan(self.mean), np.nan, _over_seeds(self.regrets, "interquartile_mean"))
+        return _over_seeds(self.regrets, "interquartile_mean")
 
     @functools.cached_property
     def intervals(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -91,8 +91,9 @@ class Curve:
         NaN where the regret of a seed is, and everywhere with fewer than `FEWEST` seeds.
         """
         if self.seeds < FEWEST:
-            unknown = np.full(len(self.at), np.nan)
-            return dict.fromkeys(STATISTICS, (unknown, unknown))
+            return {
+                name: (np.full(len(self.at), np.nan), np.full(len(self.at), np.nan)) for name in STATISTICS
+            }
         drawn = np.random.default_rng(0).integers(self.seeds, size=(RESAMPLES, self.seeds))
         resampled = self.regrets[drawn]
         ends = {
@@ -169,13 +170,15 @@ def _curve(table: str, strategy: str, runs: Sequence[_Run], over: Axis, at: np.n
 
 
 def _over_seeds(regret_SP: np.ndarray, statistic: str) -> np.ndarray:
-    """One of `STATISTICS` over the last axis but one."""
+    """One of `STATISTICS` over the last axis but one; NaN where a regret is."""
     if statistic == "median":
         return np.median(regret_SP, axis=-2)
-    if statistic == "interquartile_mean":
-        seeds = regret_SP.shape[-2]
-        regret_SP = np.sort(regret_SP, axis=-2)[..., seeds // 4 : seeds - seeds // 4, :]
-    return regret_SP.mean(axis=-2)
+    mean = regret_SP.mean(axis=-2)
+    if statistic == "mean":
+        return mean
+    seeds = regret_SP.shape[-2]
+    middle = np.sort(regret_SP, axis=-2)[..., seeds // 4 : seeds - seeds // 4, :].mean(axis=-2)
+    return np.where(np.isnan(mean), np.nan, middle)  # NaN is sorted behind all, and so cut off
 
 
 def time_to_reach(rows: pyarrow.Table, than: str = "evolution") -> dict[tuple[str, str], np.ndarray]:

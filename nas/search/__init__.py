@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from nas.options import call_options, refuse
@@ -155,9 +156,7 @@ def load(
         InvalidInput: the strategy or an option is unknown, a value does not fit, it cannot be screened, or it knows
             nothing of rungs.
     """
-    for objective in objectives:
-        if not isinstance(objective, Objective):
-            raise InvalidInput(f"an objective is {objective!r}, but must be a nas.Objective")
+    _check(space, objectives, seed, fidelity, trials)
     factory = resolve(name, STRATEGIES, "strategy", InvalidInput)
     chosen = options(name, given)
     takes = inspect.signature(factory).parameters
@@ -185,6 +184,22 @@ def load(
             )
         made.screening = screening
     return made
+
+
+def _check(space: Any, objectives: Sequence[Any], seed: Any, fidelity: Any, trials: Any) -> None:
+    """Raises InvalidInput if one of these is not what strategies are made of."""
+    if not hasattr(space, "sample"):
+        raise InvalidInput(f"space is {space!r}, but must be a space, as `spaces.load` gives")
+    if not objectives:
+        raise InvalidInput("there are no objectives, but a strategy needs one to be made small or large")
+    for objective in objectives:
+        if not isinstance(objective, Objective):
+            raise InvalidInput(f"an objective is {objective!r}, but must be a nas.Objective")
+    for what, number, least in (("seed", seed, 0), ("trials", trials, 1)):
+        if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+            raise InvalidInput(f"{what} is {number!r}, but must be a whole number of at least {least}")
+    if not isinstance(fidelity, Fidelity):
+        raise InvalidInput(f"fidelity is {fidelity!r}, but must be a nas.Fidelity")
 
 
 def auto(

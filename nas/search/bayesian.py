@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 import predictors
 from nas.search.history import HistoryStrategy
@@ -56,7 +56,7 @@ class BayesianOptimisation(HistoryStrategy):
         seed: int,
         fidelity: Fidelity,
         surrogate: str = "stacked",
-        initial: Annotated[int, Ge(2)] = 10,
+        initial: Annotated[int, Ge(2), Le(10_000)] = 10,
         acquisition: Acquisition = "improvement",
         named: tuple[str, ...] = (),
     ) -> None:

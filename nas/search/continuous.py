@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from nas.search.history import TRIES, HistoryStrategy
 from nas.search.initial import spread_out
@@ -65,7 +65,7 @@ class ContinuousSearch(HistoryStrategy):
         objectives: Sequence[Objective],
         seed: int,
         fidelity: Fidelity,
-        initial: Annotated[int, Ge(2)] = 10,
+        initial: Annotated[int, Ge(2), Le(10_000)] = 10,
         region: bool | None = None,
     ) -> None:
         super().__init__(space, objectives, seed, fidelity)

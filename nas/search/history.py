@@ -208,7 +208,8 @@ class HistoryStrategy(ABC):
         """Takes the next event of the log.
 
         Raises:
-            InvalidInput: a proposal out of order, or a done trial without a number that an objective speaks of.
+            InvalidInput: a proposal out of order, a trial that does not run, or a done one without a number that an
+                objective speaks of.
         """
         if isinstance(event, Proposed):
             if event.proposal.id != len(self.proposals):
@@ -219,9 +220,13 @@ class HistoryStrategy(ABC):
             self._digests.add(event.proposal.genome.digest)
             self._running[event.proposal.id] = event.proposal
         elif isinstance(event, Ended):
+            if event.trial.id not in self._running:
+                raise InvalidInput(
+                    f"told that trial {event.trial.id} has ended, but of those proposed it does not run"
+                )
             check_measured(self.objectives, event.trial)
             self.ended.append(event.trial)
-            self._running.pop(event.trial.id, None)
+            del self._running[event.trial.id]
         else:
             assert isinstance(event, Measured)
 

@@ -24,6 +24,9 @@ ALGORITHMS = {
 }
 """PyGlove's algorithms by name, with PyGlove's own settings."""
 
+FAILED = 1e300
+"""The loss of a failed trial: worse than all others, but finite, as "neat" takes means."""
+
 
 def regularized_evolution(seed: int) -> pg.DNAGenerator:
     """Regularised evolution (Real et al. 2019, arXiv 1802.01548), of a population of 100 and tournaments of 10."""
@@ -58,8 +61,8 @@ def sweeping(seed: int) -> pg.DNAGenerator:
 class PyGlove(Replayed):
     """An algorithm of PyGlove, on any space: see `spaces.symbolic.hyper` for how it sees the genomes.
 
-    Its reward is the loss negated, and minus infinity for what failed or breaks a constraint; a tuple of them where the
-    algorithm takes several.
+    Its reward is the loss negated, that of what failed or breaks a constraint `FAILED` negated; a tuple of them where
+    the algorithm takes several.
 
     Args:
         algorithm: a name of `ALGORITHMS`, or "package.module:attribute": a function that gives a `pg.DNAGenerator`
@@ -116,9 +119,9 @@ class PyGlove(Replayed):
 
     def report(self, handle: Any, loss: Any) -> None:
         if self.several:
-            self._algorithm.feedback(handle, tuple(-each for each in loss or [math.inf] * len(self.aims)))
+            self._algorithm.feedback(handle, tuple(-each for each in loss or [FAILED] * len(self.aims)))
         else:
-            self._algorithm.feedback(handle, -math.inf if loss is None else -loss)
+            self._algorithm.feedback(handle, -FAILED if loss is None else -loss)
 
 
 @pg.members(

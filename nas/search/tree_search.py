@@ -66,7 +66,7 @@ class TreeSearch(HistoryStrategy):
         seed: int,
         fidelity: Fidelity,
         surrogate: str | None = None,
-        initial: Annotated[int, Ge(2)] = 10,
+        initial: Annotated[int, Ge(2), Le(10_000)] = 10,
         leaves: Annotated[int, Ge(ROUNDS)] = 256,
         exploration: Annotated[float, Ge(0)] = 0.5,
         widening: Annotated[float, Gt(0), Le(1)] = 0.5,

@@ -7,11 +7,11 @@ A mutation tries a few places in random order, and returns None where none of th
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ GROWTH = 32
 """By how many nodes a mutation makes a tree larger at most; but for duplicates, which repeat what there is."""
 
 
-@dataclass(slots=True)
-class Site:
+class Site(NamedTuple):
     """A node and where it stands: its parent's site, its place among the children, how often it is built."""
 
     node: Node
@@ -39,14 +38,15 @@ class Site:
     times: int
 
 
-def sites(root: Node) -> list[Site]:
+@functools.lru_cache(16)  # a search mutates one genome many times
+def sites(root: Node) -> tuple[Site, ...]:
     """Every form of a tree, parents first."""
     found = [Site(root, None, 0, 1)]
     for site in found:
         times = site.times * site.node.copies
         for place, child in enumerate(site.node.children):
             found.append(Site(child, site, place, times))
-    return found
+    return tuple(found)
 
 
 class Changer:

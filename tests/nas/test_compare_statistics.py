@@ -1,12 +1,14 @@
 """What comparisons say, of made-up runs."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow
 import pytest
 from scipy import stats
 
 from benchmarks import Description, Metric, Table
-from nas.compare import TOP, curves, milestones, ranks, relative_improvement, summary
+from nas.compare import STATISTICS, TOP, curves, milestones, ranks, relative_improvement, summary
 
 
 def made_up(runs):
@@ -84,6 +86,16 @@ def test_each_statistic_has_an_interval(name, statistic):
     ).confidence_interval
     before = "" if name == "median" else f"{name}_"
     assert (row[f"{before}low"], row[f"{before}high"]) == pytest.approx((other.low, other.high), abs=0.04)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_nothing_is_told_where_the_regret_of_a_seed_is_unknown(name):
+    [curve] = curves(made_up({("t", "s"): [[float(seed), 0.0] for seed in range(20)]}))
+    regrets = curve.regrets.copy()
+    regrets[3, 0] = np.nan
+    unknown = dataclasses.replace(curve, regrets=regrets)
+    for values in (getattr(unknown, name), *unknown.intervals[name]):
+        assert np.isnan(values).tolist() == [True, False]
 
 
 def test_ranks():

@@ -250,3 +250,12 @@ def test_cost_wants_a_context():
     space = spaces.load("hybrid")
     with pytest.raises(InvalidSpace, match="context = 0, but it must be at least 1"):
         space.cost(space.architecture("mamba-2"), context=0)
+
+
+def test_costs_over_one_context_do_not_depend_on_others():
+    space, rng = spaces.load("hybrid"), np.random.default_rng(0)
+    texts = [space.sample(rng).text for _ in range(20)]
+    for context in (64, 1024, 64, 7):
+        new = spaces.load("hybrid")
+        for text in texts:
+            assert space.cost(space.parse(text), context) == new.cost(new.parse(text), context)

@@ -104,6 +104,20 @@ def test_wrong_algorithms():
         strategy(objectives=(Objective("loss"), Objective("size")))
 
 
+@pytest.mark.parametrize("algorithm", ["neat", "regularized_evolution", "hill_climb"])
+def test_algorithms_go_on_after_failed_trials(algorithm):
+    search = strategy(algorithm=algorithm)
+    for k in range(130):  # PyGlove's "neat" takes means of rewards from 50 on
+        try:
+            (proposal,) = search.ask(1)
+        except Finished:
+            break
+        search.tell(Proposed(proposal))
+        done = Trial.done(proposal, {"loss": int(proposal.genome.digest[:8], 16) / 2**32})
+        search.tell(Ended(done if k % 8 else Trial(proposal, "failed", error="made up")))
+    assert len(search.ended) > 20
+
+
 def small_nsga2(seed):
     mutator = pg.evolution.mutators.Uniform(seed=seed)
     return pg.evolution.nsga2(mutator, population_size=8, seed=seed)

@@ -54,12 +54,50 @@ def strategy(name="evolution", space=SPACE, objectives=(Objective("loss"),), **o
         ({"objectives": (Objective("a", bound=1.0),)}, "but objectives has 0: none; leave one without"),
         ({"name": "auto", "objectives": (Objective("a", bound=1.0),)}, "all objectives have a bound (a)"),
         ({"objectives": ["loss"]}, "an objective is 'loss', but must be a nas.Objective"),
+        ({"objectives": []}, "there are no objectives, but a strategy needs one"),
+        ({"name": None}, "a strategy is asked for by its name, a string, not by None"),
+        ({"space": "mlp"}, "space is 'mlp', but must be a space, as `spaces.load` gives"),
+        ({"seed": -1}, "seed is -1, but must be a whole number of at least 0"),
+        ({"seed": 1.5}, "seed is 1.5, but must be a whole number of at least 0"),
+        ({"trials": 0}, "trials is 0, but must be a whole number of at least 1"),
+        ({"fidelity": 3}, "fidelity is 3, but must be a nas.Fidelity"),
+        ({"name": "bayesian", "initial": 10**9}, "'strategy.initial' must be an integer >= 2 and <= 10000"),
     ],
 )
 def test_errors(options, message):
     with pytest.raises(InvalidInput) as error:
         strategy(**options)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ((None,), "the metric of an objective is None, but must be its name"),
+        (("acc", "maximize"), "objective 'acc' has the direction 'maximize', but it must be 'min' or 'max'"),
+        (("acc", "max", float("nan")), "objective 'acc' has the bound nan, but it must be a finite number"),
+        (("acc", "max", "5"), "objective 'acc' has the bound '5', but it must be a finite number"),
+    ],
+)
+def test_wrong_objectives(fields, message):
+    with pytest.raises(InvalidInput) as error:
+        Objective(*fields)
+    assert message in str(error.value)
+
+
+def test_a_trial_ends_once_after_it_was_proposed():
+    search = strategy("random")
+    (proposal,) = search.ask(1)
+    ended = Ended(Trial.done(proposal, {"loss": 1.0}))
+    for _ in range(2):
+        with pytest.raises(
+            InvalidInput, match="told that trial 0 has ended, but of those proposed it does not run"
+        ):
+            search.tell(ended)
+        if not search.proposals:
+            search.tell(Proposed(proposal))
+            search.tell(ended)
+    assert len(search.ended) == 1
 
 
 def tell_done(evolution, loss, genome=None):
