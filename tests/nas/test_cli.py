@@ -223,7 +223,7 @@ def test_a_terminal_gets_a_live_view(campaign_file, tmp_path):
     assert "Gain over the average" in text
 
 
-def wait_for(path, size=1, seconds=60):
+def wait_for(path, size=1, seconds=180):
     until = time.monotonic() + seconds
     while not (path.exists() and path.stat().st_size >= size):
         assert time.monotonic() < until, f"{path} did not grow to {size} bytes"
