@@ -42,6 +42,11 @@ GIVEN = ("space", "objectives", "seed", "fidelity", "screening", "trials", "task
 RUNGS = ("asha", "bohb", "halving", "hyperband")
 """The strategies that compare trials after less training first."""
 
+SAMPLERS = {
+    name: place for name, place in STRATEGIES.items() if name not in ("auto", "stopping", "gradient", *RUNGS)
+}
+"""The strategies that say which networks another trains."""
+
 CHOICE = ("chosen", "because")
 """What "auto" keeps of its choice, as options of its own."""
 
@@ -70,8 +75,9 @@ def _sampler(strategy: str, given: str | Mapping[str, Any]) -> dict[str, Any]:
     """The name of a strategy that says which networks another trains, and all its options."""
     chosen = {"name": given} if isinstance(given, str) else dict(given)
     name = chosen.pop("name", None)
-    if not isinstance(name, str) or name in ("auto", "stopping", "gradient", *RUNGS):
+    if not isinstance(name, str) or (name in STRATEGIES and name not in SAMPLERS):
         refuse("strategy.sampler", given, f"a strategy that says which networks {strategy!r} trains")
+    resolve(name, SAMPLERS, "sampler", InvalidInput)
     return {"name": name, **options(name, chosen, where="strategy.sampler")}
 
 
@@ -195,6 +201,9 @@ def _check(space: Any, objectives: Sequence[Any], seed: Any, fidelity: Any, tria
     for objective in objectives:
         if not isinstance(objective, Objective):
             raise InvalidInput(f"an objective is {objective!r}, but must be a nas.Objective")
+    aims = [objective.metric for objective in objectives if objective.bound is None]
+    if repeated := [metric for place, metric in enumerate(aims) if metric in aims[:place]]:
+        raise InvalidInput(f"{repeated[0]!r} is an objective twice: a metric is one, and others have bounds")
     for what, number, least in (("seed", seed, 0), ("trials", trials, 1)):
         if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
             raise InvalidInput(f"{what} is {number!r}, but must be a whole number of at least {least}")

@@ -221,7 +221,7 @@ def test_a_contestant_may_have_another_sampler(tables):
     table, _ = tables
     strategy = Contestant.parse("hyperband/evolution").make(table, 0)
     assert strategy.sampler["name"] == "evolution"
-    with pytest.raises(InvalidInput, match="unknown strategy 'evoluton'"):
+    with pytest.raises(InvalidInput, match="unknown sampler 'evoluton'"):
         Contestant.parse("hyperband/evoluton").make(table, 0)
     with pytest.raises(InvalidInput, match="'evolution' takes no sampler; allowed: asha, bohb"):
         Contestant.parse("evolution/random").make(table, 0)

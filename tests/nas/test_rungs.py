@@ -195,7 +195,7 @@ def test_a_schedule_over_the_fidelity_cannot_be_lengthened(file, tmp_path):
             {"strategy.name": '"evolution"', "strategy.sampler": None},
             "strategy 'evolution' trains every trial for 8 steps",
         ),
-        ({"strategy.sampler": '"evoluton"'}, "unknown strategy 'evoluton', did you mean 'evolution'?"),
+        ({"strategy.sampler": '"evoluton"'}, "unknown sampler 'evoluton', did you mean 'evolution'?"),
     ],
 )
 def test_what_is_refused(file, changes, message, capsys, tmp_path):

@@ -352,7 +352,7 @@ def test_a_small_space_is_trained_in_full_in_the_end(name):
             {"rungs": (1, 3)},
             "knows nothing of 'budget.rungs' = [1, 3]: leave them out, or take one of asha",
         ),
-        ("halving", {"sampler": "evolutoin"}, "unknown strategy 'evolutoin', did you mean 'evolution'?"),
+        ("halving", {"sampler": "evolutoin"}, "unknown sampler 'evolutoin', did you mean 'evolution'?"),
         (
             "halving",
             {"sampler": {"name": "evolution", "populaton": 3}},

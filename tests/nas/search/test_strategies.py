@@ -54,6 +54,11 @@ def strategy(name="evolution", space=SPACE, objectives=(Objective("loss"),), **o
         ({"objectives": (Objective("a", bound=1.0),)}, "but objectives has 0: none; leave one without"),
         ({"name": "auto", "objectives": (Objective("a", bound=1.0),)}, "all objectives have a bound (a)"),
         ({"objectives": ["loss"]}, "an objective is 'loss', but must be a nas.Objective"),
+        (
+            {"name": "asha", "rungs": [1], "fidelity": Fidelity(3), "sampler": "halvin"},
+            "unknown sampler 'halvin'; allowed: random, evolution, bayesian",
+        ),
+        ({"name": "nsga2", "objectives": [Objective("a")] * 2}, "'a' is an objective twice"),
         ({"objectives": []}, "there are no objectives, but a strategy needs one"),
         ({"name": None}, "a strategy is asked for by its name, a string, not by None"),
         ({"space": "mlp"}, "space is 'mlp', but must be a space, as `spaces.load` gives"),
