@@ -201,9 +201,9 @@ def _check(space: Any, objectives: Sequence[Any], seed: Any, fidelity: Any, tria
     for objective in objectives:
         if not isinstance(objective, Objective):
             raise InvalidInput(f"an objective is {objective!r}, but must be a nas.Objective")
-    aims = [objective.metric for objective in objectives if objective.bound is None]
-    if repeated := [metric for place, metric in enumerate(aims) if metric in aims[:place]]:
-        raise InvalidInput(f"{repeated[0]!r} is an objective twice: a metric is one, and others have bounds")
+    for place, objective in enumerate(objectives):
+        if objective in objectives[:place]:
+            raise InvalidInput(f"{objective} is given twice, but an objective counts once")
     for what, number, least in (("seed", seed, 0), ("trials", trials, 1)):
         if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
             raise InvalidInput(f"{what} is {number!r}, but must be a whole number of at least {least}")

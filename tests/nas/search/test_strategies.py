@@ -58,7 +58,10 @@ def strategy(name="evolution", space=SPACE, objectives=(Objective("loss"),), **o
             {"name": "asha", "rungs": [1], "fidelity": Fidelity(3), "sampler": "halvin"},
             "unknown sampler 'halvin'; allowed: random, evolution, bayesian",
         ),
-        ({"name": "nsga2", "objectives": [Objective("a")] * 2}, "'a' is an objective twice"),
+        (
+            {"name": "nsga2", "objectives": [Objective("a")] * 2},
+            "Objective(metric='a', direction=None, bound=None) is given twice",
+        ),
         ({"objectives": []}, "there are no objectives, but a strategy needs one"),
         ({"name": None}, "a strategy is asked for by its name, a string, not by None"),
         ({"space": "mlp"}, "space is 'mlp', but must be a space, as `spaces.load` gives"),
