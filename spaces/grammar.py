@@ -111,8 +111,7 @@ class Grammar:
                 are modules or lists of them; else the block of that name is used. What it builds may depend on the
                 attributes of the input and output (`at.width`), not on those that the grammar adds.
             cost: `cost(at, context, **choices)` gives its `spaces.Cost` without the children, from its arguments alone,
-                as what it gave is kept; else that of the name.
-                Numbers cannot change it.
+                as what it gave is kept; else that of the name. Numbers cannot change it.
             canonical: `canonical(node)` gives the canonical form of a subtree in place of what the form says (see
                 `Node.canonical`), where more subtrees are equal than the form knows.
 
